@@ -1,0 +1,179 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Declare a polytope
+#
+# From a matrix to a layer: declare a set, ask how it will be treated, decode, project, check the
+# projection, and backpropagate through the decision. Everything on this page runs when the site
+# is built.
+
+# %%
+import torch
+
+import optlayers as ol
+
+# %% [markdown]
+# ## A set nobody has written a projection for
+#
+# Five candidates in a row. We may choose at most two, and never two neighbours:
+#
+# $$ Z = \{ z \in \{0,1\}^5 : \textstyle\sum_i z_i \le 2,\; z_i + z_{i+1} \le 1 \}. $$
+#
+# Each constraint is a row of $A z \le b$. Bounds default to $[0, 1]$ because decisions are
+# usually yes or no.
+
+# %%
+A = [
+    [1, 1, 1, 1, 1],
+    [1, 1, 0, 0, 0],
+    [0, 1, 1, 0, 0],
+    [0, 0, 1, 1, 0],
+    [0, 0, 0, 1, 1],
+]
+P = ol.Polytope(A, b=[2, 1, 1, 1, 1])
+
+# %% [markdown]
+# ## Decode and project
+#
+# `decode` finds the best 0/1 point. `project` finds the nearest point of the relaxation, where
+# entries may be fractional. Both take any number of leading batch dimensions; the last one is
+# the variables.
+
+# %%
+scores = torch.tensor([[0.9, 1.0, 0.4, 0.2, -0.2], [-0.1, 0.5, 0.1, 0.6, 0.7]])
+ol.decode(P, scores)
+
+# %%
+z = ol.project(P, scores)
+z
+
+# %% [markdown]
+# ## Do not believe it, check it
+#
+# A certificate recomputes the multipliers of the projection from the declaration alone and
+# bounds the distance to the true projection. It does not care who computed the point.
+
+# %%
+certificate = ol.certify(P, scores, z)
+certificate
+
+# %%
+assert certificate.holds(1e-5).all()
+wrong = ol.certify(P, scores, ol.decode(P, scores))  # feasible, but not the nearest point
+assert not wrong.holds(1e-5).any()
+wrong.distance
+
+# %% [markdown]
+# `validate` does this on random points and compares with independent solvers.
+
+# %%
+print(ol.validate(P, samples=20, against=("osqp", "cvxpy")))
+
+# %% [markdown]
+# ## A layer
+#
+# Forward: the hard decision. Backward: SPIGOT. Step from the decision against the gradient of
+# the loss, project back, and use the difference as the gradient of the scores.
+
+# %%
+layer = ol.StructuredArgmax(P, ol.SPIGOT(eta=0.5))
+
+s = scores.clone().requires_grad_()
+z_hat = layer(s)
+target = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0])
+loss = ((z_hat - target) ** 2).sum()
+loss.backward()
+s.grad
+
+# %% [markdown]
+# That is the formula, word for word:
+
+# %%
+grad = 2 * (z_hat - target).detach()
+by_hand = z_hat.detach() - ol.project(P, z_hat.detach() - 0.5 * grad)
+torch.testing.assert_close(s.grad, by_hand)
+
+# %% [markdown]
+# ## The step, drawn
+#
+# In two dimensions the whole story fits into a picture (Figure 1 of Peng et al., 2018): the
+# decision is a vertex, the step leaves the polytope, the projection brings it back to the
+# boundary.
+
+# %%
+import matplotlib.pyplot as plt
+
+Q = ol.Polytope([[2.0, 1.0]], b=[2.0])  # 2 z_1 + z_2 <= 2 in the unit square
+corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 1.0], [0.0, 1.0]])
+z_hat = torch.tensor([1.0, 0.0])
+p = z_hat - torch.tensor([-0.15, -0.8])
+z_tilde = ol.project(Q, p)
+
+figure, axes = plt.subplots(figsize=(4.5, 4))
+axes.fill(*corners.T, facecolor="#c5cae9", edgecolor="#3f51b5")
+for start, end, color in (
+    (z_hat, p, "#ff5722"),
+    (p, z_tilde, "#555555"),
+    (z_hat, z_tilde, "#2e7d32"),
+):
+    axes.annotate(
+        "", end.tolist(), start.tolist(), arrowprops={"arrowstyle": "->", "color": color, "lw": 2}
+    )
+for point, name in ((z_hat, r"$\hat z$"), (p, r"$\hat z - \eta g$"), (z_tilde, r"$\tilde z$")):
+    axes.annotate(name, point.tolist(), xytext=(6, 6), textcoords="offset points", fontsize=13)
+axes.set(xlim=(-0.1, 1.6), ylim=(-0.15, 1.15), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
+figure.tight_layout()
+
+# %% [markdown]
+# ## Sets that depend on the input
+#
+# Rows are shared, right-hand sides and bounds may differ per instance. Here the second instance
+# may choose only one candidate, and the first must not choose its first (padding works the same
+# way: an upper bound of zero).
+
+# %%
+b = torch.tensor([[2.0, 1, 1, 1, 1], [1.0, 1, 1, 1, 1]])
+upper = torch.tensor([[0.0, 1, 1, 1, 1], [1.0, 1, 1, 1, 1]])
+layer(scores, feasible_set=P.with_(b=b, upper=upper))
+
+# %% [markdown]
+# ## More variables than decisions
+#
+# Some sets are small only with auxiliary variables. The last `num_aux` columns of the rows
+# belong to them; scores and results do not contain them. At most one contiguous run of chosen
+# words: a run starts where a word is chosen and its predecessor is not, and the starts are
+# counted by $\psi$.
+
+# %%
+n = 5
+before = torch.diag(torch.ones(n - 1), -1)
+starts = torch.cat([torch.eye(n) - before, -torch.eye(n)], dim=1)  # z_i - z_{i-1} <= psi_i
+count = torch.cat([torch.zeros(1, n), torch.ones(1, n)], dim=1)  # sum psi <= 1
+R = ol.Polytope(torch.cat([starts, count]), b=[0.0] * n + [1.0], num_aux=n)
+ol.decode(R, torch.tensor([1.0, -0.5, 1.0, -3.0, 1.0]))
+
+# %% [markdown]
+# `ol.spans` declares the same set with a limit on the number of words, and more spans. Other
+# constructors: see the [API](../api.md).
+#
+# ## When the structure is latent
+#
+# At a vertex, SPIGOT can only demote what was chosen. If nothing else supervises the structure,
+# start the backward pass from the relaxed solution instead; the forward pass stays hard.
+# [Choosing](../choosing.md) says when.
+
+# %%
+latent = ol.StructuredArgmax(P, ol.SPIGOT(eta=0.5, around="projection"))
+s = scores.clone().requires_grad_()
+((latent(s) - target) ** 2).sum().backward()
+s.grad

@@ -1,0 +1,1 @@
+"""Runnable examples; `quickstart` is the one to read first."""

@@ -1,0 +1,11 @@
+"""The table of decoders, cheapest first; the last one refuses nothing."""
+
+from .._plan import Table
+from .assignment import Assignment as Assignment
+from .box import BoxArgmax as BoxArgmax
+from .milp import MILP as MILP
+from .one_row import OneRowArgmax as OneRowArgmax
+from .simplex import SimplexArgmax as SimplexArgmax
+from .spans import Spans as Spans
+
+DECODERS = Table("decoder", BoxArgmax, SimplexArgmax, OneRowArgmax, Assignment, Spans, MILP)

@@ -1,0 +1,133 @@
+"""Blocks that are bipartite matchings: the Hungarian method."""
+
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._plan import AbstractBlockMap, Limits, Report
+from .._structure import Block
+from ._common import NO_POINT, back, instance_of, on_host
+from .milp import MILP
+
+
+class _Sides(NamedTuple):
+    """Where every variable stands in the score matrix, and which sides must be matched."""
+
+    row: np.ndarray
+    column: np.ndarray
+    shape: tuple[int, int]
+    equal: tuple[bool, bool]
+
+
+class Assignment(AbstractBlockMap):
+    r"""$\arg\max \sum_{ij} s_{ij} z_{ij}$, every row and column of $z$ with sum 1 (or at most 1).
+
+    One linear assignment per instance on the host, $O(n^2 m)$. Pairs may be missing, or forbidden
+    by an upper bound of 0. Where no side must be matched, pairs are chosen for a positive score only.
+
+    References:
+        Crouse (2016), *On implementing 2D rectangular assignment algorithms*.
+    """
+
+    shares_matrix: ClassVar[bool] = True
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        found = _sides(block)
+        assert isinstance(found, _Sides)  # why_not has asked already
+        self.sides = found
+        self._general = MILP(block)  # for instances whose bounds are not those of a matching
+
+    @classmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Refuse anything but a matching."""
+        found = _sides(block)
+        return found if isinstance(found, str) else None
+
+    @torch.compiler.disable
+    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+        """Match instance by instance."""
+        scores, values = on_host(x, limits)
+        z = np.empty_like(scores)
+        plain = (values[2] == 0) & ((values[3] >= 1) | (values[3] == 0))
+        plain = plain.all(-1)
+        for n, c in np.ndindex(*scores.shape[:2]):
+            if plain[n % len(plain), c]:
+                z[n, c] = self._match(scores[n, c], values[3][n % len(values[3]), c], n, report)
+            else:
+                z[n, c] = self._general.decode(instance_of(scores, values, n, c), n, report)
+        return back(z, x)
+
+    def _match(self, scores, upper, number: int, report: Report) -> np.ndarray:
+        from scipy.optimize import linear_sum_assignment
+
+        row, column, shape, equal = self.sides
+        failed = np.full(len(scores), np.nan)
+        if np.isnan(scores).any() or (scores == np.inf).any():
+            report.fail(number, "its scores are not finite")
+            return failed
+        partial = not any(equal)
+        gains = np.full(shape, 0.0 if partial else -np.inf)
+        allowed = np.where(upper > 0, scores, -np.inf)
+        gains[row, column] = np.maximum(allowed, 0.0) if partial else allowed
+        try:
+            match = linear_sum_assignment(gains, maximize=True)
+        except ValueError:  # no complete matching avoids the forbidden pairs
+            report.fail(number, NO_POINT)
+            return failed
+        chosen = np.zeros(shape, dtype=bool)
+        chosen[match] = gains[match] > 0 if partial else True
+        return chosen[row, column].astype(np.float64)
+
+
+def _sides(block: Block) -> _Sides | str:
+    """The two sides of a matching, or why the block is none."""
+    R = block.matrix
+    if block.num_rows < 2:
+        return "it needs one row per element of two sides"
+    if block.is_aux.any():
+        return "it has auxiliary variables"
+    if block.row_lower is None or block.row_upper is None:
+        return "its right-hand sides vary in the batch"
+    if not (R.data == 1).all() or (np.bincount(R.indices, minlength=block.size) != 2).any():
+        return "not every variable is in two rows with coefficient 1"
+    ends = R.tocsc().indices.reshape(-1, 2)  # the two rows of every variable
+    side = _two_colours(ends, block.num_rows)
+    if side is None:
+        return "its rows do not fall into two sides"
+    order = np.where(side[ends[:, :1]] == 0, ends, ends[:, ::-1])
+    if len(np.unique(order, axis=0)) < len(order):
+        return "two variables stand for one pair"
+    rank = np.where(side == 0, np.cumsum(side == 0), np.cumsum(side == 1)) - 1
+    shape = (int((side == 0).sum()), int((side == 1).sum()))
+    equal = []
+    for colour in (0, 1):
+        low, high = (v[:, side == colour] for v in (block.row_lower, block.row_upper))
+        if not ((high == 1).all() and ((low == 1).all() or (low <= 0).all())):
+            return "its rows do not all ask for 1, or all for at most 1, on each side"
+        equal.append(bool((low == 1).all()))
+    for colour in (0, 1):
+        if equal[colour] and not equal[1 - colour] and shape[colour] > shape[1 - colour]:
+            return "one side is too large to be matched"
+    if all(equal) and shape[0] != shape[1]:
+        return "two sides of different size cannot both be matched"
+    if block.lower is not None and (block.lower != 0).any():
+        return "a lower bound is not 0"
+    if block.upper is not None and ((block.upper > 0) & (block.upper < 1)).any():
+        return "an upper bound lies between 0 and 1"
+    return _Sides(rank[order[:, 0]], rank[order[:, 1]], shape, (equal[0], equal[1]))
+
+
+def _two_colours(ends: np.ndarray, num_rows: int) -> np.ndarray | None:
+    """A colour 0 or 1 per row such that no variable joins two rows of one colour."""
+    import scipy.sparse as sp
+    from scipy.sparse.csgraph import breadth_first_order
+
+    graph = sp.csr_array((np.ones(len(ends)), ends.T), (num_rows, num_rows))
+    nodes, before = breadth_first_order(graph, int(ends[0].min()), directed=False)
+    colour = np.zeros(num_rows, dtype=np.int64)
+    for node in nodes[1:]:
+        colour[node] = 1 - colour[before[node]]
+    return colour if (colour[ends[:, 0]] != colour[ends[:, 1]]).all() else None

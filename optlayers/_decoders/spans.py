@@ -1,0 +1,156 @@
+"""Blocks that select words in few contiguous spans: a dynamic program."""
+
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from .._constructors import spans
+from .._plan import AbstractBlockMap, Limits, Report
+from .._structure import Block, reduce_rows
+from ._common import NO_INTEGER, back, instance_of, on_host
+from .milp import MILP
+
+
+class Spans(AbstractBlockMap):
+    r"""At most $W$ words in at most $K$ contiguous spans, exactly: $O(n W K)$ per instance.
+
+    $$ f_t(w, k, 1) = s_t + \max(f_{t-1}(w - 1, k, 1),\ f_{t-1}(w - 1, k - 1, 0)), \qquad
+       f_t(w, k, 0) = \max(f_{t-1}(w, k, 0),\ f_{t-1}(w, k, 1)) $$
+
+    where the last argument says whether word $t$ is chosen. $W$, $K$, forbidden words (upper bound
+    0) and forced words (lower bound 1) per instance. Of equally good selections, the one that
+    stops earliest. The relaxation has fractional vertices, so this takes integral blocks only.
+    """
+
+    shares_matrix: ClassVar[bool] = True
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        self._general = MILP(block)  # for instances whose limits are not those of spans
+
+    @classmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Refuse anything whose coefficients are not exactly those of `spans`."""
+        n = block.size // 2
+        if not block.integral:
+            return "it decodes integers only"
+        shape = n >= 2 and block.size == 2 * n and block.num_rows == n + 2
+        if not shape or not (block.is_aux == (np.arange(2 * n) >= n)).all():
+            return "it does not select words in spans"
+        rows = _rows_of_spans(n)
+        same = all(
+            np.array_equal(getattr(rows, k), getattr(block.matrix, k))
+            for k in ("indptr", "indices", "data")
+        )
+        return None if same else "it does not select words in spans"
+
+    @torch.compiler.disable
+    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+        """Run the compiled program over the batch."""
+        scores, values = on_host(x, limits)
+        instances, count, size = scores.shape
+        shape = (instances, count)
+        low, high, lower, upper = (np.broadcast_to(v, (*shape, v.shape[-1])) for v in values)
+        words, starts, plain = _read(self.block.matrix, low, high, lower, upper)
+        plain &= ~np.isnan(scores).any(-1) & ~(scores == np.inf).any(-1)
+        z = np.zeros((*shape, size))
+        score = np.full(shape, np.nan)
+        n = size // 2
+        may, must = upper >= 1 - 1e-9, lower[..., :n] > 1e-9
+        _program()(scores, words, starts, may, must, plain, z, score)
+        for i, c in np.argwhere(~(score > -np.inf)):
+            if plain[i, c]:
+                report.fail(int(i), NO_INTEGER)
+                z[i, c] = np.nan
+            else:
+                z[i, c] = self._general.decode(instance_of(scores, values, i, c), int(i), report)
+        return back(z, x)
+
+
+@cache
+def _rows_of_spans(n: int) -> sp.csr_array:
+    """The rows of `spans(n)` in the order in which blocks hold theirs."""
+    from .._structure import _canonical_order
+
+    polytope = spans(n, 1, 1)
+    R = reduce_rows(polytope.A, polytope.A_eq).R
+    return sp.csr_array(R[_canonical_order(R)])
+
+
+def _read(matrix, low, high, lower, upper):
+    """Limits on words and starts, and whether all else is as in `spans`; per component."""
+    n = matrix.shape[1] // 2
+    first, counts = matrix.indices[matrix.indptr[:-1]], np.diff(matrix.indptr)
+    # A step row has z_t, s_t and maybe z_{t-1}, of both signs; the two sums have n equal signs.
+    signs = np.add.reduceat(np.sign(matrix.data), matrix.indptr[:-1])
+    total = np.abs(signs) == counts
+    words, starts = np.flatnonzero(total & (first == 0))[0], np.flatnonzero(total & (first == n))[0]
+    steps = ~total
+    # z_1 - s_1 <= 0 keeps its sign; z_t - z_{t-1} - s_t <= 0 begins with -z_{t-1}: negated.
+    negated = steps & (counts == 3)
+    kept = steps & (counts == 2)
+    plain = (low[..., [words, starts]] == -np.inf).all(-1)
+    plain &= ((low[..., negated] == 0) & (high[..., negated] == np.inf)).all(-1)
+    plain &= ((high[..., kept] == 0) & (low[..., kept] == -np.inf)).all(-1)
+    z_low, z_high, s_low, s_high = lower[..., :n], upper[..., :n], lower[..., n:], upper[..., n:]
+    plain &= ((z_low == 0) | (z_low == 1)).all(-1) & ((z_high == 0) | (z_high == 1)).all(-1)
+    plain &= (s_low == 0).all(-1) & (s_high >= 0).all(-1)
+    most = (np.floor(high[..., [words, starts]] + 1e-9).clip(-1, [n, n // 2 + 1])).astype(np.int64)
+    return most[..., 0], most[..., 1], plain
+
+
+@cache
+def _program() -> Any:
+    import numba
+
+    @numba.njit(cache=True, nogil=True)
+    def program(scores, words, starts, may, must, plain, z, score):
+        instances, count, size = scores.shape
+        n = size // 2
+        for i in range(instances):
+            for c in range(count):
+                W, K = words[i, c], starts[i, c]
+                if not plain[i, c] or W < 0 or K < 0:
+                    continue
+                # best[w, k, chosen]; came[t, w, k, chosen]: was word t - 1 chosen
+                best = np.full((W + 1, K + 1, 2), -np.inf)
+                best[:, :, 0] = 0.0
+                came = np.zeros((n, W + 1, K + 1, 2), dtype=np.bool_)
+                for t in range(n):
+                    s = scores[i, c, t]
+                    # Downwards, so that best[w - 1] and best[., k - 1] still belong to t - 1.
+                    for w in range(W, -1, -1):
+                        for k in range(K, -1, -1):
+                            out, inside = best[w, k, 0], best[w, k, 1]
+                            came[t, w, k, 0] = inside > out
+                            rest = max(out, inside)
+                            best[w, k, 0] = -np.inf if must[i, c, t] else rest
+                            best[w, k, 1] = -np.inf
+                            if w == 0 or not may[i, c, t]:
+                                continue
+                            go = best[w - 1, k, 1]
+                            begin = -np.inf
+                            if k > 0 and may[i, c, n + t]:
+                                begin = best[w - 1, k - 1, 0]
+                            came[t, w, k, 1] = go > begin
+                            best[w, k, 1] = s + max(go, begin)
+                inside = best[W, K, 1] > best[W, K, 0]
+                score[i, c] = max(best[W, K, 0], best[W, K, 1])
+                if score[i, c] == -np.inf:
+                    continue
+                w, k = W, K
+                for t in range(n - 1, -1, -1):
+                    chosen = inside
+                    inside = came[t, w, k, 1 if chosen else 0]
+                    if chosen:
+                        z[i, c, t] = 1.0
+                        w -= 1
+                        if not inside:
+                            z[i, c, n + t] = 1.0
+                            k -= 1
+
+    return program

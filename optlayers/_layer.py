@@ -1,0 +1,196 @@
+"""The layer: a hard structured decision forward, a surrogate gradient backward."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ._errors import InputError
+from ._polytope import Polytope
+from ._sets import AbstractFeasibleSet
+from ._surrogates import SPIGOT, AbstractSurrogate, diagnose
+from ._verbs import FeasibleSet, OnFailure, Status, decode, project
+
+
+class _Surrogate(torch.autograd.Function):
+    """Returns `z_hat` unchanged; its backward pass is the surrogate. No mathematics here."""
+
+    @staticmethod
+    def forward(scores, z_hat, feasible_set, surrogate, on_failure, record):
+        return z_hat.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        scores, z_hat, *ctx.arguments = inputs
+        ctx.save_for_backward(scores, z_hat)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        scores, z_hat = ctx.saved_tensors
+        feasible_set, surrogate, on_failure, record = ctx.arguments
+        result, status = surrogate.backward(feasible_set, scores, z_hat, grad, on_failure)
+        if record is not None:
+            record.append((status, grad, z_hat, scores, result))
+        return result, None, None, None, None, None
+
+
+def structured_argmax(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    surrogate: AbstractSurrogate | None = None,
+    *,
+    decoder: Callable[[Tensor], Tensor] | None = None,
+    on_failure: OnFailure = "raise",
+    return_status: bool = False,
+) -> Any:
+    r"""$\hat z = \arg\max_{z \in Z} z \cdot s$ forward, `surrogate` backward.
+
+    The function behind `StructuredArgmax`; see there.
+
+    Examples:
+        >>> import optlayers as ol
+        >>> scores = torch.tensor([[0.2, 1.0, 0.1]], requires_grad=True)
+        >>> structured_argmax(ol.simplex(3), scores)
+        tensor([[0., 1., 0.]], grad_fn=<_SurrogateBackward>)
+    """
+    z_hat, status = _run(feasible_set, scores, surrogate or SPIGOT(), decoder, on_failure, None)
+    return (z_hat, status) if return_status else z_hat
+
+
+def _run(feasible_set, scores, surrogate, decoder, on_failure, record) -> tuple[Tensor, Status]:
+    with torch.no_grad():
+        z_hat, status = decode(
+            feasible_set, scores, decoder=decoder, on_failure=on_failure, return_status=True
+        )
+    if torch.is_grad_enabled() and scores.requires_grad:
+        if z_hat.shape != scores.shape:  # a batched set with one row of scores
+            scores = scores.expand(z_hat.shape)
+        z_hat = _Surrogate.apply(scores, z_hat, feasible_set, surrogate, on_failure, record)
+    return z_hat, status
+
+
+class StructuredArgmax(nn.Module):
+    r"""A layer that makes hard structured decisions and learns through them.
+
+    Forward $\hat z = \arg\max_{z \in Z} z \cdot s$, exactly. Backward the gradient of $s$ is what
+    `surrogate` makes of $\nabla_{\hat z} L$; `SPIGOT` by default. No parameters, no buffers: device
+    and dtype follow the scores, `state_dict()` is empty, copies and pickles are cheap.
+
+    Args:
+        feasible_set: A `Polytope` or a structured set. A set that depends on the batch (padding,
+            budgets) is given to the call instead: `layer(scores, feasible_set)`.
+        surrogate: The backward pass.
+        decoder: A callable to decode with instead of the plan of the set.
+        on_failure: "raise" (naming the instance and the rows), "nan", or "fallback": zeros forward
+            with a zero gradient where there is no structure, the straight-through gradient where
+            the backward projection fails. One bad instance never costs the batch.
+        diagnostics: Keep what `layer.diagnose()` needs from the latest backward pass.
+
+    Attributes:
+        status: `Status` of the latest forward pass.
+        backward_status: `Status` of the latest backward pass, None before it.
+
+    Examples:
+        >>> import optlayers as ol
+        >>> layer = ol.StructuredArgmax(ol.cardinality(4, exactly=2), ol.SPIGOT(eta=1.0))
+        >>> layer(torch.tensor([0.3, 0.9, -0.5, 0.4]))
+        tensor([0., 1., 0., 1.])
+    """
+
+    def __init__(
+        self,
+        feasible_set: FeasibleSet | None = None,
+        surrogate: AbstractSurrogate | None = None,
+        decoder: Callable[[Tensor], Tensor] | None = None,
+        *,
+        on_failure: OnFailure = "raise",
+        diagnostics: bool = False,
+    ):
+        super().__init__()
+        if not isinstance(feasible_set, Polytope | AbstractFeasibleSet | None):
+            raise InputError(
+                "`feasible_set` must be a Polytope or an AbstractFeasibleSet. "
+                f"Got {type(feasible_set).__name__}."
+            )
+        if on_failure not in ("raise", "nan", "fallback"):
+            raise InputError(
+                f"`on_failure` must be 'raise', 'nan' or 'fallback'. Got {on_failure!r}."
+            )
+        self.feasible_set = feasible_set
+        self.surrogate = SPIGOT() if surrogate is None else surrogate
+        self.decoder = decoder
+        self.on_failure: OnFailure = on_failure
+        self.diagnostics = diagnostics
+        self.status = Status()
+        self._record: _Latest | None = None
+
+    def forward(self, scores: Tensor, feasible_set: FeasibleSet | None = None) -> Tensor:
+        """Decode `scores` of shape `(..., n)`; same shape, dtype and device out.
+
+        Args:
+            scores: Scores of the parts.
+            feasible_set: Takes the place of the layer's own set in this call.
+        """
+        chosen = self.feasible_set if feasible_set is None else feasible_set
+        if chosen is None:
+            raise InputError("Give a feasible set to the layer or to this call.")
+        record = None
+        if not torch.compiler.is_compiling():
+            self._record = record = _Latest(self.diagnostics)
+        z_hat, self.status = _run(
+            chosen, scores, self.surrogate, self.decoder, self.on_failure, record
+        )
+        if record is not None:
+            record.feasible_set = chosen
+        return z_hat
+
+    @property
+    def backward_status(self) -> Status | None:
+        """Status of the latest backward pass; None before it."""
+        return None if self._record is None else self._record.status
+
+    def diagnose(self) -> dict[str, float]:
+        """Regime shares, norm ratio and cosine of the latest SPIGOT backward pass; see `diagnose`.
+
+        Raises:
+            InputError: If the layer keeps no diagnostics, has not run backward, or is not SPIGOT.
+        """
+        record = self._record
+        if not isinstance(self.surrogate, SPIGOT):
+            raise InputError(f"Only SPIGOT has these diagnostics. Got {self.surrogate!r}.")
+        if record is None or record.tensors is None:
+            raise InputError(
+                "Nothing to diagnose: use StructuredArgmax(..., diagnostics=True) and run backward."
+            )
+        grad, z_hat, scores, result = record.tensors
+        surrogate, event_dim = self.surrogate, getattr(record.feasible_set, "event_dim", 1)
+        polytope = surrogate.relaxation or record.feasible_set.relaxation
+        grad, z_hat, scores, result = (
+            v.flatten(-event_dim) for v in (grad, z_hat, scores, result)
+        )
+        base = z_hat
+        if surrogate.around == "projection":
+            base = project(polytope, scores / surrogate.temperature, on_failure="nan")
+        return diagnose(polytope, base, surrogate.step_size(grad) * grad, result)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_record": None, "status": Status()}
+
+    def extra_repr(self) -> str:
+        """What `print(layer)` shows."""
+        return f"{self.feasible_set}, {self.surrogate}"
+
+
+class _Latest:
+    """What the latest backward pass of a layer left behind; tensors only on request."""
+
+    def __init__(self, keep: bool):
+        self.keep, self.status, self.tensors = keep, None, None
+        self.feasible_set: Any = None
+
+    def append(self, entry: tuple) -> None:
+        self.status = entry[0]
+        self.tensors = entry[1:] if self.keep else None

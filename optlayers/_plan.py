@@ -1,0 +1,315 @@
+"""A plan sends every block of a polytope to the cheapest map of a table that accepts it."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._errors import BlockRefused
+from ._polytope import Polytope
+from ._structure import Block, Reduction, Values, reduce_rows, reduce_values, split_into_blocks
+
+
+class Limits(NamedTuple):
+    """What may differ from call to call, in the layout of a block: `(N or 1, count, ...)`."""
+
+    row_lower: Tensor
+    row_upper: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+@dataclass
+class Report:
+    """Which instances failed, and why; a map that gives up on an instance says so here."""
+
+    failures: dict[int, str] = field(default_factory=dict)
+
+    def fail(self, instance: int, reason: str) -> None:
+        """Record the first reason for an instance of the flattened batch."""
+        self.failures.setdefault(int(instance), reason)
+
+
+class AbstractBlockMap(ABC):
+    """A map from the variables of a block to the variables of that block: the unit of a plan.
+
+    To add one, write `why_not` and `forward`, and register the class:
+    `optlayers.PROJECTIONS.register(MyMap)`. It must accept only blocks it is exact for.
+    """
+
+    shares_matrix: ClassVar[bool] = False  # True: every component must have the same coefficients
+
+    def __init__(self, block: Block):
+        if reason := self.why_not(block):
+            raise BlockRefused(f"{type(self).__name__} cannot take {block}: {reason}.")
+        self.block = block
+
+    @classmethod
+    @abstractmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Return None if this map is exact for `block`, else the reason, as half a sentence."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+        """Map `(N, count, size)` to the same shape, dtype and device.
+
+        Args:
+            x: Points or scores in float32 or float64; zero at auxiliary variables.
+            limits: Right-hand sides and bounds in the dtype and on the device of `x`.
+            report: Call `report.fail(i, why)` for an instance that has no answer, and put NaN.
+        """
+
+    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+        """Vector-Jacobian product of `forward` at `x`, where `z = forward(x)`."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no derivative. Define `vjp` to differentiate through it."
+        )
+
+
+class Table:
+    """An ordered table of maps, cheapest first; the last one refuses nothing that has a solution."""
+
+    def __init__(self, name: str, *maps: type[AbstractBlockMap]):
+        self.name = name
+        self._maps = list(maps)
+        self.version = 0
+
+    def __iter__(self) -> Iterator[type[AbstractBlockMap]]:
+        return iter(tuple(self._maps))
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def register(self, map_: type[AbstractBlockMap]) -> type[AbstractBlockMap]:
+        """Put a map of your own first; usable as a class decorator. Plans are compiled anew."""
+        if not (isinstance(map_, type) and issubclass(map_, AbstractBlockMap)):
+            raise TypeError(f"Register a subclass of AbstractBlockMap. Got {map_!r}.")
+        self._maps.insert(0, map_)
+        self.version += 1
+        return map_
+
+    def unregister(self, map_: type[AbstractBlockMap]) -> None:
+        """Take a registered map out again."""
+        self._maps.remove(map_)
+        self.version += 1
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(m.__name__ for m in self)})"
+
+
+class Plan:
+    """A compiled polytope: a list of maps, one per stack of equal blocks.
+
+    Compilation looks at the constraints and costs time linear in their nonzeros; a call looks at
+    scores and values alone.
+    """
+
+    def __init__(self, polytope: Polytope, table: Table, blocks: list[Block]):
+        self.n, self.num_vars, self.table = polytope.n, polytope.num_vars, table
+        self.maps: list[AbstractBlockMap] = []
+        self.refusals: list[list[str]] = []
+        for block in blocks:
+            if block.is_aux.all():
+                continue  # nothing of it is visible in z
+            chosen, refusals = self._choose(block)
+            for part in block.uniform() if chosen.shares_matrix else [block]:
+                self.maps.append(chosen(part))
+                self.refusals.append(refusals)
+        self._index = [_as_index(m.block.index) for m in self.maps]
+        self._on_device: dict[torch.device, list[Any]] = {}
+        self.covers_in_order = len(self.maps) == 1 and self._index[0] == slice(0, self.num_vars)
+
+    def _choose(self, block: Block) -> tuple[type[AbstractBlockMap], list[str]]:
+        refusals = []
+        for candidate in self.table:
+            reason = candidate.why_not(block)
+            if reason is None:
+                return candidate, refusals
+            refusals.append(f"not {candidate.__name__}: {reason}")
+        raise BlockRefused(f"No map in {self.table} takes {block}. " + "; ".join(refusals))
+
+    def explain(self) -> str:
+        """What goes where, and why not somewhere cheaper.
+
+        Examples:
+            >>> import optlayers as ol
+            >>> print(ol.plan(ol.simplex(3)).explain())
+            Projection plan: 3 variables, 1 block
+              1 x 3 variables, 1 row -> Simplex
+                  not Box: it has coupling rows
+        """
+        total = sum(m.block.count for m in self.maps)
+        name = self.table.name.capitalize()
+        lines = [f"{name} plan: {self.n} variables, {total} block{'s' * (total != 1)}"]
+        for map_, refusals in zip(self.maps, self.refusals, strict=True):
+            block = map_.block
+            rows = f"{block.num_rows} row{'s' * (block.num_rows != 1)}"
+            lines.append(
+                f"  {block.count} x {block.size} variables, {rows} -> {type(map_).__name__}"
+            )
+            lines += [f"      {reason}" for reason in refusals]
+        return "\n".join(lines)
+
+    __str__ = explain
+
+    # ------------------------------------------------------------------ calls
+
+    def index(self, device: torch.device) -> list[Any]:
+        """Per map, the slice or the index tensor of its variables."""
+        if device not in self._on_device:
+            self._on_device[device] = [
+                i if isinstance(i, slice) else i.to(device) for i in self._index
+            ]
+        return self._on_device[device]
+
+    def gather(self, x: Tensor, at: Any, map_: AbstractBlockMap) -> Tensor:
+        """The `(N, count, size)` part of `(N, num_vars)` that belongs to a map."""
+        part = x[:, at] if isinstance(at, slice) else x.index_select(1, at)
+        return part.reshape(x.shape[0], map_.block.count, map_.block.size)
+
+    def forward(self, x: Tensor, limits: list[Limits], report: Report) -> Tensor:
+        """Apply every map to its part of `(N, n)`."""
+        if self.num_vars > self.n:
+            x = torch.cat([x, x.new_zeros(x.shape[0], self.num_vars - self.n)], 1)
+        if self.covers_in_order:
+            map_ = self.maps[0]
+            part = x.reshape(x.shape[0], map_.block.count, map_.block.size)
+            return map_.forward(part, limits[0], report).reshape(x.shape)[:, : self.n]
+        out = torch.empty_like(x)
+        for map_, at, limit in zip(self.maps, self.index(x.device), limits, strict=True):
+            result = map_.forward(self.gather(x, at, map_), limit, report).flatten(1)
+            if isinstance(at, slice):
+                out[:, at] = result
+            else:
+                out.index_copy_(1, at, result)
+        return out[:, : self.n]
+
+    def vjp(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> Tensor:
+        """Vector-Jacobian product of `forward`, map by map."""
+        if self.num_vars > self.n:
+            pad = x.new_zeros(x.shape[0], self.num_vars - self.n)
+            x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))
+        out = torch.zeros_like(x)
+        for map_, at, limit in zip(self.maps, self.index(x.device), limits, strict=True):
+            parts = (self.gather(v, at, map_) for v in (x, z, grad))
+            px, pz, pg = parts
+            result = map_.vjp(px, pz, limit, pg).flatten(1)
+            if isinstance(at, slice):
+                out[:, at] = result
+            else:
+                out.index_copy_(1, at, result)
+        return out[:, : self.n]
+
+
+def _as_index(index: np.ndarray) -> slice | Tensor:
+    """A slice where the variables are consecutive (a view, no copy), else an index tensor."""
+    flat = index.ravel()
+    if (np.diff(flat) == 1).all():
+        return slice(int(flat[0]), int(flat[-1]) + 1)
+    return torch.from_numpy(flat)
+
+
+# ---------------------------------------------------------------------- compilation
+
+
+def reduction_of(polytope: Polytope) -> Reduction:
+    """The reduced rows, computed once for all polytopes that share rows."""
+    if "reduction" not in polytope._shared:
+        polytope._shared["reduction"] = reduce_rows(polytope.A, polytope.A_eq)
+    return polytope._shared["reduction"]
+
+
+def values_of(polytope: Polytope) -> Values:
+    """Right-hand sides and bounds of the reduced rows, computed once per polytope."""
+    if "values" not in polytope._local:
+        polytope._local["values"] = reduce_values(polytope, reduction_of(polytope))
+    return polytope._local["values"]
+
+
+def compile_plan(polytope: Polytope, table: Table) -> Plan:
+    """The plan of a polytope for a table: compiled on first use, then found in its cache.
+
+    Polytopes that share rows share the plan as well, unless a value that is the same for the whole
+    batch differs: detection may depend on it (a capacity of 1 makes a simplex, 2 does not).
+    """
+    local = (table.name, table.version)
+    if local not in polytope._local:
+        values = values_of(polytope)
+        key = (*local, polytope.integral, _pattern(values))
+        if key not in polytope._shared:
+            blocks = split_into_blocks(polytope, reduction_of(polytope), values)
+            polytope._shared[key] = Plan(polytope, table, blocks)
+        polytope._local[local] = polytope._shared[key]
+    return polytope._local[local]
+
+
+def _pattern(values: Values) -> bytes:
+    """A digest of the values that are equal for all instances, and of what is known of the rest."""
+    digest = hashlib.blake2b(digest_size=16)
+    for v in (values.row_lower, values.row_upper, values.lower, values.upper):
+        if len(v) == 1:
+            digest.update(v.cpu().numpy().tobytes())
+        else:
+            digest.update(b"varying" + bytes([bool(v.isfinite().all())]))
+    return digest.digest()
+
+
+def limits_of(polytope: Polytope, plan: Plan, device: torch.device, dtype: torch.dtype) -> list[Limits]:
+    """Values in the layout of each map of a plan, on a device; kept with the polytope."""
+    key = ("limits", id(plan), device, dtype)
+    if key not in polytope._local:
+        polytope._local[key] = _make_limits(polytope, plan, device, dtype)
+    return polytope._local[key]
+
+
+def _make_limits(polytope: Polytope, plan: Plan, device, dtype) -> list[Limits]:
+    values = values_of(polytope)
+    rows = [values.row_lower, values.row_upper]
+    bounds = [values.lower, values.upper]
+    result = []
+    for map_ in plan.maps:
+        parts = []
+        for tensors, at in ((rows, map_.block.rows), (bounds, map_.block.index)):
+            index = torch.from_numpy(at.ravel())
+            for tensor in tensors:
+                part = tensor.index_select(1, index.to(tensor.device))
+                part = part.reshape(len(tensor), *at.shape).to(device, dtype)
+                parts.append(part)
+        result.append(Limits(*parts))
+    return result
+
+
+def infeasible_instances(polytope: Polytope) -> Tensor | None:
+    """`(N or 1,)` mask of instances with crossed bounds or a row out of reach; None if all are well.
+
+    This finds every infeasible block with at most one row; blocks with several rows are judged by
+    the solver that meets them. One synchronisation per polytope, not per call.
+    """
+    if "infeasible" not in polytope._local:
+        polytope._local["infeasible"] = _infeasible(polytope)
+    return polytope._local["infeasible"]
+
+
+def _infeasible(polytope: Polytope) -> Tensor | None:
+    values, R = values_of(polytope), reduction_of(polytope).R
+    bad = (values.lower > values.upper).any(1)
+    if R.shape[0]:
+        device = values.lower.device
+        at_row = torch.from_numpy(np.repeat(np.arange(R.shape[0]), np.diff(R.indptr))).to(device)
+        at_var = torch.from_numpy(R.indices.astype(np.int64)).to(device)
+        weight = torch.from_numpy(R.data.copy()).to(device)
+        big = 1e100  # an infinite bound, in sums that must not meet 0 * inf
+        low, high = (v.clamp(-big, big)[:, at_var] for v in (values.lower, values.upper))
+        ends = torch.where(weight > 0, low, high) * weight, torch.where(weight > 0, high, low) * weight
+        least, most = (e.new_zeros(len(e), R.shape[0]).index_add(1, at_row, e) for e in ends)
+        slack = 1e-9 * (1 + torch.where(least.abs() < big / 2, least.abs(), 0))
+        slack = torch.maximum(slack, 1e-9 * torch.where(most.abs() < big / 2, most.abs(), 0))
+        out = (values.row_lower > most + slack) | (values.row_upper < least - slack)
+        out |= values.row_lower > values.row_upper
+        bad = bad | out.any(1)
+    return bad if bool(bad.any()) else None

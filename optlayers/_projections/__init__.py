@@ -1,0 +1,10 @@
+"""The table of projections, cheapest first; the last one refuses nothing."""
+
+from .._plan import Table
+from .affine import Affine as Affine
+from .box import Box as Box
+from .one_row import OneRow as OneRow
+from .qp import QP as QP
+from .simplex import Simplex as Simplex
+
+PROJECTIONS = Table("projection", Box, Simplex, OneRow, Affine, QP)

@@ -1,0 +1,197 @@
+"""Compiled loops for the CPU: one pass over memory per row, sums in float64 whatever the input.
+
+The tensor programs beside them (`simplex.py`, `one_row.py`) do the same for CUDA and under
+`torch.compile`; the tests hold one to the other. numba is imported, and a kernel compiled, on first use.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def use_kernels(x: Tensor) -> bool:
+    """Whether the compiled loops apply: a CPU tensor outside of tracing."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def array(x: Tensor) -> np.ndarray:
+    """The memory of a contiguous CPU tensor."""
+    return x.detach().contiguous().numpy()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="optlayers")
+
+
+def run(kernel: Any, rows: int, cost: int, *args: Any) -> None:
+    """Call `kernel(start, stop, *args)` over all rows, in as many threads as torch may use.
+
+    Kernels release the interpreter lock. Threads of our own, because numba's OpenMP layer cannot
+    be used after a fork, and its other layer not from several threads.
+    """
+    threads = min(torch.get_num_threads(), 1 + cost // 200_000)
+    if threads <= 1:
+        kernel(0, rows, *args)
+        return
+    edges = [rows * i // threads for i in range(threads + 1)]
+    futures = [
+        _pool(threads).submit(kernel, edges[i], edges[i + 1], *args) for i in range(1, threads)
+    ]
+    kernel(edges[0], edges[1], *args)
+    for future in futures:
+        future.result()
+
+
+@cache
+def simplex_kernel() -> Any:
+    """Threshold search of Michelot (1986) on the entries that can still be positive."""
+    import numba
+
+    # Reassociation lets sums and maxima use vector instructions; nan and infinities keep their meaning.
+    @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
+    def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
+        count, size = sign.shape
+        point, kept = np.empty(size, dtype=x.dtype), np.empty(size, dtype=np.float64)
+        for row in range(start, stop):
+            block = row % count
+            goal, largest, checksum, broken = total[block], -np.inf, 0.0, False
+            for j in range(size):
+                point[j] = x[row, j] if plain else sign[block, j] * (x[row, j] - anchor[block, j])
+            if not plain:
+                for j in range(size):
+                    if fixed[block, j]:
+                        point[j] = -np.inf
+            for j in range(size):
+                checksum += point[j]
+                largest = max(largest, point[j])
+            if not np.isfinite(checksum):
+                for j in range(size):
+                    broken |= np.isnan(x[row, j])
+            if broken or not np.isfinite(largest):
+                for j in range(size):
+                    z[row, j] = np.nan
+                continue
+            tau, above = 0.0, 0.0
+            if not equality:
+                for j in range(size):
+                    above += max(point[j], 0.0)
+            if equality or above > goal:
+                # The largest entry ends at most at `goal`, so tau >= largest - goal: whatever is
+                # not above that is zero, and few entries are left for the search.
+                bar, many, total_kept = largest - goal, 0, 0.0
+                for j in range(size):
+                    value = np.float64(point[j])
+                    if value > bar or value == largest:
+                        kept[many] = value - largest  # differences keep digits when x is large
+                        total_kept += value - largest
+                        many += 1
+                while True:
+                    tau = (total_kept - goal) / many
+                    left, total_kept = 0, 0.0
+                    for i in range(many):
+                        if kept[i] > tau:
+                            kept[left] = kept[i]
+                            total_kept += kept[i]
+                            left += 1
+                    if left == many:
+                        break
+                    many = left
+            for j in range(size):
+                # In two steps: tau + largest would be rounded to the digits of a large point.
+                value = max((point[j] - largest) - tau, 0.0) if equality or above > goal else max(point[j], 0.0)
+                z[row, j] = value if plain else anchor[block, j] + sign[block, j] * value
+
+    return simplex
+
+
+@cache
+def one_row_kernel() -> Any:
+    """Safeguarded Newton on the piecewise linear equation of one row; exact on the last piece."""
+    import numba
+
+    @numba.njit(cache=True, nogil=True, inline="always")
+    def clip(value, low, high):
+        return low if value < low else (high if value > high else value)
+
+    @numba.njit(cache=True, nogil=True)
+    def evaluate(x, a, low, high, flip, tau):
+        """Activity at tau, its slopes to both sides, the next breakpoints, and its size."""
+        act, right, left, size = 0.0, 0.0, 0.0, 0.0
+        after, before = np.inf, -np.inf
+        for j in range(x.shape[0]):
+            weight = flip * a[j]
+            value = clip(x[j] - tau * weight, low[j], high[j])
+            act += weight * value
+            size += abs(weight * value)
+            if weight == 0.0 or low[j] == high[j]:
+                continue
+            t1, t2 = (x[j] - high[j]) / weight, (x[j] - low[j]) / weight
+            enter, leave = min(t1, t2), max(t1, t2)
+            if enter <= tau < leave:
+                right += weight * weight
+            if enter < tau <= leave:
+                left += weight * weight
+            for t in (enter, leave):
+                if tau < t < after:
+                    after = t
+                if before < t < tau:
+                    before = t
+        return act, right, left, after, before, size
+
+    @numba.njit(cache=True, nogil=True)
+    def solve(x, a, low, high, flip, goal):
+        """The tau >= 0 with activity(tau) = goal, given activity(0) > goal; nan if there is none."""
+        tau, lo, hi = 0.0, 0.0, np.inf
+        for step in range(300):
+            act, right, left, after, before, size = evaluate(x, a, low, high, flip, tau)
+            miss = act - goal
+            if miss == 0.0 or abs(miss) <= 2.3e-16 * size:
+                return tau
+            if miss > 0:
+                lo = tau
+                if right > 0:
+                    new = tau + miss / right
+                elif after < np.inf:
+                    new = after
+                else:  # nothing can move any more: out of reach, unless by rounding
+                    return tau if miss <= 1e-9 * (1.0 + size) else np.nan
+            else:
+                hi = tau
+                new = tau + miss / left if left > 0 else before
+            if not lo < new < hi or (step > 20 and step % 2 == 0 and hi < np.inf):
+                new = lo + (hi - lo) / 2
+                if not lo < new < hi:
+                    return tau
+            tau = new
+        return tau
+
+    @numba.njit(cache=True, nogil=True)
+    def one_row(start, stop, x, z, a, row_lower, row_upper, lower, upper):
+        count, size = a.shape
+        point, low, high = np.empty(size), np.empty(size), np.empty(size)
+        for row in range(start, stop):
+            n, block = row // count, row % count
+            nl, nu = n % lower.shape[0], n % upper.shape[0]
+            act, broken = 0.0, False
+            for j in range(size):
+                point[j], low[j], high[j] = x[row, j], lower[nl, block, j], upper[nu, block, j]
+                act += a[block, j] * clip(point[j], low[j], high[j])
+                broken |= point[j] != point[j]
+            goal_low = np.float64(row_lower[n % row_lower.shape[0], block, 0])
+            goal_high = np.float64(row_upper[n % row_upper.shape[0], block, 0])
+            flip, tau = 1.0, 0.0
+            if act > goal_high:
+                tau = solve(point, a[block], low, high, 1.0, goal_high)
+            elif act < goal_low:
+                flip = -1.0
+                tau = solve(point, a[block], low, high, -1.0, -goal_low)
+            for j in range(size):
+                value = clip(point[j] - tau * flip * a[block, j], low[j], high[j])
+                z[row, j] = np.nan if broken or tau != tau else value
+
+    return one_row

@@ -1,0 +1,113 @@
+"""Blocks with one coupling row and bounds: the workhorse."""
+
+import torch
+from torch import Tensor
+
+from .._plan import AbstractBlockMap, Limits, Report
+from .._structure import Block
+from ._kernels import array, one_row_kernel, run, use_kernels
+
+
+class OneRow(AbstractBlockMap):
+    r"""Projection onto $\{\underline c \le a \cdot z \le \bar c,\ l \le z \le u\}$; exact.
+
+    $$ z(\tau) = \min(\max(y - \tau a, l), u) $$
+
+    $a \cdot z(\tau)$ falls with $\tau$ and is linear between the breakpoints $(y - u)/a$ and
+    $(y - l)/a$. If $z(0)$ meets the row it is the answer; otherwise $\tau$ solves one scalar
+    equation for the side that is violated. Any signs and weights, infinite bounds, fixed variables,
+    right-hand sides and bounds per instance. CPU: safeguarded Newton, a few passes. CUDA:
+    breakpoints sorted, then bisected by index, $O(n \log n)$, without synchronisation.
+
+    References:
+        Brucker (1984), *An O(n) algorithm for quadratic knapsack problems*; Kiwiel (2008),
+        *Breakpoint searching algorithms for the continuous quadratic knapsack problem*.
+    """
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        self._weights: dict = {}
+
+    @classmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Refuse several rows, and auxiliary variables."""
+        if block.num_rows != 1:
+            return f"it needs exactly one row, not {block.num_rows}"
+        return "it has auxiliary variables" if block.is_aux.any() else None
+
+    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+        """Project; compiled loop on the CPU, sorted breakpoints elsewhere."""
+        if not use_kernels(x):
+            return self._by_breakpoints(x, limits)
+        z = torch.empty_like(x, memory_format=torch.contiguous_format)
+        size = self.block.size
+        run(
+            one_row_kernel(),
+            x.shape[0] * self.block.count,
+            4 * x.numel(),
+            array(x).reshape(-1, size),
+            z.numpy().reshape(-1, size),
+            self.block.weights,
+            *(array(v) for v in limits),
+        )
+        return z
+
+    def _a(self, x: Tensor) -> Tensor:
+        key = (x.device, x.dtype)
+        if key not in self._weights:
+            self._weights[key] = torch.as_tensor(self.block.weights, dtype=x.dtype, device=x.device)
+        return self._weights[key]
+
+    def _goal(self, x: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
+        """Where the row must end, and whether it has to move at all."""
+        inside = torch.minimum(torch.maximum(x, limits.lower), limits.upper)
+        act = (self._a(x) * inside).sum(-1, keepdim=True)
+        goal = torch.minimum(torch.maximum(act, limits.row_lower), limits.row_upper)
+        return goal, goal != act
+
+    def _by_breakpoints(self, x: Tensor, limits: Limits) -> Tensor:
+        a, lower, upper = self._a(x), limits.lower, limits.upper
+        goal, moves = self._goal(x, limits)
+        one, two = (x - upper) / a, (x - lower) / a
+        enter, leave = torch.minimum(one, two), torch.maximum(one, two)
+        points = torch.cat([enter, leave], -1).sort(-1).values
+        size = points.shape[-1]
+        # Bisection for the last breakpoint with a.z >= goal. At an infinite breakpoint some variable
+        # without a bound makes a.z infinite, so its side is known without evaluating it.
+        low = torch.full_like(goal, -1, dtype=torch.long)
+        high = torch.full_like(goal, size, dtype=torch.long)
+        for _ in range(size.bit_length()):
+            middle = (low + high) // 2
+            tau = points.gather(-1, middle.clamp(0, size - 1))
+            finite = torch.where(tau.isfinite(), tau, 0)
+            act = (a * torch.minimum(torch.maximum(x - finite * a, lower), upper)).sum(-1, keepdim=True)
+            above = torch.where(tau.isfinite(), act >= goal, tau < 0)
+            open_ = high - low > 1
+            low = torch.where(above & open_, middle, low)
+            high = torch.where(~above & open_, middle, high)
+        left = torch.where(low >= 0, points.gather(-1, low.clamp(min=0)), -torch.inf)
+        right = torch.where(high < size, points.gather(-1, high.clamp(max=size - 1)), torch.inf)
+        # On that piece the free set is known, so tau is exact: no iteration is left to stop.
+        free = (enter <= left) & (leave >= right)
+        at_start = torch.where(a > 0, upper, lower)  # value before a variable enters
+        at_end = torch.where(a > 0, lower, upper)
+        rest = torch.where(free, x, torch.where(enter >= right, at_start, at_end))
+        slope = (torch.where(free, a, 0) ** 2).sum(-1, keepdim=True)
+        tau = ((a * rest).sum(-1, keepdim=True) - goal) / torch.where(slope > 0, slope, 1)
+        ends = torch.where(left.isfinite(), left, torch.where(right.isfinite(), right, 0))
+        tau = torch.where(slope > 0, torch.minimum(torch.maximum(tau, left), right), ends)
+        tau = torch.where(moves, tau, 0)
+        z = torch.minimum(torch.maximum(x - tau * a, lower), upper)
+        return torch.where(x.isnan().any(-1, keepdim=True), torch.nan, z)
+
+    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+        r"""$g_F - a_F (a_F \cdot g_F)/(a_F \cdot a_F)$ on the free set $F$ if the row is active."""
+        a = self._a(x)
+        free = (z > limits.lower) & (z < limits.upper)
+        _, moves = self._goal(x, limits)
+        a_free = torch.where(free, a, 0)
+        along = (a_free * grad).sum(-1, keepdim=True)
+        norm = (a_free * a_free).sum(-1, keepdim=True)
+        active = moves & (norm > 0)
+        step = torch.where(active, along / torch.where(active, norm, 1), 0)
+        return torch.where(free, grad - step * a_free, 0)

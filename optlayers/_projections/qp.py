@@ -1,0 +1,116 @@
+"""Any block, as an exact QP: OSQP, else Clarabel, accepted by residual and not by status."""
+
+import threading
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._plan import AbstractBlockMap, Limits, Report
+from .._solvers._block import Answer, Problem
+from .._solvers.cvxpy import CvxpySolver
+from .._solvers.osqp import OSQPSolver
+from .._structure import Block
+
+GOOD = 1e-8  # KKT residual, relative to 1 + |y|, at which the first answer is taken
+ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
+
+
+class QP(AbstractBlockMap):
+    r"""Projection onto $\{z : \exists\psi,\ \underline c \le R[z;\psi] \le \bar c,\ l \le [z;\psi] \le u\}$.
+
+    One quadratic program per instance and component, on the host, in float64: OSQP, set up once
+    and reused; where its answer misses a KKT residual of 1e-8, Clarabel through cvxpy. The better of the two must
+    reach 1e-6, relative to 1 + |y|; otherwise the instance fails, with the residuals in the
+    message. Auxiliary variables have no quadratic term, which makes this the projection in z.
+    """
+
+    shares_matrix: ClassVar[bool] = True
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        self._R = block.matrix.toarray() if block.size <= 2000 else block.matrix
+        self._lock = threading.Lock()
+        self._solvers: dict[str, Any] = {}
+
+    @classmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Refuse nothing."""
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_solvers")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock(), _solvers={})
+
+    def _solver(self, kind: type) -> Any:
+        if kind.name not in self._solvers:
+            self._solvers[kind.name] = kind(self.block)
+        return self._solvers[kind.name]
+
+    @torch.compiler.disable
+    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+        """Project instance by instance; points that satisfy the rows already need no solver."""
+        y = x.detach().double().cpu().numpy()
+        rows_low, rows_high, low, high = (v.double().cpu().numpy() for v in limits)
+        z = np.clip(y, low, high)
+        inside = np.zeros(z.shape[:2], dtype=bool)
+        if not self.block.is_aux.any():
+            activity = (z.reshape(-1, self.block.size) @ self._R.T).reshape(*z.shape[:2], -1)
+            inside = ((activity <= rows_high) & (activity >= rows_low)).all(-1)
+        with self._lock:
+            for n, c in np.argwhere(~inside):
+                parts = (v[n % len(v), c] for v in (rows_low, rows_high, low, high))
+                z[n, c] = self._project(Problem(y[n, c], *parts), int(n), report)
+        return torch.from_numpy(z).to(x.device, x.dtype)
+
+    def _project(self, problem: Problem, instance: int, report: Report) -> np.ndarray:
+        nothing = np.full(self.block.size, np.nan)
+        if not np.isfinite(problem.y).all():
+            report.fail(instance, "the point to project has entries that are not finite")
+            return nothing
+        answers: list[Answer] = []
+        for kind in (OSQPSolver, CvxpySolver):
+            answer = self._solver(kind).solve(problem)
+            answers.append(answer)
+            if answer.residual <= GOOD:
+                return answer.x
+        best = min(answers, key=lambda a: a.residual)
+        if best.residual <= ENOUGH:
+            return best.x
+        if any("infeasible" in a.status for a in answers):
+            report.fail(instance, "no point satisfies all constraints")
+            return nothing
+        tried = ", ".join(
+            f"{kind.name}: {a.status}, KKT residual {a.residual:.1e}"
+            for kind, a in zip((OSQPSolver, CvxpySolver), answers, strict=True)
+        )
+        report.fail(instance, f"no solver reached a KKT residual of {ENOUGH:g} ({tried})")
+        return nothing
+
+    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+        """Project the gradient onto the directions in which the active face is free."""
+        R = self.block.matrix.toarray()
+        own = ~self.block.is_aux
+        if not own.all():
+            raise NotImplementedError(
+                "The projection of a block with auxiliary variables has no derivative yet; "
+                "project inside SPIGOT, or detach the point."
+            )
+        points, grads = z.detach().double().cpu().numpy(), grad.detach().double().cpu().numpy()
+        rows_low, rows_high, low, high = (v.double().cpu().numpy() for v in limits)
+        out = np.zeros_like(grads)
+        for n, c in np.ndindex(*points.shape[:2]):
+            point, near = points[n, c], 1e-7
+            l, u = (v[n % len(v), c] for v in (low, high))
+            free = (point > l + near) & (point < u - near)
+            act = R @ point
+            rl, ru = (v[n % len(v), c] for v in (rows_low, rows_high))
+            active = R[(act <= rl + near) | (act >= ru - near)][:, free]
+            g = grads[n, c][free]
+            if active.size:
+                g = g - active.T @ np.linalg.lstsq(active.T, g, rcond=None)[0]
+            out[n, c, free] = g
+        return torch.from_numpy(out).to(x.device, x.dtype)

@@ -1,0 +1,114 @@
+"""Blocks that are simplices, possibly after reflecting some variables."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._plan import AbstractBlockMap, Limits, Report
+from .._structure import Block, simplex_form
+from ._kernels import array, run, simplex_kernel, use_kernels
+
+
+class Simplex(AbstractBlockMap):
+    r"""Projection onto $\{x \ge 0,\ \sum_i x_i = t\}$ (or $\le t$); $O(n)$ expected per row.
+
+    $$ \Pi(y) = \max(y - \tau, 0), \qquad \sum_i \max(y_i - \tau, 0) = t $$
+
+    Reflection about a bound, $z_i = u_i - x_i$ for negative coefficients, is an isometry, so more
+    blocks are simplices than look like it: the coupling $\sum_\ell z_\ell = z_{arc}$ of labels and
+    arc is the simplex $\sum_\ell z_\ell + (1 - z_{arc}) = 1$.
+
+    References:
+        Held, Wolfe and Crowder (1974), *Validation of subgradient optimization*; Michelot (1986),
+        *A finite algorithm for finding the projection of a point onto the canonical simplex*.
+    """
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        values = (block.row_lower[:, 0], block.row_upper[:, 0], block.lower, block.upper)  # type: ignore[index]
+        _, self.total, self.sign = simplex_form(block.weights, *values)
+        self.anchor = np.where(self.sign > 0, block.lower, block.upper)
+        self.fixed = block.lower == block.upper
+        self.equality = bool(block.row_lower[0, 0] == block.row_upper[0, 0])  # type: ignore[index]
+        self.plain = bool((self.sign > 0).all() and (self.anchor == 0).all() and not self.fixed.any())
+        self._tensors: dict = {}
+
+    @classmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Refuse anything that is not a simplex for every instance of every batch."""
+        if block.num_rows != 1:
+            return "it has coupling rows" if block.num_rows > 1 else "it has no row"
+        if block.is_aux.any():
+            return "it has auxiliary variables"
+        if block.varying:
+            return f"its {block.varying} vary in the batch"
+        if block.magnitude is None:
+            return "the coefficients of its row differ in size"
+        low, high = block.row_lower[:, 0], block.row_upper[:, 0]  # type: ignore[index]
+        if not simplex_form(block.weights, low, high, block.lower, block.upper)[0].all():
+            return "a bound other than those of a simplex can be active"
+        if (low == high).any() and not (low == high).all():
+            return "it mixes equalities and inequalities"
+        return None
+
+    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+        """Project; compiled loop on the CPU, sort elsewhere."""
+        if not use_kernels(x):
+            return self._by_sorting(x)
+        z = torch.empty_like(x, memory_format=torch.contiguous_format)
+        size = self.block.size
+        run(
+            simplex_kernel(),
+            x.shape[0] * self.block.count,
+            x.numel(),
+            array(x).reshape(-1, size),
+            z.numpy().reshape(-1, size),
+            *self._arrays(z.numpy().dtype),
+            self.fixed,
+            self.total,
+            self.equality,
+            self.plain,
+        )
+        return z
+
+    def _arrays(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        if dtype not in self._tensors:
+            self._tensors[dtype] = (self.sign.astype(dtype), self.anchor.astype(dtype))
+        return self._tensors[dtype]
+
+    def _constants(self, x: Tensor) -> tuple[Tensor, ...]:
+        key = (x.device, x.dtype)
+        if key not in self._tensors:
+            values = (self.sign, self.anchor, self.total[:, None])
+            numbers = tuple(torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in values)
+            self._tensors[key] = (*numbers, torch.as_tensor(self.fixed, device=x.device))
+        return self._tensors[key]
+
+    def _by_sorting(self, x: Tensor) -> Tensor:
+        sign, anchor, total, fixed = self._constants(x)
+        if not self.plain:
+            x = torch.where(fixed, -torch.inf, sign * (x - anchor))
+        # KKT: x = max(y - tau, 0). With the k largest entries positive, tau_k = (sum of them - t)/k;
+        # the support is the largest k with y_(k) > tau_k. Shifted by the maximum to keep digits.
+        largest = x.amax(-1, keepdim=True)
+        shifted = x - largest
+        ordered = shifted.sort(-1, descending=True).values
+        k = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
+        tau_k = (ordered.cumsum(-1) - total) / k
+        support = (ordered > tau_k).sum(-1, keepdim=True).clamp(min=1)
+        z = (shifted - tau_k.gather(-1, support - 1)).clamp(min=0)
+        if not self.equality:
+            inside = x.clamp(min=0)
+            z = torch.where(inside.sum(-1, keepdim=True) > total, z, inside)
+        return z if self.plain else torch.where(fixed, anchor, anchor + sign * z)
+
+    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+        """Subtract the mean over the support, in reflected coordinates."""
+        sign, anchor, total, fixed = self._constants(x)
+        free = ((z - anchor).abs() > 0) & ~fixed
+        reflected = torch.where(free, grad * sign, 0)
+        mean = reflected.sum(-1, keepdim=True) / free.sum(-1, keepdim=True).clamp(min=1)
+        if not self.equality:  # inside the simplex no row is active
+            inside = (torch.where(fixed, 0, sign * (x - anchor)).clamp(min=0)).sum(-1, keepdim=True)
+            mean = torch.where(inside > total, mean, 0)
+        return torch.where(free, grad - sign * mean, 0)

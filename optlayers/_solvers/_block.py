@@ -1,0 +1,57 @@
+"""What the exact QP solvers have in common: the problem, an answer, and its residuals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._structure import Block
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One instance: the point, and limits in the layout of one component, float64."""
+
+    y: np.ndarray
+    row_lower: np.ndarray
+    row_upper: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A point, row multipliers (positive: upper side active), and how good they are together."""
+
+    x: np.ndarray
+    multipliers: np.ndarray
+    residual: float = np.inf
+    status: str = ""
+
+
+def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answer:
+    """An answer with its KKT residual, whatever the solver said of it.
+
+    The residual is the largest of: row violation; distance of x from its own projected gradient
+    step, which covers stationarity and the multipliers of the bounds; multiplier times slack. It
+    is relative to 1 + |y|.
+    """
+    if x is None or not np.isfinite(x).all():
+        return Answer(np.full(block.size, np.nan), np.zeros(block.num_rows), np.inf, status)
+    x = np.clip(x, problem.lower, problem.upper)
+    R = block.matrix
+    activity = R @ x
+    gradient = np.where(block.is_aux, 0.0, x - problem.y) + R.T @ multipliers
+    step = np.clip(x - gradient, problem.lower, problem.upper)
+    above, below = problem.row_upper - activity, activity - problem.row_lower
+    violation = np.maximum(np.maximum(-above, -below), 0)
+    slack = np.where(multipliers > 0, above, np.where(multipliers < 0, below, 0.0))
+    parts = (violation, np.abs(x - step), np.abs(multipliers * np.where(np.isfinite(slack), slack, 1)))
+    scale = 1 + np.abs(np.where(block.is_aux, 0.0, problem.y)).max()
+    residual = max(float(p.max(initial=0.0)) for p in parts) / scale
+    return Answer(x, multipliers, residual, status)
+
+
+def stacked_rows(block: Block) -> sp.csc_array:
+    """Rows and bounds as one matrix [R; I], as first-order solvers want it."""
+    return sp.csc_array(sp.vstack([block.matrix, sp.eye_array(block.size)], format="csc"))

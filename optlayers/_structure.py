@@ -1,0 +1,386 @@
+"""Blocks of (A, b): connected components of the variable-row graph, equal ones stacked.
+
+Nothing is solved here. What the rest of the library sees of the constraints is the *reduced* form
+
+    row_lower <= R x <= row_upper,    lower <= x <= upper
+
+in which rows with one coefficient have become bounds, rows are divided by their largest
+coefficient, and rows that are multiples of one another are one row. Which row goes where depends on
+the coefficients alone, so polytopes that differ in right-hand sides or bounds share it.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from ._polytope import Polytope
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """Where every row of `[A; A_eq]` went: `target` is a reduced row, or a variable (a bound)."""
+
+    R: sp.csr_array
+    target: np.ndarray  # (m + m_eq,) reduced row, or variable for rows with one coefficient
+    factor: np.ndarray  # (m + m_eq,) row = factor * reduced row (or factor * variable)
+    is_bound: np.ndarray  # (m + m_eq,) True: target is a variable
+    is_empty: np.ndarray  # (m + m_eq,) no coefficients: nothing to say
+    num_inequalities: int
+
+
+def reduce_rows(A: sp.csr_array, A_eq: sp.csr_array) -> Reduction:
+    """The reduced form of the rows; cost linear in the nonzeros, plus one sort of the rows."""
+    rows = sp.csr_array(sp.vstack([A, A_eq], format="csr")) if A_eq.shape[0] else A
+    counts = np.diff(rows.indptr)
+    factor, target = np.ones(len(counts)), np.zeros(len(counts), dtype=np.int64)
+    single = np.flatnonzero(counts == 1)
+    target[single] = rows.indices[rows.indptr[single]]
+    factor[single] = rows.data[rows.indptr[single]]
+    coupled = np.flatnonzero(counts > 1)
+    R = sp.csr_array(rows[coupled])
+    if len(coupled):
+        largest = np.maximum.reduceat(np.abs(R.data), R.indptr[:-1])
+        factor[coupled] = largest * np.sign(R.data[R.indptr[:-1]])
+        R.data = R.data / np.repeat(factor[coupled], np.diff(R.indptr))
+        first, inverse = _merge_equal_rows(R)
+        R, target[coupled] = sp.csr_array(R[first]), inverse
+    return Reduction(R, target, factor, counts == 1, counts == 0, A.shape[0])
+
+
+def _merge_equal_rows(R: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the first of each kind of row, and the kind of every row; exact comparison."""
+    # Two random weights per column: rows of equal fingerprint are then compared exactly.
+    weights = np.random.default_rng(0).standard_normal(R.shape[1])
+    prints = R @ weights
+    _, first, inverse, counts = np.unique(
+        prints, return_index=True, return_inverse=True, return_counts=True
+    )
+    if counts.max() > 1:
+        keys = {}
+        first_of, inverse = [], np.empty(R.shape[0], dtype=np.int64)
+        for i in range(R.shape[0]):
+            span = slice(R.indptr[i], R.indptr[i + 1])
+            key = (R.indices[span].tobytes(), R.data[span].tobytes())
+            if key not in keys:
+                keys[key] = len(first_of)
+                first_of.append(i)
+            inverse[i] = keys[key]
+        return np.array(first_of), inverse
+    order = np.argsort(first)  # keep the user's order of rows
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[inverse]
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Right-hand sides and bounds of the reduced form, each `(N or 1, size)` on one device."""
+
+    row_lower: Tensor
+    row_upper: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+def reduce_values(polytope: Polytope, reduction: Reduction) -> Values:
+    """Right-hand sides and bounds of the reduced rows, in float64, on the polytope's device."""
+    device = polytope.lower.device
+    batch = polytope.batch_shape
+
+    def flat(values: Tensor) -> Tensor:
+        values = values.to(device)
+        return values.expand(*batch, -1).reshape(-1, values.shape[-1]) if values.ndim > 1 else values[None]
+
+    red = reduction
+    lower, upper = flat(polytope.lower), flat(polytope.upper)
+    if red.is_bound.any() or red.R.shape[0]:
+        b, b_eq = flat(polytope.b), flat(polytope.b_eq)
+        count = max(len(b), len(b_eq))
+        high = torch.cat([b.expand(count, -1), b_eq.expand(count, -1)], -1)
+        low = high.clone()
+        low[:, : red.num_inequalities] = -torch.inf
+        rows_low = torch.full((count, red.R.shape[0]), -torch.inf, dtype=torch.float64, device=device)
+        rows_low, rows_high = _tighten(low, high, rows_low, -rows_low, ~red.is_bound & ~red.is_empty, red)
+        if red.is_bound.any():
+            count = max(count, len(lower), len(upper))
+            lower, upper = lower.expand(count, -1), upper.expand(count, -1)
+            lower, upper = _tighten(low.expand(count, -1), high.expand(count, -1), lower, upper, red.is_bound, red)
+        rows_low, rows_high = _uncross(rows_low, rows_high)
+        lower, upper = _uncross(lower, upper)
+    else:
+        rows_low = rows_high = lower.new_zeros(1, 0)
+    return Values(rows_low, rows_high, lower, upper)
+
+
+def _tighten(low, high, target_low, target_high, chosen, red: Reduction):
+    """Fold rows `low <= factor * target <= high` into the two-sided limits of their targets."""
+    rows = torch.from_numpy(np.flatnonzero(chosen)).to(low.device)
+    factor = torch.from_numpy(red.factor[chosen]).to(low.device)
+    index = torch.from_numpy(red.target[chosen]).to(low.device).expand(len(low), -1)
+    low, high = low[:, rows] / factor, high[:, rows] / factor
+    low, high = torch.where(factor > 0, low, high), torch.where(factor > 0, high, low)
+    target_low = target_low.scatter_reduce(-1, index, low, "amax")
+    return target_low, target_high.scatter_reduce(-1, index, high, "amin")
+
+
+def _uncross(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Sides that crossed by rounding alone (an equality stated as two scaled rows) become equal."""
+    rounding = (low > high) & (low - high <= 1e-12 * (1 + low.abs()))
+    middle = (low + high) / 2
+    return torch.where(rounding, middle, low), torch.where(rounding, middle, high)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """`count` components of equal structure, as one batched object.
+
+    Attributes:
+        index: `(count, size)` variable numbers.
+        rows: `(count, num_rows)` reduced row numbers.
+        weights: `(count, size)` coefficients of the row if there is one row, else None.
+        matrix: `(num_rows, size)` sparse coefficients, equal for all, if there are several rows.
+        is_aux: `(size,)` which variables are auxiliary.
+        row_lower, row_upper: `(count, num_rows)` limits, or None where they vary in the batch.
+        lower, upper: `(count, size)` bounds, or None where they vary in the batch.
+        finite_bounds: Every bound is finite, in every instance.
+        integral: Whether decoding must return integers.
+    """
+
+    index: np.ndarray
+    rows: np.ndarray
+    weights: np.ndarray | None
+    matrix: sp.csr_array
+    is_aux: np.ndarray
+    row_lower: np.ndarray | None
+    row_upper: np.ndarray | None
+    lower: np.ndarray | None
+    upper: np.ndarray | None
+    finite_bounds: bool
+    integral: bool
+
+    @property
+    def count(self) -> int:
+        """Number of equal components."""
+        return self.index.shape[0]
+
+    @property
+    def size(self) -> int:
+        """Number of variables of one component."""
+        return self.index.shape[1]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of reduced rows of one component."""
+        return self.rows.shape[1]
+
+    @cached_property
+    def varying(self) -> str:
+        """Which values vary between the instances of a batch, in words; empty if none."""
+        names = ["right-hand sides"] * (self.row_lower is None)
+        names += ["lower bounds"] * (self.lower is None) + ["upper bounds"] * (self.upper is None)
+        return " and ".join(names)
+
+    @cached_property
+    def magnitude(self) -> np.ndarray | None:
+        """`(count,)` |coefficient| if all coefficients of the one row agree in size, else None."""
+        if self.weights is None:
+            return None
+        size = np.abs(self.weights)
+        return size[:, 0] if (size == size[:, :1]).all() else None
+
+    def uniform(self) -> list["Block"]:
+        """The same components in stacks whose coefficients are equal, for maps that need that."""
+        if self.weights is None or (self.weights == self.weights[:1]).all():
+            return [self]
+        _, kind = np.unique(self.weights, axis=0, return_inverse=True)
+        return [self._part(np.flatnonzero(kind.ravel() == k)) for k in range(kind.max() + 1)]
+
+    def _part(self, chosen: np.ndarray) -> "Block":
+        names = ("index", "rows", "weights", "row_lower", "row_upper", "lower", "upper")
+        values = {k: v if (v := getattr(self, k)) is None else v[chosen] for k in names}
+        return replace(self, matrix=sp.csr_array(values["weights"][:1]), **values)
+
+    def __repr__(self) -> str:
+        return f"Block({self.count} x {self.size} variables, {self.num_rows} rows)"
+
+
+def split_into_blocks(polytope: Polytope, reduction: Reduction, values: Values) -> list[Block]:
+    """Connected components of the variable-row graph, equal ones stacked, in order of variables."""
+    from scipy.sparse.csgraph import connected_components
+
+    R = reduction.R
+    num_rows, num_vars = R.shape
+    in_row = np.zeros(num_vars, dtype=bool)
+    in_row[R.indices] = True
+    blocks = []
+    if len(free := np.flatnonzero(~in_row)):
+        blocks.append(_stack(polytope, values, R, free[None], np.zeros((1, 0), dtype=np.int64)))
+    if num_rows:
+        graph = sp.block_array([[None, R], [R.T, None]], format="csr")
+        _, label = connected_components(graph, directed=False)
+        row_label = label[:num_rows]
+        sizes = np.bincount(row_label, minlength=label.max() + 1)
+        alone = np.flatnonzero(sizes[row_label] == 1)
+        blocks += _one_row_blocks(polytope, values, R, alone)
+        blocks += _many_row_blocks(polytope, values, R, label, np.flatnonzero(sizes > 1))
+    return sorted(blocks, key=lambda block: int(block.index[0, 0]))
+
+
+def _one_row_blocks(polytope, values, R, alone: np.ndarray) -> list[Block]:
+    """Components with a single row, stacked by size and by what kind of row it is."""
+    if not len(alone):
+        return []
+    counts = np.diff(R.indptr)[alone]
+    aux = np.zeros(R.shape[0], dtype=np.int64)
+    if polytope.num_aux:  # where the auxiliary variables stand must agree within a stack
+        masks = {}
+        for i in alone:
+            key = (R.indices[R.indptr[i] : R.indptr[i + 1]] >= polytope.n).tobytes()
+            aux[i] = masks.setdefault(key, len(masks))
+    blocks = []
+    for size in np.unique(counts):
+        rows = alone[counts == size]
+        entries = R.indptr[rows][:, None] + np.arange(size)
+        index, weights = R.indices[entries].astype(np.int64), R.data[entries]
+        kind = _kind_of_row(values, index, rows, weights) * (aux.max() + 1) + aux[rows]
+        for code in np.unique(kind):
+            chosen = kind == code
+            order = np.argsort(index[chosen][:, 0], kind="stable")
+            part = (index[chosen][order], rows[chosen][order][:, None], weights[chosen][order])
+            blocks.append(_stack(polytope, values, R, *part))
+    return blocks
+
+
+def _kind_of_row(values: Values, index, rows, weights) -> np.ndarray:
+    """A code per component, so that one odd component does not slow a stack of plain ones down."""
+    size = np.abs(weights)
+    code = (size == size[:, :1]).all(1).astype(np.int64)
+    if len(values.row_lower) == 1:
+        low, high = (v[0].cpu().numpy()[rows] for v in (values.row_lower, values.row_upper))
+        code += 2 * (low == high) + 4 * np.isfinite(low) + 8 * np.isfinite(high)
+        if len(values.lower) == 1 and len(values.upper) == 1:
+            lower, upper = (v[0].cpu().numpy()[index] for v in (values.lower, values.upper))
+            finite = np.isfinite(lower).all(1) & np.isfinite(upper).all(1)
+            code += 16 * finite + 32 * simplex_form(weights, low, high, lower, upper)[0]
+            whole = (low == np.floor(low)) | ~np.isfinite(low)
+            whole &= (high == np.floor(high)) | ~np.isfinite(high)
+            code += 64 * whole
+    return code
+
+
+def simplex_form(weights, low, high, lower, upper):
+    """Is a one-row component a simplex after reflecting some variables about a bound?
+
+    With all |coefficients| equal, write z = lower + x where the coefficient is positive and
+    z = upper - x where it is negative. The row becomes sum(x) = total (or <= total), and if every
+    x may grow to `total` or is fixed at 0, that is a simplex. So `sum(labels) = arc`, with
+    x = 1 - arc, is one. The row may be read from either side, so both signs are tried.
+
+    Returns:
+        Per component: whether it is; the total; the signs (0 where it is none).
+    """
+    fits, total = _simplex_form(weights, low, high, lower, upper)
+    fits_flipped, total_flipped = _simplex_form(-weights, -high, -low, lower, upper)
+    sign = np.where(fits, 1, np.where(fits_flipped, -1, 0))
+    return sign != 0, np.where(fits, total, total_flipped), sign[:, None] * np.sign(weights)
+
+
+def _simplex_form(weights, low, high, lower, upper):
+    size = np.abs(weights)
+    anchor = np.where(weights > 0, lower, upper)
+    span = upper - lower
+    with np.errstate(invalid="ignore"):
+        offset = (weights * anchor).sum(1)
+        total = (high - offset) / size[:, 0]
+        least = (low - offset) / size[:, 0]
+        fits = (size == size[:, :1]).all(1) & np.isfinite(anchor).all(1) & np.isfinite(total)
+        fits &= (total > 0) & ((low == high) | (least <= 0))
+        room = (span >= total[:, None] * (1 - 1e-12)) | (span == 0)
+    return fits & room.all(1) & (span > 0).any(1), total
+
+
+def _many_row_blocks(polytope, values, R, label, components) -> list[Block]:
+    """Components with several rows; equal ones (rows in any order) are stacked."""
+    num_rows = R.shape[0]
+    by_row, by_var = label[:num_rows], label[num_rows:]
+    row_order, var_order = np.argsort(by_row, kind="stable"), np.argsort(by_var, kind="stable")
+    row_start = np.searchsorted(by_row[row_order], components)
+    var_start = np.searchsorted(by_var[var_order], components)
+    row_end = np.searchsorted(by_row[row_order], components, side="right")
+    var_end = np.searchsorted(by_var[var_order], components, side="right")
+    stacks: dict[bytes, list] = {}
+    for i in range(len(components)):
+        rows, index = row_order[row_start[i] : row_end[i]], var_order[var_start[i] : var_end[i]]
+        local = sp.csr_array(R[rows])
+        local = sp.csr_array(
+            (local.data, np.searchsorted(index, local.indices), local.indptr), (len(rows), len(index))
+        )
+        order = _canonical_order(local)
+        rows, local = rows[order], sp.csr_array(local[order])
+        key = b"|".join(
+            part.tobytes()
+            for part in (local.indptr, local.indices, local.data, index >= polytope.n)
+        )
+        stacks.setdefault(key, []).append((index, rows, local))
+    return [
+        _stack(
+            polytope,
+            values,
+            R,
+            np.stack([index for index, _, _ in stack]),
+            np.stack([rows for _, rows, _ in stack]),
+            matrix=stack[0][2],
+        )
+        for stack in stacks.values()
+    ]
+
+
+def canonical_block(polytope: Polytope) -> tuple[Block, np.ndarray]:
+    """The single block of a polytope of one component, and which user row each of its rows was.
+
+    For a map that recognises blocks by comparing them with one it knows.
+    """
+    reduction = reduce_rows(polytope.A, polytope.A_eq)
+    (block,) = split_into_blocks(polytope, reduction, reduce_values(polytope, reduction))
+    origin = np.empty(block.num_rows, dtype=np.int64)
+    position = np.argsort(block.rows[0])
+    coupled = np.flatnonzero(~reduction.is_bound & ~reduction.is_empty)
+    origin[position[reduction.target[coupled]]] = coupled
+    return block, origin
+
+
+def _canonical_order(local: sp.csr_array) -> list[int]:
+    """Order of rows that does not depend on the order in which the user wrote them."""
+    parts = [slice(local.indptr[i], local.indptr[i + 1]) for i in range(local.shape[0])]
+    return sorted(
+        range(local.shape[0]),
+        key=lambda i: (tuple(local.indices[parts[i]]), tuple(local.data[parts[i]])),
+    )
+
+
+def _stack(polytope, values: Values, R, index, rows, weights=None, matrix=None) -> Block:
+    def static(tensor: Tensor, at: np.ndarray) -> np.ndarray | None:
+        return tensor[0].cpu().numpy()[at] if len(tensor) == 1 else None
+
+    at = torch.from_numpy(index.ravel()).to(values.lower.device)
+    finite = values.lower[:, at].isfinite().all() & values.upper[:, at].isfinite().all()
+    if matrix is None:
+        empty = sp.csr_array((0, index.shape[1]), dtype=np.float64)
+        matrix = empty if weights is None else sp.csr_array(weights[:1])
+    return Block(
+        index=index,
+        rows=rows,
+        weights=weights,
+        matrix=matrix,
+        is_aux=index[0] >= polytope.n,
+        row_lower=static(values.row_lower, rows),
+        row_upper=static(values.row_upper, rows),
+        lower=static(values.lower, index),
+        upper=static(values.upper, index),
+        finite_bounds=bool(finite),
+        integral=polytope.integral,
+    )

@@ -1,0 +1,7 @@
+"""Backward passes of a structured argmax: formulas from (scores, z_hat, grad) to a gradient of scores."""
+
+from ._base import AbstractSurrogate as AbstractSurrogate
+from ._diagnostics import diagnose as diagnose
+from ._spigot import SPIGOT as SPIGOT
+from ._spigot import NormClip as NormClip
+from ._straight_through import StraightThrough as StraightThrough

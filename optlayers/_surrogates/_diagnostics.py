@@ -1,0 +1,47 @@
+"""In which regime a SPIGOT step is: what eta does, and how much of the gradient is left."""
+
+import torch
+from torch import Tensor
+
+from .._polytope import Polytope
+from .._verbs import project
+
+
+@torch.compiler.disable
+@torch.no_grad()
+def diagnose(polytope: Polytope, base: Tensor, step: Tensor, result: Tensor) -> dict[str, float]:
+    r"""Numbers about a batch of SPIGOT steps, cheap enough to log now and then.
+
+    With $r(\eta) = p - \Pi_P(p - \eta g)$, an instance is in the *cone regime* if
+    $r(\eta) = 2\,r(\eta/2)$: the step sees only the tangent cone at $p$, and $\eta$ is a scale. It is
+    *saturated* if $r(2\eta) = r(\eta)$: the step has already reached the face it aims at. Cost: two
+    projections.
+
+    Args:
+        polytope: What was projected onto.
+        base: $p$, `(..., n)`.
+        step: $\eta g$, `(..., n)`.
+        result: $r(\eta)$, `(..., n)`.
+
+    Returns:
+        Shares of instances `cone_share` (not zero, not saturated), `saturated_share` (not zero), `zero_share`; means
+        `norm_ratio` $\|r\| / \|\eta g\|$ and `cosine` of $r$ with $g$, the straight-through
+        gradient.
+    """
+    half = base - project(polytope, base - step / 2, on_failure="nan")
+    twice = base - project(polytope, base - 2 * step, on_failure="nan")
+
+    def norm(x: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(x, dim=-1)
+
+    size, length = norm(result), norm(step)
+    near = (1e-4 if result.dtype == torch.float32 else 1e-6) * torch.maximum(size, 1e-3 * length)
+    zero = size <= 1e-6 * length
+    saturated = ~zero & (norm(twice - result) <= near)
+    cone = ~zero & ~saturated & (norm(2 * half - result) <= near)
+    moving = length > 0
+    ratio = size[moving] / length[moving]
+    cosine = torch.nn.functional.cosine_similarity(result, step, dim=-1)[~zero]
+    shares = {"cone_share": cone, "saturated_share": saturated, "zero_share": zero}
+    means = {"norm_ratio": ratio, "cosine": cosine}
+    return {k: float(v.double().mean()) if v.numel() else 0.0 for k, v in (shares | means).items()}

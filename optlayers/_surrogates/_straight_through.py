@@ -1,0 +1,37 @@
+"""The straight-through estimator."""
+
+from torch import Tensor
+
+from .._verbs import FeasibleSet, OnFailure, Status
+from ._base import AbstractSurrogate
+
+
+class StraightThrough(AbstractSurrogate):
+    r"""Pretend that the argmax is the identity: $\tilde\nabla_s = c\,\nabla_{\hat z}L$.
+
+    SPIGOT without constraints. Cost: none.
+
+    Args:
+        scale: The factor $c$.
+
+    References:
+        Bengio, Léonard and Courville (2013), *Estimating or propagating gradients through
+        stochastic neurons for conditional computation*.
+    """
+
+    def __init__(self, scale: float = 1.0):
+        self.scale = scale
+
+    def backward(
+        self,
+        feasible_set: FeasibleSet,
+        scores: Tensor,
+        z_hat: Tensor,
+        grad: Tensor,
+        on_failure: OnFailure = "raise",
+    ) -> tuple[Tensor, Status]:
+        """Return the gradient of the loss, scaled."""
+        return self.scale * grad, Status(tuple(grad.shape[:-1]))
+
+    def __repr__(self) -> str:
+        return f"StraightThrough(scale={self.scale})"

@@ -1,0 +1,290 @@
+"""The verbs: `project`, `decode` and `plan`, as plain functions over tensors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ._decoders import DECODERS
+from ._errors import (
+    InfeasibleError,
+    InputError,
+    OptLayersError,
+    SolverFailed,
+    UnboundedError,
+)
+from ._plan import Plan, Report, Table, compile_plan, infeasible_instances, limits_of
+from ._polytope import Polytope
+from ._projections import PROJECTIONS
+from ._sets import AbstractFeasibleSet
+
+OnFailure = Literal["raise", "nan", "fallback"]
+FeasibleSet = Polytope | AbstractFeasibleSet
+_TABLES = {"projection": PROJECTIONS, "decoder": DECODERS}
+
+
+@dataclass(frozen=True)
+class Status:
+    """Which instances of a batch have an answer.
+
+    Attributes:
+        batch_shape: Leading dimensions of the call.
+        failures: Index of an instance (a tuple) -> what went wrong with it.
+    """
+
+    batch_shape: tuple[int, ...] = ()
+    failures: dict[tuple[int, ...], str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> Tensor:
+        """Boolean tensor of the batch shape, on the CPU: True where there is an answer."""
+        result = torch.ones(self.batch_shape, dtype=torch.bool)
+        for index in self.failures:
+            result[index] = False
+        return result
+
+
+def plan(polytope: Polytope, kind: Literal["projection", "decoder"] = "projection") -> Plan:
+    """The compiled plan of a polytope: which block goes to which map. Compiled once, then cached.
+
+    Examples:
+        >>> import optlayers as ol
+        >>> print(ol.plan(ol.cardinality(4, at_most=2)).explain())
+        Projection plan: 4 variables, 1 block
+          1 x 4 variables, 1 row -> OneRow
+              not Box: it has coupling rows
+              not Simplex: a bound other than those of a simplex can be active
+    """
+    if kind not in _TABLES:
+        raise InputError(f"`kind` must be one of {tuple(_TABLES)}. Got {kind!r}.")
+    return compile_plan(polytope, _TABLES[kind])
+
+
+def project(
+    polytope: Polytope,
+    y: Tensor,
+    *,
+    on_failure: Literal["raise", "nan"] = "raise",
+    return_status: bool = False,
+) -> Any:
+    r"""The point of a polytope nearest to `y`.
+
+    $$ \Pi_P(y) = \arg\min_{z \in P} \tfrac12 \|z - y\|_2^2 $$
+
+    Exact: closed forms where the structure of (A, b) allows (see `plan`), else a QP accepted by
+    its residual. Differentiable in `y` (once), by the active face.
+
+    Args:
+        polytope: With or without batch dimensions; they broadcast against those of `y`.
+        y: `(..., n)`, any float type. Half precision is computed in float32.
+        on_failure: "raise", or "nan": put NaN for the instances without an answer.
+        return_status: Also return a `Status`.
+
+    Returns:
+        `(..., n)` with the dtype and device of `y`; with `return_status`, also the status.
+
+    Raises:
+        InputError: If `y` has another last dimension or is not a float tensor.
+        InfeasibleError: If an instance has no point; names the instance and rows in conflict.
+        SolverFailed: If no exact solver reached its accuracy; names the instance, with residuals.
+
+    Examples:
+        >>> import optlayers as ol
+        >>> ol.project(ol.simplex(3), torch.tensor([1.0, 0.5, -1.0]))
+        tensor([0.7500, 0.2500, 0.0000])
+    """
+    z, status = _call(polytope, PROJECTIONS, y, "y", on_failure)
+    return (z, status) if return_status else z
+
+
+def decode(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    *,
+    decoder: Callable[[Tensor], Tensor] | None = None,
+    on_failure: OnFailure = "raise",
+    return_status: bool = False,
+) -> Any:
+    r"""The best structure, $\hat z \in \arg\max_{z \in Z} z \cdot s$; ties broken the same way always.
+
+    Integral polytopes return integers, others a vertex. Not differentiable: see `StructuredArgmax`.
+
+    Args:
+        feasible_set: A `Polytope` or a structured set.
+        scores: `(..., n)` for a polytope; structured sets name their own shape.
+        decoder: A callable to use instead, from scores to structures of the same shape.
+        on_failure: "raise"; "nan": NaN for instances without an answer; "fallback": zeros there.
+        return_status: Also return a `Status`.
+
+    Raises:
+        InputError: If `scores` has another last dimension or is not a float tensor.
+        InfeasibleError: If an instance has no point; names the instance and rows in conflict.
+        UnboundedError: If the scores of an instance can grow without limit.
+
+    Examples:
+        >>> import optlayers as ol
+        >>> ol.decode(ol.cardinality(4, at_most=2), torch.tensor([0.1, 0.3, -0.2, 0.2]))
+        tensor([0., 1., 0., 1.])
+    """
+    scores = scores.detach()
+    if decoder is not None or not isinstance(feasible_set, Polytope):
+        z_hat = (decoder or feasible_set.decode)(scores)
+        if z_hat.shape != scores.shape:
+            raise InputError(
+                f"The decoder must return the shape of the scores, {tuple(scores.shape)}. "
+                f"Got {tuple(z_hat.shape)}."
+            )
+        z_hat, status = z_hat.to(scores), Status(tuple(scores.shape[:-1]))
+    else:
+        z_hat, status = _call(feasible_set, DECODERS, scores, "scores", on_failure)
+    return (z_hat, status) if return_status else z_hat
+
+
+# ---------------------------------------------------------------------- one call of a plan
+
+
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(y, plan, limits, report):
+        return plan.forward(y, limits, report)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        y, ctx.plan, ctx.limits, _ = inputs
+        ctx.save_for_backward(y, output)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        y, z = ctx.saved_tensors
+        return ctx.plan.vjp(y, z, ctx.limits, grad.contiguous()), None, None, None
+
+
+def _check(polytope: Polytope, x: Tensor, name: str) -> None:
+    if not isinstance(polytope, Polytope):
+        raise InputError(f"Expected a Polytope. Got {type(polytope).__name__}.")
+    if not (isinstance(x, Tensor) and x.is_floating_point()):
+        found = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
+    if x.ndim == 0 or x.shape[-1] != polytope.n:
+        raise InputError(
+            f"`{name}` must have shape (..., {polytope.n}), one entry per variable of the polytope. "
+            f"Got {tuple(x.shape)}."
+        )
+
+
+def _batched_like(polytope: Polytope, batch: torch.Size) -> Polytope:
+    """The polytope with its batch dimensions expanded to those of the call."""
+    if polytope.batch_shape in (torch.Size(), batch):
+        return polytope
+    key = ("expanded", batch)
+    if key not in polytope._local:
+        names = ("b", "b_eq", "lower", "upper")
+        values = {
+            k: v.expand(*batch, -1) for k in names if (v := getattr(polytope, k)).ndim > 1
+        }
+        polytope._local[key] = polytope.with_(**values)
+    return polytope._local[key]
+
+
+@torch.compiler.disable
+def _compile(polytope: Polytope, table: Table, device: torch.device, dtype: torch.dtype) -> None:
+    """Everything that looks at constraints, ahead of a call; not part of a traced graph."""
+    compiled = compile_plan(polytope, table)
+    limits = limits_of(polytope, compiled, device, dtype)
+    for at in compiled.index(device):
+        del at
+    bad = infeasible_instances(polytope)
+    bad = None if bad is None else bad.to(device)
+    key = (table.name, str(device), dtype)
+    polytope._local[key] = (table.version, compiled, limits, bad)
+
+
+def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: str):
+    _check(polytope, x, name)
+    try:
+        batch = torch.broadcast_shapes(x.shape[:-1], polytope.batch_shape)
+    except RuntimeError:
+        raise InputError(
+            f"The leading dimensions of `{name}`, {tuple(x.shape[:-1])}, do not broadcast against "
+            f"the batch of the polytope, {tuple(polytope.batch_shape)}."
+        ) from None
+    polytope = _batched_like(polytope, batch)
+    dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+    key = (table.name, str(x.device), dtype)
+    if key not in polytope._local or polytope._local[key][0] != table.version:
+        _compile(polytope, table, x.device, dtype)
+    _, compiled, limits, bad = polytope._local[key]
+    flat = x.expand(*batch, -1).reshape(-1, polytope.n).to(dtype)
+    if flat.shape[0] == 0:
+        return x.expand(*batch, -1).clone(), Status(tuple(batch))
+    report = Report()
+    with torch.autocast(x.device.type, enabled=False):
+        if torch.is_grad_enabled() and x.requires_grad:
+            z = _Project.apply(flat, compiled, limits, report)
+        else:
+            z = compiled.forward(flat, limits, report)
+        if bad is not None:
+            z = torch.where(bad[:, None], torch.nan, z)
+            failed = torch.arange(len(flat)) if len(bad) == 1 else bad.nonzero()[:, 0].cpu()
+            for i in failed.tolist():
+                report.failures[i] = "no point satisfies all constraints"
+    status = Status(tuple(batch))
+    if report.failures:
+        z, status = _handle(polytope, z, report, batch, on_failure)
+    return z.to(x.dtype).reshape(*batch, polytope.n), status
+
+
+# ---------------------------------------------------------------------- failures
+
+
+def _handle(polytope: Polytope, z: Tensor, report: Report, batch: torch.Size, on_failure: str):
+    """Apply the policy to the instances that failed."""
+    index = {i: tuple(int(k) for k in np.unravel_index(i, batch)) for i in report.failures}
+    failures = {index[i]: reason for i, reason in sorted(report.failures.items())}
+    if on_failure == "raise":
+        _raise(polytope, failures)
+    if on_failure not in ("nan", "fallback"):
+        raise InputError(f"`on_failure` must be 'raise', 'nan' or 'fallback'. Got {on_failure!r}.")
+    if on_failure == "fallback":
+        keep = torch.ones(len(z), 1, dtype=torch.bool)
+        keep[list(report.failures)] = False
+        z = torch.where(keep.to(z.device), z, 0)
+    return z, Status(tuple(batch), failures)
+
+
+def _raise(polytope: Polytope, failures: dict[tuple[int, ...], str]) -> None:
+    where, reason = next(iter(failures.items()))
+    name = f"Instance {where[0] if len(where) == 1 else where}" if where else "The instance"
+    more = f" ({len(failures) - 1} more instances failed.)" if len(failures) > 1 else ""
+    if "no point" in reason or "infeasible" in reason:
+        try:
+            _instance(polytope, where).check_feasible()
+        except InfeasibleError as error:
+            raise InfeasibleError(f"{name}: {error}{more}") from None
+        reason = f"{reason}, says the solver, but a linear program finds one"
+    kind: type[OptLayersError] = SolverFailed
+    if "unbounded" in reason:
+        kind = UnboundedError
+    elif "not finite" in reason:
+        kind = InputError
+    raise kind(
+        f"{name}: {reason}.{more} With on_failure='nan' the other instances keep their answers."
+    )
+
+
+def _instance(polytope: Polytope, where: tuple[int, ...]) -> Polytope:
+    """One instance of a batched polytope."""
+    if not polytope.batch_shape:
+        return polytope
+    values = {
+        k: getattr(polytope, k).expand(*polytope.batch_shape, -1)[where]
+        for k in ("b", "b_eq", "lower", "upper")
+    }
+    return polytope.with_(**values)
+
+

@@ -1,0 +1,39 @@
+"""Fixtures for every test: fixed seeds, the devices at hand, the real data where it lies."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # pictures are written, never shown
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(autouse=True)
+def seed() -> int:
+    """The same random numbers for each test, whichever tests run before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  (third-party code draws from the global generator)
+    torch.manual_seed(0)
+    return 0
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The CPU, and the GPU where there is one."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder OPTLAYERS_DATA; a set but wrong path is a mistake, an unset one a visible skip."""
+    name = os.environ.get("OPTLAYERS_DATA")
+    if not name:
+        pytest.skip("OPTLAYERS_DATA is not set: no real data to test on")
+    if not Path(name).is_dir():
+        pytest.fail(f"OPTLAYERS_DATA={name} is not a folder")
+    return Path(name)
