@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from ._declare import as_values
 from ._errors import PolytopeError
 from ._polytope import Polytope
 
@@ -31,7 +32,7 @@ def box(n: int, lower: Any = 0.0, upper: Any = 1.0) -> Polytope:
         Polytope(n=3, integral)
     """
     n = _size(n, "n")
-    return Polytope(A=sp.csr_array((0, n)), b=np.zeros(0), lower=lower, upper=upper)
+    return Polytope(lower=as_values(lower, n, "lower"), upper=as_values(upper, n, "upper"))
 
 
 def simplex(n: int, total: Any = 1.0) -> Polytope:

@@ -11,7 +11,7 @@ from ._errors import InputError
 from ._polytope import Polytope
 from ._sets import AbstractFeasibleSet
 from ._surrogates import SPIGOT, AbstractSurrogate, diagnose
-from ._verbs import FeasibleSet, OnFailure, Status, decode, project
+from ._verbs import FeasibleSet, OnFailure, Status, decode, prepare, project
 
 
 class _Surrogate(torch.autograd.Function):
@@ -126,6 +126,11 @@ class StructuredArgmax(nn.Module):
         self.diagnostics = diagnostics
         self.status = Status()
         self._record: _Latest | None = None
+        # A traced graph cannot look at constraints, so what a compiled layer needs is made here,
+        # and for other devices and dtypes in the first call that is not traced.
+        self._ready: set[tuple[int, str, torch.dtype]] = set()
+        if isinstance(feasible_set, Polytope):
+            self._prepare(feasible_set, torch.empty(0))
 
     def forward(self, scores: Tensor, feasible_set: FeasibleSet | None = None) -> Tensor:
         """Decode `scores` of shape `(..., n)`; same shape, dtype and device out.
@@ -139,6 +144,8 @@ class StructuredArgmax(nn.Module):
             raise InputError("Give a feasible set to the layer or to this call.")
         record = None
         if not torch.compiler.is_compiling():
+            if chosen is self.feasible_set and isinstance(chosen, Polytope):
+                self._prepare(chosen, scores)
             self._record = record = _Latest(self.diagnostics)
         z_hat, self.status = _run(
             chosen, scores, self.surrogate, self.decoder, self.on_failure, record
@@ -146,6 +153,13 @@ class StructuredArgmax(nn.Module):
         if record is not None:
             record.feasible_set = chosen
         return z_hat
+
+    def _prepare(self, polytope: Polytope, like: Tensor) -> None:
+        key = (id(polytope), str(like.device), like.dtype)
+        if key not in self._ready:
+            relaxation = getattr(self.surrogate, "relaxation", None) or polytope
+            prepare(polytope, relaxation if isinstance(self.surrogate, SPIGOT) else None, like)
+            self._ready.add(key)
 
     @property
     def backward_status(self) -> Status | None:
@@ -177,7 +191,7 @@ class StructuredArgmax(nn.Module):
         return diagnose(polytope, base, surrogate.step_size(grad) * grad, result)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_record": None, "status": Status()}
+        return self.__dict__ | {"_record": None, "status": Status(), "_ready": set()}
 
     def extra_repr(self) -> str:
         """What `print(layer)` shows."""

@@ -48,6 +48,7 @@ class AbstractBlockMap(ABC):
         if reason := self.why_not(block):
             raise BlockRefused(f"{type(self).__name__} cannot take {block}: {reason}.")
         self.block = block
+        self._constants: dict[tuple[torch.device, torch.dtype], tuple[Any, ...]] = {}
 
     @classmethod
     @abstractmethod
@@ -63,6 +64,17 @@ class AbstractBlockMap(ABC):
             limits: Right-hand sides and bounds in the dtype and on the device of `x`.
             report: Call `report.fail(i, why)` for an instance that has no answer, and put NaN.
         """
+
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+        """What `constants` returns, made once per device and dtype, before the first call."""
+        return ()
+
+    def constants(self, device: torch.device, dtype: torch.dtype) -> Any:
+        """Tensors that depend on the block alone."""
+        key = (device, dtype)
+        if key not in self._constants:
+            self._constants[key] = self.make_constants(device, dtype)
+        return self._constants[key]
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Vector-Jacobian product of `forward` at `x`, where `z = forward(x)`."""
@@ -188,6 +200,17 @@ class Plan:
             else:
                 out.index_copy_(1, at, result)
         return out[:, : self.n]
+
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+        """What `constants` returns, made once per device and dtype, before the first call."""
+        return ()
+
+    def constants(self, device: torch.device, dtype: torch.dtype) -> Any:
+        """Tensors that depend on the block alone."""
+        key = (device, dtype)
+        if key not in self._constants:
+            self._constants[key] = self.make_constants(device, dtype)
+        return self._constants[key]
 
     def vjp(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> Tensor:
         """Vector-Jacobian product of `forward`, map by map."""

@@ -196,12 +196,30 @@ def _compile(polytope: Polytope, table: Table, device: torch.device, dtype: torc
     """Everything that looks at constraints, ahead of a call; not part of a traced graph."""
     compiled = compile_plan(polytope, table)
     limits = limits_of(polytope, compiled, device, dtype)
-    for at in compiled.index(device):
-        del at
+    compiled.index(device)
+    for map_ in compiled.maps:
+        map_.constants(device, dtype)
     bad = infeasible_instances(polytope)
     bad = None if bad is None else bad.to(device)
     key = (table.name, str(device), dtype)
     polytope._local[key] = (table.version, compiled, limits, bad)
+
+
+def prepare(feasible_set: FeasibleSet, relaxation: Polytope | None, like: Tensor) -> None:
+    """Compile what a layer needs on the device and in the dtype of `like`, before it is traced."""
+    polytopes = [(relaxation, PROJECTIONS)] if relaxation is not None else []
+    if isinstance(feasible_set, Polytope):
+        polytopes.append((feasible_set, DECODERS))
+    for polytope, table in polytopes:
+        _prepared(polytope, table, like)
+
+
+def _prepared(polytope: Polytope, table: Table, x: Tensor) -> tuple:
+    dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+    key = (table.name, str(x.device), dtype)
+    if key not in polytope._local or polytope._local[key][0] != table.version:
+        _compile(polytope, table, x.device, dtype)
+    return polytope._local[key]
 
 
 def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: str):
@@ -214,11 +232,8 @@ def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: st
             f"the batch of the polytope, {tuple(polytope.batch_shape)}."
         ) from None
     polytope = _batched_like(polytope, batch)
+    _, compiled, limits, bad = _prepared(polytope, table, x)
     dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-    key = (table.name, str(x.device), dtype)
-    if key not in polytope._local or polytope._local[key][0] != table.version:
-        _compile(polytope, table, x.device, dtype)
-    _, compiled, limits, bad = polytope._local[key]
     flat = x.expand(*batch, -1).reshape(-1, polytope.n).to(dtype)
     if flat.shape[0] == 0:
         return x.expand(*batch, -1).clone(), Status(tuple(batch))

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import torch
+from torch.autograd.gradcheck import GradcheckError
 
 import optlayers as ol
 from optlayers._verbs import decode
@@ -126,19 +127,22 @@ FAST = ["simplex", "cardinality", "box", "heads", "labels"]
 @pytest.mark.parametrize("surrogate", SURROGATES[:2] + SURROGATES[3:], ids=repr)
 @pytest.mark.parametrize("name", FAST)
 def test_compiles_without_a_graph_break_on_fast_paths(name, surrogate, device):
+    torch.compiler.reset()
     layer = ol.StructuredArgmax(SETS[name], surrogate)
     # `aot_eager` traces forward and backward as the default backend does, and needs no C++ compiler.
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    scores = torch.randn(3, SETS[name].n, device=device)
-    weights = torch.randn_like(scores)
-    grads = []
-    for run in (layer, compiled):
-        leaf = scores.clone().requires_grad_()
-        z_hat = run(leaf)
-        (z_hat * weights).sum().backward()
-        grads += [z_hat.detach(), leaf.grad]
-    assert torch.equal(grads[0], grads[2])
-    torch.testing.assert_close(grads[1], grads[3])
+    for step in range(3):
+        scores = torch.randn(3, SETS[name].n, device=device)
+        weights = torch.randn_like(scores)
+        grads = []
+        for run in (layer, compiled):
+            leaf = scores.clone().requires_grad_()
+            with torch._dynamo.config.patch(error_on_recompile=step > 0):
+                z_hat = run(leaf)
+            (z_hat * weights).sum().backward()
+            grads += [z_hat.detach(), leaf.grad]
+        assert torch.equal(grads[0], grads[2])
+        torch.testing.assert_close(grads[1], grads[3])
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -245,7 +249,7 @@ def test_a_bad_instance_is_named():
         ol.decode(one_bad_instance(), scores)
     with pytest.raises(ol.InfeasibleError, match=r"Instance 1: .*A\[2\]"):
         ol.project(one_bad_instance(), scores)
-    budgets = ol.cardinality(3, exactly=torch.tensor([[1, 2, 5]]))
+    budgets = ol.cardinality(3, exactly=1).with_(b_eq=torch.tensor([[[1.0], [2.0], [5.0]]]))
     with pytest.raises(ol.InfeasibleError, match=r"Instance \(0, 2\): .*upper"):
         ol.decode(budgets, torch.randn(1, 3, 3))
 
@@ -328,7 +332,7 @@ def test_double_backward_is_refused():
 
 def test_gradcheck_must_fail():
     scores = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64, requires_grad=True)
-    with pytest.raises(torch.autograd.gradcheck.GradcheckError):
+    with pytest.raises(GradcheckError):
         torch.autograd.gradcheck(lambda s: ol.structured_argmax(ol.simplex(3), s).square(), scores)
 
 

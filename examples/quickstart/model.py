@@ -61,7 +61,7 @@ class Classifier(nn.Module):
     """A bag of words that sees only what `select` lets through.
 
     The scorer (a BiLSTM) reads the whole review, but hands over nothing except the choice: the
-    classifier averages embeddings of its own, of the chosen words alone.
+    classifier averages the embeddings of the chosen words, with one hidden layer on top.
     """
 
     def __init__(
@@ -69,42 +69,38 @@ class Classifier(nn.Module):
     ):
         super().__init__()
         self.select = select
-        self.scorer = Scorer(vocabulary_size, width, dropout)
         self.embedding = nn.Embedding(vocabulary_size, width, padding_idx=PADDING)
         # Small, so that the average of a few words is mostly what was learned about them.
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.dropout = nn.Dropout(dropout)
+        self.scorer = Scorer(width, dropout)
         self.classify = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 1)
         )
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits (batch,) and the weights of the words (batch, n)."""
-        z = self.select(self.scorer(batch), batch)
-        words = self.dropout(self.embedding(batch.ids))
-        chosen = (z.unsqueeze(-1) * words).sum(1) / z.sum(1, keepdim=True).clamp(min=1)
-        return self.classify(chosen).squeeze(-1), z
+        words = self.embedding(batch.ids)
+        z = self.select(self.scorer(self.dropout(words), batch.mask), batch)
+        chosen = z.unsqueeze(-1) * self.dropout(words)
+        average = chosen.sum(1) / z.sum(1, keepdim=True).clamp(min=1)
+        return self.classify(average).squeeze(-1), z
 
 
 class Scorer(nn.Module):
     """One score per word, from a BiLSTM over the review."""
 
-    def __init__(self, vocabulary_size: int, width: int, dropout: float):
+    def __init__(self, width: int, dropout: float):
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, width, padding_idx=PADDING)
-        self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(dropout)
         self.score = nn.Linear(width, 1)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Scores (batch, n); those of the padding mean nothing."""
-        packed = pack_padded_sequence(
-            self.dropout(self.embedding(batch.ids)),
-            batch.mask.sum(1).cpu(),
-            batch_first=True,
-            enforce_sorted=False,
-        )
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """From word vectors (batch, n, width) to scores (batch, n), arbitrary at padding."""
+        lengths = mask.sum(1).cpu()
+        packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, total_length=batch.ids.shape[1]
+            self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1]
         )
         return self.score(self.dropout(states)).squeeze(-1)

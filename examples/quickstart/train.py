@@ -21,7 +21,7 @@ class Settings:
 
     epochs: int = 8
     eta: float = 3.0
-    temperature: float = 0.3
+    temperature: float = 1.0
     share: float = 0.2
     spans: int = 3
     seed: int = 0
@@ -55,7 +55,8 @@ METHODS = {
     ),
     "spigot-vertex": Method(
         "SPIGOT (vertex)",
-        lambda s: Rationale(ol.SPIGOT(s.eta, around="vertex"), s.spans),
+        # No warning: here eta indeed only scales the gradient, and Adam undoes any scale.
+        lambda s: Rationale(ol.SPIGOT(s.eta, around="vertex", warn=False), s.spans),
     ),
     "straight-through": Method(
         "straight-through",

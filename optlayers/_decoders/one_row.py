@@ -65,7 +65,7 @@ class OneRowArgmax(PreparedDecoder):
         at = self.prepared(limits, x.shape[0], report)
         gain = torch.where(at.positive, x, -x) / at.weight
         # Stable, so that of equal gains the lower number comes first.
-        gain, order = gain.sort(-1, descending=True, stable=True)
+        gain, order = gain.sort(dim=-1, descending=True, stable=True)
         filled = at.capacity.expand_as(x).gather(-1, order).cumsum(-1)
         before = torch.nn.functional.pad(filled[..., :-1], (1, 0))
         wanted = torch.where(gain > 0, filled, 0).amax(-1, keepdim=True)

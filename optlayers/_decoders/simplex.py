@@ -22,7 +22,6 @@ class SimplexArgmax(AbstractBlockMap):
         self.sign, self.anchor, self.far = sign, *_ends(block, total, sign)
         self.fixed = block.lower == block.upper
         self.equality = bool(block.row_lower[0, 0] == block.row_upper[0, 0])  # type: ignore[index]
-        self._tensors: dict = {}
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -46,19 +45,15 @@ class SimplexArgmax(AbstractBlockMap):
             return "its total or its bounds are not integers"
         return None
 
-    def _constants(self, x: Tensor) -> tuple[Tensor, ...]:
-        key = (x.device, x.dtype)
-        if key not in self._tensors:
-            numbers = (self.sign, self.anchor, self.far)
-            self._tensors[key] = (
-                *(torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in numbers),
-                torch.as_tensor(self.fixed, device=x.device) if self.fixed.any() else None,
-            )
-        return self._tensors[key]
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+        """Signs, both values of every variable, and fixed variables if there are any."""
+        values = (self.sign, self.anchor, self.far)
+        numbers = (torch.as_tensor(v, dtype=dtype, device=device) for v in values)
+        return (*numbers, torch.as_tensor(self.fixed, device=device) if self.fixed.any() else None)
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """One argmax per component; NaN if a score is NaN."""
-        sign, anchor, far, fixed = self._constants(x)
+        sign, anchor, far, fixed = self.constants(x.device, x.dtype)
         gain = sign * x
         if fixed is not None:
             gain = torch.where(fixed, torch.where(x.isnan(), torch.nan, -torch.inf), gain)

@@ -17,7 +17,6 @@ class Affine(AbstractBlockMap):
         super().__init__(block)
         self.R = block.matrix.toarray()
         self.pinv = np.linalg.pinv(self.R)
-        self._tensors: dict = {}
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -36,22 +35,18 @@ class Affine(AbstractBlockMap):
             return "its rows depend on one another"
         return None
 
-    def _constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        key = (x.device, x.dtype)
-        if key not in self._tensors:
-            self._tensors[key] = tuple(
-                torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in (self.R, self.pinv)
-            )
-        return self._tensors[key]
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Rows and their pseudo-inverse."""
+        return tuple(torch.as_tensor(v, dtype=dtype, device=device) for v in (self.R, self.pinv))
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Subtract the shortest correction of the residual."""
-        R, pinv = self._constants(x)
+        R, pinv = self.constants(x.device, x.dtype)
         for _ in range(2):  # the second round removes the rounding of the first
             x = x - (x @ R.T - limits.row_lower) @ pinv.T
         return x
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project onto the null space of the rows."""
-        R, pinv = self._constants(x)
+        R, pinv = self.constants(x.device, x.dtype)
         return grad - (grad @ R.T) @ pinv.T

@@ -24,10 +24,6 @@ class OneRow(AbstractBlockMap):
         *Breakpoint searching algorithms for the continuous quadratic knapsack problem*.
     """
 
-    def __init__(self, block: Block):
-        super().__init__(block)
-        self._weights: dict = {}
-
     @classmethod
     def why_not(cls, block: Block) -> str | None:
         """Refuse several rows, and auxiliary variables."""
@@ -52,11 +48,12 @@ class OneRow(AbstractBlockMap):
         )
         return z
 
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """The coefficients of the row."""
+        return (torch.as_tensor(self.block.weights, dtype=dtype, device=device),)
+
     def _a(self, x: Tensor) -> Tensor:
-        key = (x.device, x.dtype)
-        if key not in self._weights:
-            self._weights[key] = torch.as_tensor(self.block.weights, dtype=x.dtype, device=x.device)
-        return self._weights[key]
+        return self.constants(x.device, x.dtype)[0]
 
     def _goal(self, x: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
         """Where the row must end, and whether it has to move at all."""

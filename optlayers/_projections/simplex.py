@@ -31,7 +31,7 @@ class Simplex(AbstractBlockMap):
         self.fixed = block.lower == block.upper
         self.equality = bool(block.row_lower[0, 0] == block.row_upper[0, 0])  # type: ignore[index]
         self.plain = bool((self.sign > 0).all() and (self.anchor == 0).all() and not self.fixed.any())
-        self._tensors: dict = {}
+        self._arrays_of: dict[np.dtype, tuple[np.ndarray, np.ndarray]] = {}
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -72,20 +72,18 @@ class Simplex(AbstractBlockMap):
         return z
 
     def _arrays(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        if dtype not in self._tensors:
-            self._tensors[dtype] = (self.sign.astype(dtype), self.anchor.astype(dtype))
-        return self._tensors[dtype]
+        if dtype not in self._arrays_of:
+            self._arrays_of[dtype] = (self.sign.astype(dtype), self.anchor.astype(dtype))
+        return self._arrays_of[dtype]
 
-    def _constants(self, x: Tensor) -> tuple[Tensor, ...]:
-        key = (x.device, x.dtype)
-        if key not in self._tensors:
-            values = (self.sign, self.anchor, self.total[:, None])
-            numbers = tuple(torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in values)
-            self._tensors[key] = (*numbers, torch.as_tensor(self.fixed, device=x.device))
-        return self._tensors[key]
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Signs, anchors, totals and fixed variables."""
+        values = (self.sign, self.anchor, self.total[:, None])
+        numbers = tuple(torch.as_tensor(v, dtype=dtype, device=device) for v in values)
+        return (*numbers, torch.as_tensor(self.fixed, device=device))
 
     def _by_sorting(self, x: Tensor) -> Tensor:
-        sign, anchor, total, fixed = self._constants(x)
+        sign, anchor, total, fixed = self.constants(x.device, x.dtype)
         if not self.plain:
             x = torch.where(fixed, -torch.inf, sign * (x - anchor))
         # KKT: x = max(y - tau, 0). With the k largest entries positive, tau_k = (sum of them - t)/k;
@@ -104,7 +102,7 @@ class Simplex(AbstractBlockMap):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Subtract the mean over the support, in reflected coordinates."""
-        sign, anchor, total, fixed = self._constants(x)
+        sign, anchor, total, fixed = self.constants(x.device, x.dtype)
         free = ((z - anchor).abs() > 0) & ~fixed
         reflected = torch.where(free, grad * sign, 0)
         mean = reflected.sum(-1, keepdim=True) / free.sum(-1, keepdim=True).clamp(min=1)

@@ -35,8 +35,10 @@ def diagnose(polytope: Polytope, base: Tensor, step: Tensor, result: Tensor) -> 
         return torch.linalg.vector_norm(x, dim=-1)
 
     size, length = norm(result), norm(step)
-    near = (1e-4 if result.dtype == torch.float32 else 1e-6) * torch.maximum(size, 1e-3 * length)
-    zero = size <= 1e-6 * length
+    # Differences of points of size 1 carry rounding of that size, however small the step.
+    near = 1e-4 * size + 16 * torch.finfo(result.dtype).eps * norm(base)
+    rounding = 4 * torch.finfo(result.dtype).eps * norm(base)
+    zero = size <= 1e-6 * torch.minimum(length, norm(base)) + rounding
     saturated = ~zero & (norm(twice - result) <= near)
     cone = ~zero & ~saturated & (norm(2 * half - result) <= near)
     moving = length > 0

@@ -1,0 +1,142 @@
+"""Import order is reading order, and importing the package is cheap."""
+
+import ast
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import optlayers
+
+from .helpers import IMPORT_RATIO
+
+PACKAGE = Path(optlayers.__file__).parent
+ORDER = [
+    "_errors",
+    "_declare",
+    "_feasibility",
+    "_polytope",
+    "_npz",
+    "_multipliers",
+    "_certificate",
+    "_constructors",
+    "_structure",
+    "_plan",
+    "_solvers",
+    "_projections",
+    "_decoders",
+    "_sets",
+    "_verbs",
+    "_surrogates",
+    "_layer",
+    "_references",
+    "_validate",
+    "plotting",
+    "testing",
+    "__main__",
+]
+HEAVY = [
+    "osqp",
+    "cvxpy",
+    "highspy",
+    "numba",
+    "clarabel",
+    "rich",
+    "cvxpylayers",
+    "matplotlib",
+    "scipy.optimize",
+]
+MODULES = [
+    p for p in sorted(PACKAGE.rglob("*.py")) if p.relative_to(PACKAGE) != Path("__init__.py")
+]
+
+
+def relative_imports(path: Path) -> list[tuple[str, ...]]:
+    """Parts of every module of the package that a file imports, wherever in the file."""
+    here = path.relative_to(PACKAGE).with_suffix("").parts
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level]
+            names = [node.module.split(".")] if node.module else [[a.name] for a in node.names]
+            found += [(*base, *name) for name in names]
+    return found
+
+
+def absolute_imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    return names | {
+        n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_imports_point_upwards(path):
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    assert own in ORDER, f"{own} has no place in the reading order"
+    for target in relative_imports(path):
+        assert target[0] in ORDER, f"{path.name} imports {'.'.join(target)}"
+        assert ORDER.index(target[0]) <= ORDER.index(own), f"{path.name} imports {target[0]}"
+
+
+def test_imports_within_a_module_are_seen():
+    sources = {target[0] for target in relative_imports(PACKAGE / "testing.py")}
+    assert {"_certificate", "_polytope", "_references"} <= sources
+
+
+def test_no_module_imports_the_package_by_name():
+    for path in MODULES:
+        assert not [n for n in absolute_imports(path) if n.split(".")[0] == "optlayers"], path
+
+
+def test_public_names_are_private_modules_in_reading_order():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    modules = [n.module for n in tree.body if isinstance(n, ast.ImportFrom)]
+    positions = [ORDER.index(m.split(".")[0]) for m in modules]
+    assert positions == sorted(positions)
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            assert all(alias.asname == alias.name for alias in node.names)
+
+
+def run(code: str) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment.pop("COVERAGE_PROCESS_START", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        cwd=PACKAGE.parent,
+    )
+    return done.stdout.strip()
+
+
+def test_import_loads_no_solver():
+    # Some builds of torch load a heavy module themselves; only what we add counts.
+    seen = "import sys; print(sorted(set(sys.modules) & set({!r})))"
+    before = ast.literal_eval(run("import torch; " + seen.format(HEAVY)))
+    after = ast.literal_eval(run("import optlayers; " + seen.format(HEAVY)))
+    assert set(after) <= set(before)
+
+
+def seconds(module: str) -> float:
+    code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    return float(run(code))
+
+
+def test_import_is_fast():
+    # A busy machine slows single runs down: interleaved runs, their medians, and three attempts.
+    ratios = []
+    for _ in range(3):
+        pairs = [(seconds("torch"), seconds("optlayers")) for _ in range(5)]
+        torch_time, own_time = (statistics.median(v) for v in zip(*pairs, strict=True))
+        ratios.append(own_time / torch_time)
+        if ratios[-1] < IMPORT_RATIO:
+            return
+    pytest.fail(f"`import optlayers` takes {min(ratios):.2f} times as long as `import torch`")
