@@ -56,7 +56,8 @@ def simplex(n: int, total: Any = 1.0) -> Polytope:
     n, total = _size(n, "n"), _values(total, "total")
     if bool((total < 0).any()):
         raise PolytopeError(f"`total` must not be negative. Got {float(total.min()):g}.")
-    return Polytope(A_eq=_full_rows(1, n), b_eq=total[..., None], upper=total[..., None].expand(*total.shape, n))
+    total = total[..., None]
+    return Polytope(A_eq=_full_rows(1, n), b_eq=total, upper=total.expand(*total.shape[:-1], n))
 
 
 def cardinality(
@@ -132,7 +133,7 @@ def budget(weights: Any, limit: Any) -> Polytope:
 def head_selection(n: int) -> Polytope:
     r"""Dependency heads for `n` words: one simplex per modifier over its candidate heads.
 
-    $$ \sum_{i=0}^{n} z_{i \to j} = 1 \quad \text{for } j = 1 \dots n, \qquad z \ge 0, \quad z_{j \to j} = 0 $$
+    $$ \sum_{i=0}^{n} z_{i \to j} = 1 \quad (j = 1 \dots n), \qquad z \ge 0, \quad z_{j \to j} = 0 $$
 
     The arc from head $i$ (0 is the root) to modifier $j$ is variable `(j - 1) * (n + 1) + i`: a
     score matrix `(n, n + 1)`, modifiers by heads, flattened. This is the relaxation that the paper
@@ -184,7 +185,7 @@ def assignment(n: int, m: int | None = None, partial: bool = False) -> Polytope:
     $$ \sum_j z_{ij} = 1, \qquad \sum_i z_{ij} = 1, \qquad z \ge 0 $$
 
     If $n \ne m$, the larger side has $\le$; with `partial`, both sides have. The argmax is one
-    linear assignment, $O(n^2 m)$. All vertices are integral (Birkhoff, 1946), so the relaxation is tight.
+    linear assignment, $O(n^2 m)$. Every vertex is integral (Birkhoff, 1946).
 
     Args:
         n: Number of agents.
@@ -216,7 +217,8 @@ def assignment(n: int, m: int | None = None, partial: bool = False) -> Polytope:
 def spans(n: int, max_words: Any, max_spans: Any, mask: Any = None) -> Polytope:
     r"""Select at most `max_words` of `n` words, in at most `max_spans` contiguous spans.
 
-    $$ z_t - z_{t-1} \le s_t \;\; (z_0 = 0), \qquad \sum_t z_t \le W, \qquad \sum_t s_t \le K, \qquad z, s \in [0, 1] $$
+    $$ z_t - z_{t-1} \le s_t \;\; (z_0 = 0), \quad \sum_t z_t \le W, \quad \sum_t s_t \le K,
+       \quad z, s \in [0, 1] $$
 
     The $n$ auxiliary variables $s_t$ mark where a span starts. The argmax is a dynamic program,
     $O(n W K)$; the projection is a QP.
@@ -253,7 +255,7 @@ def spans(n: int, max_words: Any, max_spans: Any, mask: Any = None) -> Polytope:
         allowed = torch.as_tensor(mask).to(torch.float64)
         if allowed.ndim == 0 or allowed.shape[-1] != n:
             raise PolytopeError(f"`mask` must have shape (..., {n}). Got {tuple(allowed.shape)}.")
-        upper = torch.cat([allowed, allowed], -1)  # no start at padding either: nothing to solve for
+        upper = torch.cat([allowed, allowed], -1)  # no start at padding either
     return Polytope(rows, b, upper=upper, num_aux=n)
 
 
@@ -262,7 +264,8 @@ def dag_path(
 ) -> Polytope:
     r"""Paths from `source` to `target` in a directed acyclic graph, one variable per edge.
 
-    $$ \sum_{e \text{ leaves } v} z_e - \sum_{e \text{ enters } v} z_e = [v = source] - [v = target], \qquad z \ge 0 $$
+    $$ \sum_{e \text{ leaves } v} z_e - \sum_{e \text{ enters } v} z_e = [v = source] - [v = target],
+       \qquad z \ge 0 $$
 
     The rows are totally unimodular, so every vertex is one path (Ahuja, Magnanti and Orlin, 1993,
     *Network Flows*, Theorem 11.12).
@@ -274,7 +277,8 @@ def dag_path(
         target: Where paths end.
 
     Raises:
-        PolytopeError: If a node does not exist, the edges form a cycle, or no path leads from `source` to `target`.
+        PolytopeError: If a node does not exist, the edges form a cycle, or no path leads from
+            `source` to `target`.
 
     Examples:
         >>> dag_path(4, [(0, 1), (0, 2), (1, 3), (2, 3)], source=0, target=3)
@@ -311,7 +315,9 @@ def _size(value: Any, name: str) -> int:
 def _values(values: Any, name: str) -> Tensor:
     """A finite float64 tensor on the device it came on."""
     try:
-        tensor = torch.as_tensor(values).detach().to(torch.float64)
+        if not isinstance(values, Tensor):  # torch would read numbers as float32
+            values = torch.tensor(np.asarray(values, dtype=np.float64))
+        tensor = values.detach().to(torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise PolytopeError(f"`{name}` must be numbers. Got {type(values).__name__}.") from error
     if not bool(tensor.isfinite().all()):
@@ -354,7 +360,7 @@ def _check_paths(num_nodes: int, pairs: np.ndarray, source: int, target: int) ->
     for tail, head in pairs.tolist():
         leaving[tail].append(head)
     entering = np.bincount(pairs[:, 1], minlength=num_nodes)
-    ready = list(np.flatnonzero(entering == 0))
+    ready = np.flatnonzero(entering == 0).tolist()
     reached = np.zeros(num_nodes, dtype=bool)
     reached[source] = True
     seen = 0

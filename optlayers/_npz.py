@@ -1,6 +1,5 @@
 """Polytopes in files: arrays in .npz, read without pickle."""
 
-import zipfile
 from os import PathLike
 from typing import Any
 
@@ -42,19 +41,15 @@ def load(path: str | PathLike[str]) -> Polytope:
         OSError: If the file cannot be opened.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream:  # numpy would leave a broken archive open
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise PolytopeError("it holds a single array, not an .npz archive")
-            arrays = dict(file.items())
+            arrays = {name: file[name] for name in file.files}
         return Polytope(**_arguments(arrays))
-    except (
-        PolytopeError,
-        ValueError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        OverflowError,
-    ) as error:
+    except OSError:
+        raise
+    except Exception as error:  # zip, zlib, numpy and scipy raise a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PolytopeError(f"{path} does not hold a polytope: {reason}") from error
 

@@ -9,6 +9,7 @@ coefficient, and rows that are multiples of one another are one row. Which row g
 the coefficients alone, so polytopes that differ in right-hand sides or bounds share it.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -93,7 +94,9 @@ def reduce_values(polytope: Polytope, reduction: Reduction) -> Values:
 
     def flat(values: Tensor) -> Tensor:
         values = values.to(device)
-        return values.expand(*batch, -1).reshape(-1, values.shape[-1]) if values.ndim > 1 else values[None]
+        if values.ndim == 1:
+            return values[None]
+        return values.expand(*batch, -1).reshape(math.prod(batch), values.shape[-1])
 
     red = reduction
     lower, upper = flat(polytope.lower), flat(polytope.upper)

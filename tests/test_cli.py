@@ -51,7 +51,7 @@ def test_json(capsys):
 
 def test_a_projection_that_is_wrong_is_told_by_the_exit_code(capsys, monkeypatch):
     wrong = ol.validate(raw_simplex(3), 2, (), lambda y: y)
-    monkeypatch.setattr(cli, "validate", lambda *args, **kwargs: wrong)
+    monkeypatch.setattr(cli, "validate", lambda *_, **__: wrong)
     code, out, _ = run(capsys, "validate", "simplex")
     assert code == 1
     assert "not ok: residual" in out
@@ -168,7 +168,7 @@ ROWS = {
 )
 def test_malformed_files_are_refused_in_one_line(arrays, message, tmp_path, capsys):
     path = tmp_path / "set.npz"
-    np.savez(path, **arrays, allow_pickle=True)
+    np.savez(path, allow_pickle=True, **arrays)
     with pytest.raises(ol.PolytopeError, match=message) as caught:
         _npz.load(path)
     assert str(caught.value).startswith(f"{path} does not hold a polytope: ")
@@ -190,7 +190,7 @@ def test_files_that_are_no_archive(content, tmp_path, capsys):
 
 def test_a_single_array_is_refused(tmp_path):
     np.save(tmp_path / "set.npy", np.ones(3))
-    with pytest.raises(ol.PolytopeError, match="a single array, not an .npz archive"):
+    with pytest.raises(ol.PolytopeError, match=r"a single array, not an \.npz archive"):
         _npz.load(tmp_path / "set.npy")
 
 

@@ -56,6 +56,7 @@ def test_budget():
     assert points(ol.budget(weights, 3.0)) == [
         z for z in itertools.product((0.0, 1.0), repeat=3) if weights @ z <= 3
     ]
+    assert ol.budget([0.1], 0.3).b.item() == 0.3  # not rounded to float32 on the way
     assert ol.budget(weights, torch.tensor([1.0, 2.0])).batch_shape == (2,)
 
 
@@ -71,7 +72,9 @@ def test_label_sum_ties_arcs_to_labels():
     assert len(points(ol.label_sum(2, 2))) == 9
 
 
-@pytest.mark.parametrize(("n", "m", "count"), [(2, 2, 2), (3, 3, 6), (2, 3, 6), (3, 2, 6), (1, 3, 3)])
+@pytest.mark.parametrize(
+    ("n", "m", "count"), [(2, 2, 2), (3, 3, 6), (2, 3, 6), (3, 2, 6), (1, 3, 3)]
+)
 def test_assignment(n, m, count):
     found = points(ol.assignment(n, m))
     assert len(found) == count
@@ -91,7 +94,9 @@ def is_selection(z, max_words, max_spans):
     return sum(z) <= max_words and starts <= max_spans
 
 
-@pytest.mark.parametrize(("n", "words", "spans"), [(1, 1, 1), (2, 1, 1), (4, 2, 1), (4, 3, 2), (4, 0, 1)])
+@pytest.mark.parametrize(
+    ("n", "words", "spans"), [(1, 1, 1), (2, 1, 1), (4, 2, 1), (4, 3, 2), (4, 0, 1)]
+)
 def test_spans(n, words, spans):
     polytope = ol.spans(n, words, spans)
     for z in itertools.product((0.0, 1.0), repeat=n):
@@ -145,6 +150,7 @@ def test_large_ones_are_built_at_once():
         (lambda: ol.cardinality(3, at_least=4), "`at_least` must be at most 3. Got 4"),
         (lambda: ol.cardinality(3, at_most=-1), "`at_most` must be at least 0. Got -1"),
         (lambda: ol.cardinality(3, at_least=2, at_most=1), "`at_least` must not exceed `at_most`"),
+        (lambda: ol.budget([0.1], float("inf")), "`limit` must be finite"),
         (lambda: ol.budget([[1.0]], 1.0), r"`weights` must have shape \(n,\)"),
         (lambda: ol.head_selection(0), "`n` must be a positive integer"),
         (lambda: ol.label_sum(2, 0), "`labels` must be a positive integer"),

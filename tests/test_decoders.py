@@ -87,6 +87,8 @@ CASES = {
         ol.cardinality(4, at_most=1),
         ol.label_sum(1, 3),
         ol.head_selection(2),
+        ol.cardinality(4, exactly=3),
+        ol.cardinality(4, at_least=3),
         ol.simplex(4).with_(upper=[1.0, 0.0, 1.0, 1.0]),
     ],
     OneRowArgmax: [
@@ -95,7 +97,7 @@ CASES = {
         ol.cardinality(5, at_least=2, at_most=3),
         ol.cardinality(4, at_least=2),
         ol.cardinality(4, at_most=2.5),
-        ol.cardinality(4, exactly=2).with_(upper=[1.0, 0.0, 1.0, 1.0]),
+        ol.cardinality(5, exactly=2).with_(upper=[1.0, 0.0, 1.0, 1.0, 1.0]),
         SIGNED,
         SIGNED.with_(lower=-1.0, b=[0.0]),
         Polytope(A_eq=[[2.0, 2.0, -2.0]], b_eq=[2.0], lower=-1.0, upper=2.5),
@@ -129,7 +131,9 @@ CASES = {
     ],
 }
 BOUNDED = {k: [p for p in v if p.upper.isfinite().all()] for k, v in CASES.items()}
-PAIRS = [pytest.param(k, p, id=f"{k.__name__}-{i}") for k, v in BOUNDED.items() for i, p in enumerate(v)]
+PAIRS = [
+    pytest.param(k, p, id=f"{k.__name__}-{i}") for k, v in BOUNDED.items() for i, p in enumerate(v)
+]
 
 
 def test_every_registered_decoder_has_cases():
@@ -183,7 +187,9 @@ def test_plain_rows_permuted_and_scaled_choose_the_same_map(kind, polytope):
     raw = Polytope(
         (sp.diags_array(factor) @ polytope.A[order]).toarray() if len(order) else None,
         polytope.b.numpy()[order] * factor if len(order) else None,
-        A_eq=(sp.diags_array(factor_eq) @ polytope.A_eq[order_eq]).toarray() if len(order_eq) else None,
+        A_eq=(sp.diags_array(factor_eq) @ polytope.A_eq[order_eq]).toarray()
+        if len(order_eq)
+        else None,
         b_eq=polytope.b_eq.numpy()[order_eq] * factor_eq if len(order_eq) else None,
         lower=polytope.lower,
         upper=polytope.upper,
@@ -196,9 +202,13 @@ def test_plain_rows_permuted_and_scaled_choose_the_same_map(kind, polytope):
 
 @pytest.mark.parametrize(
     "polytope",
-    [p for k in (SimplexArgmax, OneRowArgmax, Assignment, Spans) for p in BOUNDED[k]
-     if len(names(p)) == 1],
-)  # fmt: skip
+    [
+        p
+        for k in (SimplexArgmax, OneRowArgmax, Assignment, Spans)
+        for p in BOUNDED[k]
+        if compile_plan(p, DECODERS).maps[0].block.count == 1
+    ],
+)
 def test_fast_decoders_agree_with_highs(polytope):
     scores = torch.randn(10, polytope.n, dtype=torch.float64)
     assert torch.equal(run(polytope, scores), run_map(MILP, polytope, scores))
@@ -214,6 +224,9 @@ def test_ties_go_to_the_lower_number_and_zero_chooses_nothing():
     assert run(ol.cardinality(4, at_most=1), zeros).tolist() == [[0, 0, 0, 0]]
     assert run(ol.label_sum(1, 3), zeros).tolist() == [[0, 0, 0, 0]]
     assert run(ol.cardinality(4, at_most=2), zeros).tolist() == [[0, 0, 0, 0]]
+    assert run(ol.cardinality(4, exactly=3), zeros).tolist() == [[1, 1, 1, 0]]
+    assert run(ol.cardinality(4, at_least=3), zeros).tolist() == [[1, 1, 1, 0]]
+    assert run(SIGNED, zeros).tolist() == [[0, 0, 0, 0]]
     assert run(ol.cardinality(4, exactly=2), zeros).tolist() == [[1, 1, 0, 0]]
     assert run(ol.cardinality(4, at_most=2), zeros + 1).tolist() == [[1, 1, 0, 0]]
     assert run(ol.assignment(2, partial=True), zeros).tolist() == [[0, 0, 0, 0]]
@@ -280,8 +293,12 @@ PER_INSTANCE = {
     "box": ol.box(4, upper=torch.tensor([[1.0, 0, 1, 1], [1, 1, 0, 2], [0, 0, 0, 0]])),
     "cardinality": ol.cardinality(4, exactly=torch.tensor([1, 2, 3])),
     "at most": ol.cardinality(4, at_most=torch.tensor([0.9, 2.2, 3])),
-    "padding": ol.simplex(4).with_(upper=torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1]])),
-    "assignment": ol.assignment(2).with_(upper=torch.tensor([[1.0] * 4, [1, 0, 0, 1], [0, 1, 1, 0]])),
+    "padding": ol.simplex(4).with_(
+        upper=torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1]])
+    ),
+    "assignment": ol.assignment(2).with_(
+        upper=torch.tensor([[1.0] * 4, [1, 0, 0, 1], [0, 1, 1, 0]])
+    ),
     "forced": ol.assignment(2).with_(lower=torch.tensor([[0.0] * 4, [1, 0, 0, 0], [0, 1, 0, 0]])),
     "spans": ol.spans(4, torch.tensor([1.0, 2, 3]), torch.tensor([1.0, 1, 2])),
     "masked": ol.spans(4, 2, 1, mask=torch.tensor([[1, 1, 0, 0], [1, 0, 1, 1], [1, 1, 1, 1]])),
@@ -293,7 +310,7 @@ PER_INSTANCE = {
         lower=torch.tensor([[0.0] * 8, [0.0] * 4 + [0.0, 1.0, 0.0, 0.0], [0.0] * 8])
     ),
     "milp": ol.budget([3.0, 1.0, 2.0, 2.0], torch.tensor([1.0, 3.0, 5.0])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PER_INSTANCE)
@@ -331,8 +348,13 @@ def test_instances_without_integral_point_are_named_once_and_the_rest_is_well():
     upper = torch.tensor([[0.5, 1.0], [1.0, 1.0], [0.8, 1.0]])
     cases = [
         (ol.box(2, torch.tensor([0.3, 0.0]), upper), [0, 2]),
-        (Polytope([[1.0, 1.0], [-1.0, -1.0]], torch.tensor([[0.5, -0.2], [1.5, -0.2], [2.0, 0.0]])), [0]),
-    ]  # fmt: skip
+        (
+            Polytope(
+                [[1.0, 1.0], [-1.0, -1.0]], torch.tensor([[0.5, -0.2], [1.5, -0.2], [2.0, 0.0]])
+            ),
+            [0],
+        ),
+    ]
     for polytope, failing in cases:
         for _ in range(2):  # the second call takes what the first has found
             report = Report()
@@ -429,7 +451,7 @@ def test_scores_of_any_scale(scale):
         (SimplexArgmax, Polytope([[1.0, 1.0]], [1.0], num_aux=1), "it has auxiliary variables"),
         (SimplexArgmax, ol.cardinality(3, torch.tensor([1, 1])), "its right-hand sides vary"),
         (SimplexArgmax, ol.budget([1.0, 2.0], 1.0), "the coefficients of its row differ in size"),
-        (SimplexArgmax, ol.cardinality(3, 2), "a bound other than those of a simplex"),
+        (SimplexArgmax, ol.cardinality(4, 2), "a bound other than those of a simplex"),
         (SimplexArgmax, ol.simplex(3, 1.5), "its total or its bounds are not integers"),
         (OneRowArgmax, ol.assignment(2), "it needs exactly one row, not 4"),
         (OneRowArgmax, Polytope([[1.0, 1.0]], [1.0], num_aux=1), "it has auxiliary variables"),
@@ -439,20 +461,50 @@ def test_scores_of_any_scale(scale):
         (Assignment, ol.simplex(3), "it needs one row per element of two sides"),
         (Assignment, ol.spans(3, 1, 1), "it has auxiliary variables"),
         (Assignment, ol.assignment(2).with_(b_eq=torch.ones(2, 4)), "its right-hand sides vary"),
-        (Assignment, ol.dag_path(4, EDGES, 0, 3), "not every variable is in two rows with coefficient 1"),
+        (
+            Assignment,
+            ol.dag_path(4, EDGES, 0, 3),
+            "not every variable is in two rows with coefficient 1",
+        ),
         (Assignment, CASES[MILP][2], "its rows do not fall into two sides"),
         (Assignment, Polytope([[1, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 1]], [1, 1, 1]), "two sides"),
-        (Assignment, Polytope([[1.0, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]], [1] * 4), "in two rows"),
+        (
+            Assignment,
+            Polytope([[1.0, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]], [1] * 4),
+            "in two rows",
+        ),
         (Assignment, ol.assignment(2, partial=True).with_(b=[1, 1, 1, 2]), "do not all ask for 1"),
         (Assignment, FORBIDDEN.with_(lower=[0, 0, 1, 0, 0, 0, 0, 0, 0]), "a lower bound is not 0"),
         (Assignment, FORBIDDEN.with_(upper=[0.5] * 9), "an upper bound lies between 0 and 1"),
-        (Assignment, Polytope(A_eq=np.vstack([np.kron(np.eye(2), np.ones(3)), np.kron(np.ones(2), np.eye(3))]), b_eq=[1] * 5), "two sides of different size"),
-        (Assignment, Polytope(np.kron(np.ones(3), np.eye(2)), [1, 1], A_eq=np.kron(np.eye(3), np.ones(2)), b_eq=[1] * 3), "one side is too large"),
+        (
+            Assignment,
+            Polytope(
+                A_eq=np.vstack([np.kron(np.eye(2), np.ones(3)), np.kron(np.ones(2), np.eye(3))]),
+                b_eq=[1] * 5,
+            ),
+            "two sides of different size",
+        ),
+        (
+            Assignment,
+            Polytope(
+                np.kron(np.ones(3), np.eye(2)),
+                [1, 1],
+                A_eq=np.kron(np.eye(3), np.ones(2)),
+                b_eq=[1] * 3,
+            ),
+            "one side is too large",
+        ),
         (Spans, ol.spans(3, 1, 1).with_(integral=False), "it decodes integers only"),
         (Spans, ol.assignment(2), "it does not select words in spans"),
-        (Spans, Polytope(ol.spans(3, 1, 1).A * np.array([1.0, 1, 2, 1, 1, 1]), ol.spans(3, 1, 1).b, num_aux=3), "it does not select words in spans"),
+        (
+            Spans,
+            Polytope(
+                ol.spans(3, 1, 1).A * np.array([1.0, 1, 2, 1, 1, 1]), ol.spans(3, 1, 1).b, num_aux=3
+            ),
+            "it does not select words in spans",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals_name_the_part(kind, polytope, reason):
     block = compile_plan(polytope, DECODERS).maps[0].block
     assert reason in kind.why_not(block)
@@ -480,7 +532,9 @@ def test_maps_survive_pickling(polytope):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("polytope", [ol.box(4), ol.simplex(4), ol.cardinality(4, 2), PER_INSTANCE["padding"]])
+@pytest.mark.parametrize(
+    "polytope", [ol.box(4), ol.simplex(4), ol.cardinality(4, 2), PER_INSTANCE["padding"]]
+)
 def test_fast_maps_compile_without_a_graph_break(polytope):
     plan = compile_plan(polytope, DECODERS)
     scores = torch.randn(3, polytope.n)
@@ -496,7 +550,7 @@ def test_fast_maps_compile_without_a_graph_break(polytope):
 def test_solvers_are_named_and_missing_ones_say_how_to_get_them(monkeypatch):
     assert {"osqp", "cvxpy", "highs"} <= set(available_solvers()) <= set(SOLVERS)
     require("highs")
-    with pytest.raises(ValueError, match="must be one of osqp, cvxpy, cvxpylayers, highs. Got 'x'"):
+    with pytest.raises(ValueError, match=r"must be one of osqp, .*, highs\. Got 'x'"):
         require("x")
     monkeypatch.setitem(SOLVERS, "cvxpylayers", ("no_such_module_here", "optlayers[cvxpylayers]"))
     assert "cvxpylayers" not in available_solvers()

@@ -16,10 +16,10 @@ from .helpers import IMPORT_RATIO
 PACKAGE = Path(optlayers.__file__).parent
 ORDER = [
     "_errors",
+    "_eager",
     "_declare",
     "_feasibility",
     "_polytope",
-    "_npz",
     "_multipliers",
     "_certificate",
     "_constructors",
@@ -34,6 +34,7 @@ ORDER = [
     "_layer",
     "_references",
     "_validate",
+    "_npz",
     "plotting",
     "testing",
     "__main__",

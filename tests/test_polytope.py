@@ -316,6 +316,8 @@ def test_feasible_polytopes_pass():
         (raw_simplex(2, total=-1.0), "A_eq[0], lower[0] = 0, lower[1] = 0."),
         (raw_chain(3).fix({0: 1.0, 1: 1.0}), "A[0], lower[0] = 1, lower[1] = 1."),
         (ol.Polytope(A_eq=[[1.0], [1.0]], b_eq=[0.25, 0.5]), "A_eq[0], A_eq[1]."),
+        # Two conflicts: one is named, with nothing that it does not need.
+        (ol.Polytope(A_eq=np.eye(2), b_eq=[2.0, 2.0]), "A_eq[1], upper[1] = 1."),
         # An empty row that holds must not hide the conflict, nor a row of another scale.
         (ol.Polytope([[0.0], [1.0], [-1.0]], [5.0, 0.25, -0.5]), "A[1], A[2]."),
         (ol.Polytope([[1e6], [-1e-6]], [0.25e6, -0.5e-6]), "A[0], A[1]."),

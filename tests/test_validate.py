@@ -1,4 +1,7 @@
+import ast
+import inspect
 import json
+import re
 import warnings
 
 import cvxpy as cp
@@ -61,8 +64,6 @@ def test_a_wrong_projection_is_found(wrong, speaks_against):
     assert any(problem.startswith("residual") for problem in result.problems)
     assert len(result.problems) == 2
     assert "not ok: residual" in str(result)
-    import re
-
     assert re.search(speaks_against, str(result))
 
 
@@ -217,6 +218,7 @@ def test_a_looser_tolerance_follows_a_solver_that_gives_up():
 # Each check passes on the right projection, and fails on one with the matching fault.
 
 P = raw_simplex(4)
+BOUNDED = P.with_(upper=1.0)
 BUDGET = raw_budget([1.0, 2.0, 1.0], 1.5)
 
 
@@ -334,15 +336,15 @@ CHECKS = {
         "variables renamed and rows reordered",
     ),
     "decoder": (
-        lambda f: testing.assert_decodes_optimally(f, P, Y()),
+        lambda f: testing.assert_decodes_optimally(f, BOUNDED, Y()),
         lambda y: torch.nn.functional.one_hot(y.argmax(-1), 4).to(y),
         lambda y: torch.nn.functional.one_hot(y.argmin(-1), 4).to(y),
         r"Instance \d+ is decoded to .*, whose score is .* below that of",
     ),
     "decoder outside": (
-        lambda f: testing.assert_decodes_optimally(f, P, Y()),
+        lambda f: testing.assert_decodes_optimally(f, BOUNDED, Y()),
         lambda y: torch.nn.functional.one_hot(y.argmax(-1), 4).to(y),
-        lambda y: torch.ones_like(y),
+        torch.ones_like,
         r"Instance 0 is decoded to \[1.0, 1.0, 1.0, 1.0\], not in the set",
     ),
 }
@@ -366,9 +368,6 @@ def test_nan_never_passes(name):
 
 
 def test_every_check_has_a_case():
-    import ast
-    import inspect
-
     used = {
         n.attr
         for n in ast.walk(ast.parse(inspect.getsource(inspect.getmodule(right))))

@@ -36,10 +36,10 @@ class PreparedDecoder(AbstractBlockMap):
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self._latest: tuple[Limits, Any, list[int]] | None = None
+        self._latest: tuple[Limits, Any, list[int], bool] | None = None
 
     def prepare(self, limits: Limits) -> tuple[Any, Tensor | None]:
-        """What `forward` needs of the limits, and a mask `(N or 1,)` of instances without a point."""
+        """What `forward` needs of the limits; a mask `(N or 1,)` of instances without a point."""
         raise NotImplementedError
 
     def prepared(self, limits: Limits, instances: int, report: Report) -> Any:
@@ -50,10 +50,9 @@ class PreparedDecoder(AbstractBlockMap):
         if latest is None or latest[0] is not limits:
             found, bad = self.prepare(limits)
             failed = [] if bad is None else bad.nonzero()[:, 0].tolist()
-            latest = self._latest = (limits, found, failed)
+            latest = self._latest = (limits, found, failed, bad is not None and len(bad) == 1)
         if latest[2]:
-            shared = len(limits.lower) == 1 == len(limits.row_lower) == len(limits.upper)
-            for i in range(instances) if shared else latest[2]:
+            for i in range(instances) if latest[3] else latest[2]:
                 report.fail(i, NO_INTEGER)
         return latest[1]
 

@@ -25,7 +25,8 @@ class Assignment(AbstractBlockMap):
     r"""$\arg\max \sum_{ij} s_{ij} z_{ij}$, every row and column of $z$ with sum 1 (or at most 1).
 
     One linear assignment per instance on the host, $O(n^2 m)$. Pairs may be missing, or forbidden
-    by an upper bound of 0. Where no side must be matched, pairs are chosen for a positive score only.
+    by an upper bound of 0. Where no side must be matched, only pairs with a
+    positive score are chosen.
 
     References:
         Crouse (2016), *On implementing 2D rectangular assignment algorithms*.
@@ -46,7 +47,7 @@ class Assignment(AbstractBlockMap):
         found = _sides(block)
         return found if isinstance(found, str) else None
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[override]
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Match instance by instance."""
         scores, values = on_host(x, limits)

@@ -14,12 +14,12 @@ from ._common import NO_INTEGER, NO_POINT, Instance, back, instance_of, on_host
 
 
 class MILP(AbstractBlockMap):
-    r"""$\arg\max\{s \cdot z : \underline c \le R[z;\psi] \le \bar c,\ l \le [z;\psi] \le u\}$, exact.
+    r"""$\arg\max\{s \cdot z : \underline c \le Rx \le \bar c,\ l \le x \le u\}$, $x = [z;\psi]$.
 
     One solve per instance and component, on the host, in float64. The relaxation first: its vertex
     is often integral; then branch and bound with $z$ integral and $\psi$ continuous. Scores are
-    divided by the largest of the instance, so their scale is no matter; scores below about $10^{-9}$
-    of the largest count as zero. A score of $-\infty$ keeps a variable at its lower bound.
+    divided by the largest of the instance, so their scale is no matter; scores below about
+    $10^{-9}$ of the largest count as zero. A score of $-\infty$ keeps a variable at its lower bound.
 
     References:
         Huangfu and Hall (2018), *Parallelizing the dual revised simplex method*.
@@ -43,7 +43,7 @@ class MILP(AbstractBlockMap):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock(), _solvers={})
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[override]
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Decode instance by instance."""
         scores, values = on_host(x, limits)
@@ -55,7 +55,8 @@ class MILP(AbstractBlockMap):
     def decode(self, at: Instance, number: int, report: Report) -> np.ndarray:
         """One component of one instance; NaN, and a reason in the report, if it has no answer."""
         forbidden = at.scores == -np.inf
-        if np.isnan(at.scores).any() or (at.scores == np.inf).any():
+        endless = forbidden & (at.lower == -np.inf)
+        if np.isnan(at.scores).any() or (at.scores == np.inf).any() or endless.any():
             report.fail(number, "its scores are not finite")
             return np.full(self.block.size, np.nan)
         costs = np.where(forbidden, 0.0, at.scores)

@@ -23,13 +23,13 @@ class _Reflected(NamedTuple):
 
 
 class OneRowArgmax(PreparedDecoder):
-    r"""Argmax over $\{\underline c \le a \cdot z \le \bar c,\ l \le z \le u\}$ by one sort, $O(n \log n)$.
+    r"""Argmax over $\{\underline c \le a \cdot z \le \bar c,\ l \le z \le u\}$; $O(n \log n)$.
 
     Write $z_i = l_i + x_i$ where $a_i > 0$ and $z_i = u_i - x_i$ where $a_i < 0$. All variables
     with a gain are taken, then the number of units of the row is moved into its limits; the order
-    is gain per unit. At most one variable ends between its bounds, so this is a vertex. If all
-    $|a_i|$ are equal the vertex is integral; otherwise the integral problem is NP-hard and this
-    decoder refuses it.
+    is gain per unit, by one sort. At most one variable ends between its bounds, so this is a
+    vertex. If all $|a_i|$ are equal the vertex is integral; otherwise the integral problem is
+    NP-hard and this decoder refuses it.
 
     References:
         Dantzig (1957), *Discrete-variable extremum problems*.
@@ -64,6 +64,8 @@ class OneRowArgmax(PreparedDecoder):
         """Sort, fill, undo the sort; NaN if a score is NaN."""
         at = self.prepared(limits, x.shape[0], report)
         gain = torch.where(at.positive, x, -x) / at.weight
+        # At a score of 0 a part is not chosen; for z = u - x that means that x is.
+        gain = torch.where((gain == 0) & ~at.positive, torch.finfo(x.dtype).tiny, gain)
         # Stable, so that of equal gains the lower number comes first.
         gain, order = gain.sort(dim=-1, descending=True, stable=True)
         filled = at.capacity.expand_as(x).gather(-1, order).cumsum(-1)
@@ -72,7 +74,8 @@ class OneRowArgmax(PreparedDecoder):
         units = torch.maximum(torch.minimum(wanted, at.most), at.least)
         # Sums of unequal weights round; without slack a variable that just fits would be split.
         slack = 0.0 if self.block.integral else 8 * torch.finfo(x.dtype).eps
-        part = (units - before).clamp(min=0) / at.weight.expand_as(x).gather(-1, order)
+        left = torch.where(units - before > units * slack, units - before, 0)
+        part = left / at.weight.expand_as(x).gather(-1, order)
         part = torch.where(filled <= units * (1 + slack), torch.inf, part)
         part = torch.empty_like(part).scatter(-1, order, part)
         between = torch.where(at.positive, at.anchor + part, at.anchor - part)

@@ -12,7 +12,8 @@ class SimplexArgmax(AbstractBlockMap):
     r"""$\hat x = t\, e_i$ with $i = \arg\max_i g_i$ over $\{x \ge 0, \sum_i x_i = t\}$; $O(n)$.
 
     $g$ are the scores in reflected coordinates ($z_i = l_i + x_i$ or $u_i - x_i$). With
-    $\sum_i x_i \le t$, nothing is chosen unless some $g_i > 0$. Ties go to the lower number.
+    $\sum_i x_i \le t$, nothing is chosen unless some $g_i > 0$. Of equals the lower number has
+    the larger $z$, whichever way it is reflected; at a score of 0, $z$ stays low.
     """
 
     def __init__(self, block: Block):
@@ -22,6 +23,10 @@ class SimplexArgmax(AbstractBlockMap):
         self.sign, self.anchor, self.far = sign, *_ends(block, total, sign)
         self.fixed = block.lower == block.upper
         self.equality = bool(block.row_lower[0, 0] == block.row_upper[0, 0])  # type: ignore[index]
+        # First the variables that drop by being chosen, the last of them first; then the others.
+        number = np.broadcast_to(np.arange(block.size), sign.shape)
+        order = np.argsort(np.where(sign < 0, -1 - number, number), axis=1, kind="stable")
+        self.order = None if (order == number).all() else order
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -46,31 +51,39 @@ class SimplexArgmax(AbstractBlockMap):
         return None
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
-        """Signs, both values of every variable, and fixed variables if there are any."""
+        """Signs, both values of every variable, fixed variables, order of ties."""
         values = (self.sign, self.anchor, self.far)
         numbers = (torch.as_tensor(v, dtype=dtype, device=device) for v in values)
-        return (*numbers, torch.as_tensor(self.fixed, device=device) if self.fixed.any() else None)
+        fixed = torch.as_tensor(self.fixed, device=device) if self.fixed.any() else None
+        order = None if self.order is None else torch.as_tensor(self.order, device=device)
+        return (*numbers, fixed, order)
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """One argmax per component; NaN if a score is NaN."""
-        sign, anchor, far, fixed = self.constants(x.device, x.dtype)
+        sign, anchor, far, fixed, order = self.constants(x.device, x.dtype)
         gain = sign * x
         if fixed is not None:
             gain = torch.where(fixed, torch.where(x.isnan(), torch.nan, -torch.inf), gain)
-        best, at = gain.max(-1, keepdim=True)
+        if order is not None:
+            order = order.expand_as(x)
+            gain = gain.gather(-1, order)
         at = gain.argmax(-1, keepdim=True)  # the first of equals, which `max` does not promise
+        best = gain.gather(-1, at)
+        at = at if order is None else order.gather(-1, at)
         value = far.expand_as(x).gather(-1, at)
         if not self.equality:
-            value = torch.where(best > 0, value, anchor.expand_as(x).gather(-1, at))
+            drops = sign.expand_as(x).gather(-1, at) < 0
+            chosen = (best > 0) | ((best == 0) & drops)
+            value = torch.where(chosen, value, anchor.expand_as(x).gather(-1, at))
         z = anchor.expand_as(x).scatter(-1, at, value)
         return torch.where(best.isnan(), torch.nan, z)
 
 
 def _ends(block: Block, total: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Value of every variable when it is not chosen, and when it is."""
-    lower, upper, total = block.lower, block.upper, total[:, None]
+    lower, upper, total = np.array(block.lower), np.array(block.upper), total[:, None]
     anchor = np.where(sign > 0, lower, upper)
-    far = np.where(sign > 0, np.minimum(lower + total, upper), np.maximum(upper - total, lower))  # type: ignore[operator]
+    far = np.where(sign > 0, np.minimum(lower + total, upper), np.maximum(upper - total, lower))
     if block.integral:  # (f * t) / f is t up to rounding
         whole = np.round(far)
         far = np.where(np.abs(far - whole) <= 1e-9, whole, far)

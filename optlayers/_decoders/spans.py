@@ -48,7 +48,7 @@ class Spans(AbstractBlockMap):
         )
         return None if same else "it does not select words in spans"
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[override]
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Run the compiled program over the batch."""
         scores, values = on_host(x, limits)

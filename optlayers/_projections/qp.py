@@ -8,29 +8,30 @@ import torch
 from torch import Tensor
 
 from .._plan import AbstractBlockMap, Limits, Report
-from .._solvers._block import Answer, Problem
+from .._solvers._block import Answer, Problem, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.osqp import OSQPSolver
 from .._structure import Block
 
 GOOD = 1e-8  # KKT residual, relative to 1 + |y|, at which the first answer is taken
 ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
+_DENSE = 2000  # variables up to which dense linear algebra is used
 
 
 class QP(AbstractBlockMap):
     r"""Projection onto $\{z : \exists\psi,\ \underline c \le R[z;\psi] \le \bar c,\ l \le [z;\psi] \le u\}$.
 
     One quadratic program per instance and component, on the host, in float64: OSQP, set up once
-    and reused; where its answer misses a KKT residual of 1e-8, Clarabel through cvxpy. The better of the two must
-    reach 1e-6, relative to 1 + |y|; otherwise the instance fails, with the residuals in the
-    message. Auxiliary variables have no quadratic term, which makes this the projection in z.
+    and reused; where its answer misses a KKT residual of 1e-8, that answer solved again on its
+    active set; then Clarabel through cvxpy, likewise. The best of them must reach 1e-6, relative to
+    1 + |y|; otherwise the instance fails, with the residuals in the message. Auxiliary variables have no quadratic term, which makes this the projection in z.
     """
 
     shares_matrix: ClassVar[bool] = True
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self._R = block.matrix.toarray() if block.size <= 2000 else block.matrix
+        self._R = block.matrix.toarray() if block.size <= _DENSE else block.matrix
         self._lock = threading.Lock()
         self._solvers: dict[str, Any] = {}
 
@@ -74,6 +75,8 @@ class QP(AbstractBlockMap):
         answers: list[Answer] = []
         for kind in (OSQPSolver, CvxpySolver):
             answer = self._solver(kind).solve(problem)
+            if GOOD < answer.residual < np.inf and self.block.size <= _DENSE:
+                answer = refined(self.block, problem, answer)
             answers.append(answer)
             if answer.residual <= GOOD:
                 return answer.x

@@ -85,6 +85,7 @@ class Simplex(AbstractBlockMap):
     def _by_sorting(self, x: Tensor) -> Tensor:
         sign, anchor, total, fixed = self.constants(x.device, x.dtype)
         if not self.plain:
+            broken = x.isnan().any(-1, keepdim=True)
             x = torch.where(fixed, -torch.inf, sign * (x - anchor))
         # KKT: x = max(y - tau, 0). With the k largest entries positive, tau_k = (sum of them - t)/k;
         # the support is the largest k with y_(k) > tau_k. Shifted by the maximum to keep digits.
@@ -98,7 +99,9 @@ class Simplex(AbstractBlockMap):
         if not self.equality:
             inside = x.clamp(min=0)
             z = torch.where(inside.sum(-1, keepdim=True) > total, z, inside)
-        return z if self.plain else torch.where(fixed, anchor, anchor + sign * z)
+        if self.plain:
+            return z
+        return torch.where(broken, torch.nan, torch.where(fixed, anchor, anchor + sign * z))
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Subtract the mean over the support, in reflected coordinates."""

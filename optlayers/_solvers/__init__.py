@@ -1,4 +1,4 @@
-"""Exact QP and LP solvers, one file each, imported on first use; this table says which there are."""
+"""Exact QP and LP solvers, one file each, imported on first use; a table says which there are."""
 
 from importlib.util import find_spec
 

@@ -52,6 +52,44 @@ def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answe
     return Answer(x, multipliers, residual, status)
 
 
+def refined(block: Block, problem: Problem, answer: Answer) -> Answer:
+    """Solve on the active set that an approximate answer suggests; the better of both.
+
+    With the active rows as equalities and the variables at bounds fixed, the optimality conditions
+    are linear; the shortest correction to the answer solves them to rounding, also where rows
+    depend on one another.
+    """
+    best, R = answer, block.matrix.toarray()
+    for near in (1e-6, 1e-4):
+        x, lam = answer.x, answer.multipliers
+        act = R @ x
+        low, high = problem.row_lower, problem.row_upper
+        at_high, at_low = (lam > near) | (act >= high - near), (lam < -near) | (act <= low + near)
+        active = np.flatnonzero(at_high | at_low)
+        goal = np.where(at_high, high, low)[active]
+        step = x - np.where(block.is_aux, 0.0, x - problem.y) - R.T @ lam
+        fixed = (step <= problem.lower + near) | (step >= problem.upper - near)
+        x = np.where(fixed, np.where(step <= problem.lower + near, problem.lower, problem.upper), x)
+        free, rows = np.flatnonzero(~fixed), R[np.ix_(active, ~fixed)]
+        curved = np.where(block.is_aux, 0.0, 1.0)[free]
+        system = np.block(
+            [[np.diag(curved), rows.T], [rows, np.zeros((len(active), len(active)))]]
+        )
+        miss = np.concatenate(
+            [
+                curved * (np.where(block.is_aux, 0.0, problem.y)[free] - x[free]) - rows.T @ lam[active],
+                goal - R[active] @ x,
+            ]
+        )
+        change = np.linalg.lstsq(system, miss, rcond=1e-12)[0]
+        x[free] += change[: len(free)]
+        multipliers = np.zeros_like(lam)
+        multipliers[active] = lam[active] + change[len(free) :]
+        better = judged(block, problem, x, multipliers, answer.status)
+        best = min(best, better, key=lambda a: a.residual)
+    return best
+
+
 def stacked_rows(block: Block) -> sp.csc_array:
     """Rows and bounds as one matrix [R; I], as first-order solvers want it."""
     return sp.csc_array(sp.vstack([block.matrix, sp.eye_array(block.size)], format="csc"))

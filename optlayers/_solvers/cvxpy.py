@@ -46,7 +46,8 @@ class CvxpySolver:
                         )
                     parts.append((chosen, limit, constraints[-1] if limit is not None else None))
                 parameters.append(parts)
-            objective = cp.Minimize(0.5 * cp.sum_squares(x[own] - y[own]))
+            # Expanded, so that the quadratic reaches the solver as it is, without new variables.
+            objective = cp.Minimize(0.5 * cp.sum_squares(x[own]) - y[own] @ x[own])
             self._compiled[key] = (cp.Problem(objective, constraints), x, y, parameters)
         return self._compiled[key], low, high
 

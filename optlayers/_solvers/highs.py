@@ -1,5 +1,7 @@
 """HiGHS: linear programs and their integral versions, one persistent model per matrix."""
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -48,7 +50,7 @@ class HighsSolver:
         if integral.any():
             kinds = highspy.HighsVarType
             lp.integrality_ = [kinds.kInteger if i else kinds.kContinuous for i in integral]
-        self._highs = highspy.Highs()
+        self._highs: Any = highspy.Highs()
         for option, value in _OPTIONS.items():
             self._highs.setOptionValue(option, value)
         self._highs.passModel(lp)

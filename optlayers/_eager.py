@@ -1,0 +1,28 @@
+"""Keeps functions out of `torch.compile` without paying for the compiler."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def eager(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`torch.compiler.disable` that imports the compiler only where it is in use already.
+
+    `torch.compiler.disable` itself imports `torch._dynamo`, which doubles the time of
+    `import torch`; a decorated module-level function would charge that to everybody.
+    """
+    disabled: Callable[..., Any] | None = None
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal disabled
+        if disabled is None and "torch._dynamo" in sys.modules:
+            disabled = torch.compiler.disable(function)
+        return (disabled or function)(*args, **kwargs)
+
+    # What `torch.compiler.disable` sets as well: tracing stops here, and `call` runs as it is.
+    call._torchdynamo_disable = True  # type: ignore[attr-defined]
+    return call
