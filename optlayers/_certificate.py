@@ -153,9 +153,11 @@ def certify(
     found = residuals(*problem[:7], y, x, lam, nu, max(_FEASIBLE, eps**0.5))
     found = [np.where(bad, np.inf, v) for v in found]
     scale = np.maximum(1.0, np.abs(y).max(1, initial=0.0))
-    values = [torch.from_numpy(np.ascontiguousarray(v)).reshape(batch) for v in (*found, scale)]
+    primal, dual, complementarity, distance, scale = (
+        torch.from_numpy(np.ascontiguousarray(v)).reshape(batch) for v in (*found, scale)
+    )
     lam, nu = (torch.from_numpy(v).reshape(*batch, v.shape[1]) for v in (lam, nu))
-    return Certificate(*values, lam, nu)
+    return Certificate(primal, dual, complementarity, distance, scale, lam, nu)
 
 
 def residuals(

@@ -133,7 +133,7 @@ def budget(weights: Any, limit: Any) -> Polytope:
 def head_selection(n: int) -> Polytope:
     r"""Dependency heads for `n` words: one simplex per modifier over its candidate heads.
 
-    $$ \sum_{i=0}^{n} z_{i \to j} = 1 \quad (j = 1 \dots n), \qquad z \ge 0, \quad z_{j \to j} = 0 $$
+    $$ \sum_{i=0}^{n} z_{i \to j} = 1 \;\; (j = 1 \dots n), \qquad z \ge 0, \quad z_{j \to j} = 0 $$
 
     The arc from head $i$ (0 is the root) to modifier $j$ is variable `(j - 1) * (n + 1) + i`: a
     score matrix `(n, n + 1)`, modifiers by heads, flattened. This is the relaxation that the paper
@@ -264,8 +264,8 @@ def dag_path(
 ) -> Polytope:
     r"""Paths from `source` to `target` in a directed acyclic graph, one variable per edge.
 
-    $$ \sum_{e \text{ leaves } v} z_e - \sum_{e \text{ enters } v} z_e = [v = source] - [v = target],
-       \qquad z \ge 0 $$
+    $$ \sum_{e \text{ leaves } v} z_e - \sum_{e \text{ enters } v} z_e = [v = source] - [v = target]
+       \quad (z \ge 0) $$
 
     The rows are totally unimodular, so every vertex is one path (Ahuja, Magnanti and Orlin, 1993,
     *Network Flows*, Theorem 11.12).

@@ -1,4 +1,4 @@
-"""Reads what a user may hand over as rows, values or cvxpy constraints; refuses the rest in words."""
+"""Reads what a user hands over as rows, values or cvxpy constraints; refuses the rest in words."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Ten
     if tensor.ndim == 0 or tensor.shape[-1] != size:
         wanted = f"(..., {size}), one entry per " + (f"row of `{rows}`" if rows else "variable")
         raise PolytopeError(f"`{name}` must have shape {wanted}. Got {tuple(tensor.shape)}.")
-    # A bound may be infinite, and so may the right-hand side of an inequality: it then says nothing.
+    # A bound may be infinite, and the right-hand side of an inequality too: it then says nothing.
     infinite = {"lower": -torch.inf, "upper": torch.inf, "b": torch.inf}.get(name)
     bad = ~tensor.isfinite()
     if infinite is not None:
@@ -70,7 +70,8 @@ def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Ten
         at = tuple(int(i) for i in bad.nonzero()[0])
         also = f" or {infinite}" if infinite is not None else ""
         raise PolytopeError(
-            f"`{name}` must be finite{also}. Got {name}[{', '.join(map(str, at))}] = {tensor[at]:g}."
+            f"`{name}` must be finite{also}. "
+            f"Got {name}[{', '.join(map(str, at))}] = {tensor[at]:g}."
         )
     return tensor
 
@@ -84,7 +85,8 @@ def check_bounds(lower: Tensor, upper: Tensor) -> None:
         low, up = (v.expand(crossed.shape)[at] for v in (lower, upper))
         where = ", ".join(map(str, at))
         raise PolytopeError(
-            f"`lower` must not exceed `upper`. Got lower[{where}] = {low:g} > upper[{where}] = {up:g}."
+            "`lower` must not exceed `upper`. "
+            f"Got lower[{where}] = {low:g} > upper[{where}] = {up:g}."
         )
 
 

@@ -3,12 +3,14 @@
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-def eager(function: Callable[..., Any]) -> Callable[..., Any]:
+
+def eager(function: F) -> F:
     """`torch.compiler.disable` that imports the compiler only where it is in use already.
 
     `torch.compiler.disable` itself imports `torch._dynamo`, which doubles the time of
@@ -25,4 +27,4 @@ def eager(function: Callable[..., Any]) -> Callable[..., Any]:
 
     # What `torch.compiler.disable` sets as well: tracing stops here, and `call` runs as it is.
     call._torchdynamo_disable = True  # type: ignore[attr-defined]
-    return call
+    return call  # type: ignore[return-value]

@@ -10,7 +10,7 @@ class PolytopeError(OptLayersError, ValueError):
 
 
 class InfeasibleError(OptLayersError, ValueError):
-    """No point satisfies the constraints; the message names the instance and the rows in conflict."""
+    """No point satisfies the constraints; names the instance and the rows in conflict."""
 
 
 class UnboundedError(OptLayersError, ValueError):

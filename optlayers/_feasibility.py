@@ -49,7 +49,7 @@ def _as_inequalities(A, A_eq, b, b_eq, lower, upper):
 
 
 def _suspects(G: sp.csr_array, h: np.ndarray) -> np.ndarray:
-    """Rows with a multiplier in min 1'e s.t. Gx - e <= h, e >= 0; empty when the minimum is zero."""
+    """Rows with a multiplier in min 1'e s.t. Gx - e <= h, e >= 0; empty if the minimum is zero."""
     from scipy.optimize import linprog
 
     m, n = G.shape

@@ -28,7 +28,7 @@ class _Surrogate(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx, grad):  # type: ignore[override]
         scores, z_hat = ctx.saved_tensors
         feasible_set, surrogate, on_failure, record = ctx.arguments
         result, status = surrogate.backward(feasible_set, scores, z_hat, grad, on_failure)
@@ -182,9 +182,7 @@ class StructuredArgmax(nn.Module):
         grad, z_hat, scores, result = record.tensors
         surrogate, event_dim = self.surrogate, getattr(record.feasible_set, "event_dim", 1)
         polytope = surrogate.relaxation or record.feasible_set.relaxation
-        grad, z_hat, scores, result = (
-            v.flatten(-event_dim) for v in (grad, z_hat, scores, result)
-        )
+        grad, z_hat, scores, result = (v.flatten(-event_dim) for v in (grad, z_hat, scores, result))
         base = z_hat
         if surrogate.around == "projection":
             base = project(polytope, scores / surrogate.temperature, on_failure="nan")

@@ -49,8 +49,13 @@ class Problem(NamedTuple):
 
     def part(self, chosen: slice) -> "Problem":
         """The same for some of the instances."""
-        values = [v if len(v) == 1 else v[chosen] for v in self[2:6]]
-        return Problem(self.A, self.A_eq, *values, self.num_aux, self.parts)
+        b, b_eq, lower, upper = (v if len(v) == 1 else v[chosen] for v in self.values)
+        return self._replace(b=b, b_eq=b_eq, lower=lower, upper=upper)
+
+    @property
+    def values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What may differ between instances: `b, b_eq, lower, upper`."""
+        return self.b, self.b_eq, self.lower, self.upper
 
     def right_hand_side(self) -> np.ndarray:
         """`(N or 1, m + m_eq)`."""
@@ -61,14 +66,15 @@ class Problem(NamedTuple):
 
 def problem_of(polytope: Polytope, batch: torch.Size) -> Problem:
     """Values of a polytope for a batch; the components of its rows are found once."""
-    values = [
+    b, b_eq, lower, upper = (
         v.cpu().numpy()[None] if v.ndim == 1 else flatten(v.cpu(), batch)
         for v in (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
-    ]
+    )
     if "certificate" not in polytope._shared:  # they depend on the rows alone
         polytope._shared["certificate"] = _split(polytope.A, polytope.A_eq)
     parts = polytope._shared["certificate"]
-    return Problem(polytope.A, polytope.A_eq, *values, polytope.num_aux, parts)
+    rows = (polytope.A, polytope.A_eq)
+    return Problem(*rows, b, b_eq, lower, upper, polytope.num_aux, parts)
 
 
 def flatten(values: Tensor, batch: torch.Size) -> np.ndarray:
@@ -131,7 +137,8 @@ def find_auxiliary(problem: Problem, z: np.ndarray) -> np.ndarray:
     ]
     free = sp.csr_array(rows[:, n:])
     found = [
-        _least_violation(free, *values, equality) for values in zip(rest, *bounds, strict=True)
+        _least_violation(free, *values, equality=equality)
+        for values in zip(rest, *bounds, strict=True)
     ]
     return np.array(found).reshape(len(z), problem.num_aux)
 
@@ -199,18 +206,16 @@ def _one_row(problem: Problem, target, x, scale, eps: float) -> np.ndarray:
     slack = (problem.right_hand_side()[:, single] - (rows @ x.T).T) / row_norms(rows)
     t, x = target[:, column], x[:, column]
     low, high = x - problem.lower[:, column], problem.upper[:, column] - x
-    best = best_residual = None
+    best = np.zeros_like(slack)
+    best_residual = np.full_like(slack, np.inf)
     for tol in _tolerances(eps, scale):
         tau = _threshold(a, t, low <= tol, high <= tol, start)
         tau = np.where(equality, tau, np.where(slack <= tol, np.maximum(tau, 0.0), 0.0))
         # How far the multiplier would move every entry: zero at the projection.
         step = np.clip(t - np.repeat(tau, counts, 1) * a, -low, high)
         residual = np.maximum.reduceat(np.abs(step), start, axis=1)
-        if best is None or best_residual is None:
-            best, best_residual = tau, residual
-        else:
-            best = np.where(residual < best_residual, tau, best)
-            best_residual = np.minimum(residual, best_residual)
+        best = np.where(residual < best_residual, tau, best)
+        best_residual = np.minimum(residual, best_residual)
         if (best_residual <= _GOOD_ENOUGH * scale).all():
             break
     return best

@@ -84,7 +84,7 @@ class AbstractBlockMap(ABC):
 
 
 class Table:
-    """An ordered table of maps, cheapest first; the last one refuses nothing that has a solution."""
+    """An ordered table of maps, cheapest first; the last one refuses nothing."""
 
     def __init__(self, name: str, *maps: type[AbstractBlockMap]):
         self.name = name
@@ -201,17 +201,6 @@ class Plan:
                 out.index_copy_(1, at, result)
         return out[:, : self.n]
 
-    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
-        """What `constants` returns, made once per device and dtype, before the first call."""
-        return ()
-
-    def constants(self, device: torch.device, dtype: torch.dtype) -> Any:
-        """Tensors that depend on the block alone."""
-        key = (device, dtype)
-        if key not in self._constants:
-            self._constants[key] = self.make_constants(device, dtype)
-        return self._constants[key]
-
     def vjp(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> Tensor:
         """Vector-Jacobian product of `forward`, map by map."""
         if self.num_vars > self.n:
@@ -278,11 +267,13 @@ def _pattern(values: Values) -> bytes:
         if len(v) == 1:
             digest.update(v.cpu().numpy().tobytes())
         else:
-            digest.update(b"varying" + bytes([bool(v.isfinite().all())]))
+            digest.update(b"varying" + v.isfinite().all(0).cpu().numpy().tobytes())
     return digest.digest()
 
 
-def limits_of(polytope: Polytope, plan: Plan, device: torch.device, dtype: torch.dtype) -> list[Limits]:
+def limits_of(
+    polytope: Polytope, plan: Plan, device: torch.device, dtype: torch.dtype
+) -> list[Limits]:
     """Values in the layout of each map of a plan, on a device; kept with the polytope."""
     key = ("limits", id(plan), device, dtype)
     if key not in polytope._local:
@@ -308,7 +299,7 @@ def _make_limits(polytope: Polytope, plan: Plan, device, dtype) -> list[Limits]:
 
 
 def infeasible_instances(polytope: Polytope) -> Tensor | None:
-    """`(N or 1,)` mask of instances with crossed bounds or a row out of reach; None if all are well.
+    """`(N or 1,)` mask of instances with crossed bounds or a row out of reach, or None.
 
     This finds every infeasible block with at most one row; blocks with several rows are judged by
     the solver that meets them. One synchronisation per polytope, not per call.
@@ -328,7 +319,10 @@ def _infeasible(polytope: Polytope) -> Tensor | None:
         weight = torch.from_numpy(R.data.copy()).to(device)
         big = 1e100  # an infinite bound, in sums that must not meet 0 * inf
         low, high = (v.clamp(-big, big)[:, at_var] for v in (values.lower, values.upper))
-        ends = torch.where(weight > 0, low, high) * weight, torch.where(weight > 0, high, low) * weight
+        ends = (
+            torch.where(weight > 0, low, high) * weight,
+            torch.where(weight > 0, high, low) * weight,
+        )
         least, most = (e.new_zeros(len(e), R.shape[0]).index_add(1, at_row, e) for e in ends)
         slack = 1e-9 * (1 + torch.where(least.abs() < big / 2, least.abs(), 0))
         slack = torch.maximum(slack, 1e-9 * torch.where(most.abs() < big / 2, most.abs(), 0))

@@ -1,4 +1,4 @@
-"""The declaration: a polytope by its rows, right-hand sides and bounds, validated once, then frozen."""
+"""The declaration: a polytope by rows, right-hand sides and bounds, validated once, then frozen."""
 
 import hashlib
 import threading
@@ -17,7 +17,7 @@ from ._feasibility import conflicting_constraints
 
 
 class Polytope:
-    r"""A set $\{z : \exists\psi,\ A[z;\psi] \le b,\ A_{eq}[z;\psi] = b_{eq},\ l \le [z;\psi] \le u\}$.
+    r"""The set of $z$ with $A x \le b,\ A_{eq} x = b_{eq},\ l \le x \le u$, $x = [z; \psi]$.
 
     **Bounds default to [0, 1]**, because parts of a structure are boolean; pass `lower=-inf,
     upper=inf` for free variables. Names follow `scipy.optimize.linprog`. The last `num_aux`
@@ -199,8 +199,8 @@ class Polytope:
         """Read a polytope from affine constraints of a cvxpy variable of any shape.
 
         The last dimension of scores is `z` flattened in C order, as torch flattens. Attributes of
-        `z` (`boolean`, `integer`, `nonneg`, `nonpos`, `bounds`) are kept; otherwise there are **no**
-        default bounds here. Every other variable in the constraints becomes auxiliary.
+        `z` (`boolean`, `integer`, `nonneg`, `nonpos`, `bounds`) are kept; otherwise there are
+        **no** default bounds here. Every other variable in the constraints becomes auxiliary.
 
         Args:
             z: A `cvxpy.Variable`.
@@ -273,7 +273,7 @@ def _compiled_for(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int) -> dict[Any
     digest = hashlib.blake2b(f"{A.shape} {A_eq.shape} {num_aux}".encode(), digest_size=16)
     for rows in (A, A_eq):
         for part in (rows.indptr, rows.indices, rows.data):
-            digest.update(np.ascontiguousarray(part))
+            digest.update(np.ascontiguousarray(part).tobytes())
     with _COMPILED_LOCK:
         shared = _COMPILED.setdefault(digest.digest(), {})
         _COMPILED.move_to_end(digest.digest())
@@ -388,7 +388,8 @@ def intersect(*polytopes: Polytope) -> Polytope:
     for other in polytopes[1:]:
         if other.n != result.n:
             raise PolytopeError(
-                f"`intersect` needs polytopes with equally many variables. Got {result.n} and {other.n}."
+                "`intersect` needs polytopes with equally many variables. "
+                f"Got {result.n} and {other.n}."
             )
         result = _join(result, other, shared=True)
     return result
@@ -397,5 +398,6 @@ def intersect(*polytopes: Polytope) -> Polytope:
 def _same_integrality(polytopes: Sequence[Polytope]) -> None:
     if len({P.integral for P in polytopes}) > 1:
         raise PolytopeError(
-            "The polytopes must agree on `integral`. Use `with_(integral=...)` on the ones that differ."
+            "The polytopes must agree on `integral`. "
+            "Use `with_(integral=...)` on the ones that differ."
         )

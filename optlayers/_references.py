@@ -46,7 +46,7 @@ def check_installed(name: str) -> None:
 
 def _instances(problem: Problem, y: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """`b, b_eq, lower, upper, y` of every instance."""
-    values = [np.broadcast_to(v, (len(y), v.shape[1])) for v in problem[2:6]]
+    values = [np.broadcast_to(v, (len(y), v.shape[1])) for v in problem.values]
     return zip(*values, y, strict=True)
 
 
@@ -86,7 +86,7 @@ def _model(problem: Problem) -> tuple[Any, list[Any], Any, Callable[..., list[np
     x, y = cp.Variable(width), cp.Parameter(width - problem.num_aux)
     parameters, varying, constraints = [y], [], []
     sides = ((problem.A @ x, 1), (problem.A_eq @ x, 0), (x, -1), (x, 1))
-    for k, (values, (side, sign)) in enumerate(zip(problem[2:6], sides, strict=True)):
+    for k, (values, (side, sign)) in enumerate(zip(problem.values, sides, strict=True)):
         chosen = np.flatnonzero(np.isfinite(values).any(0))
         if not len(chosen):
             continue

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from ._errors import BlockRefused
 from ._polytope import Polytope
 
 
@@ -106,12 +107,18 @@ def reduce_values(polytope: Polytope, reduction: Reduction) -> Values:
         high = torch.cat([b.expand(count, -1), b_eq.expand(count, -1)], -1)
         low = high.clone()
         low[:, : red.num_inequalities] = -torch.inf
-        rows_low = torch.full((count, red.R.shape[0]), -torch.inf, dtype=torch.float64, device=device)
-        rows_low, rows_high = _tighten(low, high, rows_low, -rows_low, ~red.is_bound & ~red.is_empty, red)
+        rows_low = torch.full(
+            (count, red.R.shape[0]), -torch.inf, dtype=torch.float64, device=device
+        )
+        rows_low, rows_high = _tighten(
+            low, high, rows_low, -rows_low, ~red.is_bound & ~red.is_empty, red
+        )
         if red.is_bound.any():
             count = max(count, len(lower), len(upper))
             lower, upper = lower.expand(count, -1), upper.expand(count, -1)
-            lower, upper = _tighten(low.expand(count, -1), high.expand(count, -1), lower, upper, red.is_bound, red)
+            lower, upper = _tighten(
+                low.expand(count, -1), high.expand(count, -1), lower, upper, red.is_bound, red
+            )
         rows_low, rows_high = _uncross(rows_low, rows_high)
         lower, upper = _uncross(lower, upper)
     else:
@@ -187,6 +194,20 @@ class Block:
         names += ["lower bounds"] * (self.lower is None) + ["upper bounds"] * (self.upper is None)
         return " and ".join(names)
 
+    @property
+    def static(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`row_lower, row_upper, lower, upper` of a block in which none of them varies."""
+        values = (self.row_lower, self.row_upper, self.lower, self.upper)
+        if any(v is None for v in values):
+            raise BlockRefused(f"The {self.varying} of {self} vary in the batch.")
+        return values  # type: ignore[return-value]
+
+    @cached_property
+    def simplex(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`simplex_form` of a block with one row in which nothing varies."""
+        low, high, lower, upper = self.static
+        return simplex_form(self.weights, low[:, 0], high[:, 0], lower, upper)
+
     @cached_property
     def magnitude(self) -> np.ndarray | None:
         """`(count,)` |coefficient| if all coefficients of the one row agree in size, else None."""
@@ -205,7 +226,8 @@ class Block:
     def _part(self, chosen: np.ndarray) -> "Block":
         names = ("index", "rows", "weights", "row_lower", "row_upper", "lower", "upper")
         values = {k: v if (v := getattr(self, k)) is None else v[chosen] for k in names}
-        return replace(self, matrix=sp.csr_array(values["weights"][:1]), **values)
+        matrix = sp.csr_array(self.weights[chosen[:1]])  # type: ignore[index]
+        return replace(self, matrix=matrix, **values)
 
     def __repr__(self) -> str:
         return f"Block({self.count} x {self.size} variables, {self.num_rows} rows)"
@@ -221,7 +243,7 @@ def split_into_blocks(polytope: Polytope, reduction: Reduction, values: Values) 
     in_row[R.indices] = True
     blocks = []
     if len(free := np.flatnonzero(~in_row)):
-        blocks.append(_stack(polytope, values, R, free[None], np.zeros((1, 0), dtype=np.int64)))
+        blocks.append(_stack(polytope, values, free[None], np.zeros((1, 0), dtype=np.int64)))
     if num_rows:
         graph = sp.block_array([[None, R], [R.T, None]], format="csr")
         _, label = connected_components(graph, directed=False)
@@ -254,7 +276,7 @@ def _one_row_blocks(polytope, values, R, alone: np.ndarray) -> list[Block]:
             chosen = kind == code
             order = np.argsort(index[chosen][:, 0], kind="stable")
             part = (index[chosen][order], rows[chosen][order][:, None], weights[chosen][order])
-            blocks.append(_stack(polytope, values, R, *part))
+            blocks.append(_stack(polytope, values, *part))
     return blocks
 
 
@@ -320,7 +342,8 @@ def _many_row_blocks(polytope, values, R, label, components) -> list[Block]:
         rows, index = row_order[row_start[i] : row_end[i]], var_order[var_start[i] : var_end[i]]
         local = sp.csr_array(R[rows])
         local = sp.csr_array(
-            (local.data, np.searchsorted(index, local.indices), local.indptr), (len(rows), len(index))
+            (local.data, np.searchsorted(index, local.indices), local.indptr),
+            (len(rows), len(index)),
         )
         order = _canonical_order(local)
         rows, local = rows[order], sp.csr_array(local[order])
@@ -333,7 +356,6 @@ def _many_row_blocks(polytope, values, R, label, components) -> list[Block]:
         _stack(
             polytope,
             values,
-            R,
             np.stack([index for index, _, _ in stack]),
             np.stack([rows for _, rows, _ in stack]),
             matrix=stack[0][2],
@@ -365,7 +387,7 @@ def _canonical_order(local: sp.csr_array) -> list[int]:
     )
 
 
-def _stack(polytope, values: Values, R, index, rows, weights=None, matrix=None) -> Block:
+def _stack(polytope, values: Values, index, rows, weights=None, matrix=None) -> Block:
     def static(tensor: Tensor, at: np.ndarray) -> np.ndarray | None:
         return tensor[0].cpu().numpy()[at] if len(tensor) == 1 else None
 

@@ -72,7 +72,7 @@ class Validation:
 
     def __str__(self) -> str:
         head = ("method", "primal", "dual", "compl.", "distance", "ms/sample", "failed")
-        table = [head]
+        table: list[tuple[str, ...]] = [head]
         for row in self.rows:
             numbers = (row.primal, row.dual, row.complementarity)
             distance = "-" if row.distance is None else f"{row.distance:.1e}"
@@ -161,12 +161,12 @@ def _row(
     name, certificate: Certificate, distance: Tensor | None, ms: float, failed
 ) -> ValidationRow:
     kept = torch.from_numpy(~failed)
-    largest = (
-        float(getattr(certificate, field)[kept].max())
-        for field in ("primal", "dual", "complementarity")
+    primal, dual, complementarity = (
+        float(values[kept].max())
+        for values in (certificate.primal, certificate.dual, certificate.complementarity)
     )
     apart = None if distance is None else float(distance[kept].max())
-    return ValidationRow(name, *largest, apart, ms, int(failed.sum()))
+    return ValidationRow(name, primal, dual, complementarity, apart, ms, int(failed.sum()))
 
 
 def _points(polytope: Polytope, samples: int, scale: float, seed: int) -> Tensor:

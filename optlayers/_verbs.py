@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ._decoders import DECODERS
+from ._eager import eager
 from ._errors import (
     InfeasibleError,
     InputError,
@@ -109,7 +110,7 @@ def decode(
     on_failure: OnFailure = "raise",
     return_status: bool = False,
 ) -> Any:
-    r"""The best structure, $\hat z \in \arg\max_{z \in Z} z \cdot s$; ties broken the same way always.
+    r"""The best structure, $\hat z \in \arg\max_{z \in Z} z \cdot s$; equal scores, equal answer.
 
     Integral polytopes return integers, others a vertex. Not differentiable: see `StructuredArgmax`.
 
@@ -132,7 +133,7 @@ def decode(
     """
     scores = scores.detach()
     if decoder is not None or not isinstance(feasible_set, Polytope):
-        z_hat = (decoder or feasible_set.decode)(scores)
+        z_hat = (decoder or feasible_set.decode)(scores)  # type: ignore[union-attr]
         if z_hat.shape != scores.shape:
             raise InputError(
                 f"The decoder must return the shape of the scores, {tuple(scores.shape)}. "
@@ -159,7 +160,7 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx, grad):  # type: ignore[override]
         y, z = ctx.saved_tensors
         return ctx.plan.vjp(y, z, ctx.limits, grad.contiguous()), None, None, None
 
@@ -172,8 +173,8 @@ def _check(polytope: Polytope, x: Tensor, name: str) -> None:
         raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
     if x.ndim == 0 or x.shape[-1] != polytope.n:
         raise InputError(
-            f"`{name}` must have shape (..., {polytope.n}), one entry per variable of the polytope. "
-            f"Got {tuple(x.shape)}."
+            f"`{name}` must have shape (..., {polytope.n}), one entry per variable of the "
+            f"polytope. Got {tuple(x.shape)}."
         )
 
 
@@ -184,14 +185,12 @@ def _batched_like(polytope: Polytope, batch: torch.Size) -> Polytope:
     key = ("expanded", batch)
     if key not in polytope._local:
         names = ("b", "b_eq", "lower", "upper")
-        values = {
-            k: v.expand(*batch, -1) for k in names if (v := getattr(polytope, k)).ndim > 1
-        }
+        values = {k: v.expand(*batch, -1) for k in names if (v := getattr(polytope, k)).ndim > 1}
         polytope._local[key] = polytope.with_(**values)
     return polytope._local[key]
 
 
-@torch.compiler.disable
+@eager
 def _compile(polytope: Polytope, table: Table, device: torch.device, dtype: torch.dtype) -> None:
     """Everything that looks at constraints, ahead of a call; not part of a traced graph."""
     compiled = compile_plan(polytope, table)
@@ -301,5 +300,3 @@ def _instance(polytope: Polytope, where: tuple[int, ...]) -> Polytope:
         for k in ("b", "b_eq", "lower", "upper")
     }
     return polytope.with_(**values)
-
-

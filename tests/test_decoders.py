@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -123,6 +124,7 @@ CASES = {
     ],
     MILP: [
         ol.budget([3.0, 1.0, 2.0, 2.0], 4.0),
+        Polytope([[1.0, 2.0]], [0.5], lower=-0.5, upper=2.0),  # HiGHS 1.15 fails on these bounds
         Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0]),
         Polytope([[1, 1, 0], [0, 1, 1], [1, 0, 1]], [1, 1, 1]),  # fractional relaxation
         ol.dag_path(4, EDGES, 0, 3),
@@ -423,6 +425,36 @@ def test_scores_that_are_not_finite():
         assert z[3, 1:3].tolist() == [0, 0]
 
 
+def test_minus_infinity_everywhere_forbids_every_point():
+    report = Report()
+    run(ol.dag_path(4, EDGES, 0, 3), torch.full((1, 5), -float("inf")), report)
+    assert report.failures == {0: "scores of -inf forbid every point"}
+
+
+def test_infinite_bounds_go_to_highs():
+    polytope = ol.box(2, 0.0, torch.inf)
+    report = Report()
+    z = run(polytope, torch.tensor([[-1.0, -2.0], [1.0, -1.0]]), report)
+    assert z[0].tolist() == [0, 0]
+    assert report.failures == {1: "the scores are unbounded over the set"}
+
+
+def test_plans_are_shared_only_where_the_same_bounds_are_finite():
+    polytope = ol.product(ol.cardinality(3, at_most=2), ol.cardinality(4, at_most=2))
+    upper = torch.ones(2, 7)
+    for at, maps in ((0, ["MILP", "OneRowArgmax"]), (5, ["OneRowArgmax", "MILP"])):
+        changed = upper.clone()
+        changed[0, at] = torch.inf
+        assert names(polytope.with_(upper=changed)) == maps
+
+
+def test_bounds_without_integers_next_to_rows():
+    polytope = Polytope([[1.0, 2.0]], [0.3], lower=[0.2, 0.0], integral=True)
+    report = Report()
+    run(polytope, torch.ones(1, 2), report)
+    assert report.failures == {0: "no integral point satisfies all constraints"}
+
+
 def test_minus_infinity_without_a_lower_bound_is_not_finite():
     polytope = Polytope([[1.0, 1.0]], [1.0], lower=-np.inf, integral=False)
     report = Report()
@@ -430,9 +462,19 @@ def test_minus_infinity_without_a_lower_bound_is_not_finite():
     assert report.failures == {0: "its scores are not finite"}
 
 
+def test_an_answer_that_violates_rows_is_refused(monkeypatch):
+    from optlayers._decoders import milp
+
+    monkeypatch.setattr(milp.HighsSolver, "solve", lambda *_: (np.ones(4), ""))
+    report = Report()
+    z = run_map(MILP, ol.budget([3.0, 1.0, 2.0, 2.0], 4.0), torch.ones(1, 4), report)
+    assert z.isnan().all()
+    assert "violates a row by 1.3e+00" in report.failures[0]
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1e8, 1e-300, 1e300])
 def test_scores_of_any_scale(scale):
-    polytope = CASES[MILP][2]
+    polytope = CASES[MILP][3]
     scores = torch.randn(10, polytope.n, dtype=torch.float64)
     assert torch.equal(run(polytope, scores * scale), run(polytope, scores))
 
@@ -466,7 +508,7 @@ def test_scores_of_any_scale(scale):
             ol.dag_path(4, EDGES, 0, 3),
             "not every variable is in two rows with coefficient 1",
         ),
-        (Assignment, CASES[MILP][2], "its rows do not fall into two sides"),
+        (Assignment, CASES[MILP][3], "its rows do not fall into two sides"),
         (Assignment, Polytope([[1, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 1]], [1, 1, 1]), "two sides"),
         (
             Assignment,
@@ -529,6 +571,16 @@ def test_maps_survive_pickling(polytope):
     pad = scores.new_zeros(4, polytope.num_aux)
     x = torch.cat([scores, pad], 1)[:, None]
     assert torch.equal(copies[0].forward(x, limits, Report())[:, 0, : polytope.n], before)
+
+
+@pytest.mark.parametrize("kind", [Assignment, Spans, MILP])
+def test_threads_share_a_map(kind):
+    polytope = CASES[kind][1]
+    batches = torch.randn(8, 10, polytope.n)
+    expected = [run(polytope, b) for b in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda b: run(polytope, b), batches))
+    assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The layer keeps what users count on: shapes, dtypes, copies, compilation, and the rest of a batch."""
+"""What users count on: shapes, dtypes, copies, compilation, and the rest of a bad batch."""
 
 import copy
 import io
@@ -74,7 +74,9 @@ def test_leading_dimensions(feasible_set, shape):
     assert scores.grad is not None
     assert scores.grad.shape == scores.shape
     if scores.numel():
-        one_by_one = [ol.decode(feasible_set, s) for s in scores.detach().reshape(-1, feasible_set.n)]
+        one_by_one = [
+            ol.decode(feasible_set, s) for s in scores.detach().reshape(-1, feasible_set.n)
+        ]
         assert torch.equal(z_hat.detach().reshape(-1, feasible_set.n), torch.stack(one_by_one))
 
 
@@ -129,7 +131,7 @@ FAST = ["simplex", "cardinality", "box", "heads", "labels"]
 def test_compiles_without_a_graph_break_on_fast_paths(name, surrogate, device):
     torch.compiler.reset()
     layer = ol.StructuredArgmax(SETS[name], surrogate)
-    # `aot_eager` traces forward and backward as the default backend does, and needs no C++ compiler.
+    # `aot_eager` traces both passes as the default backend does, and needs no C++ compiler.
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for step in range(3):
         scores = torch.randn(3, SETS[name].n, device=device)
@@ -189,7 +191,7 @@ def test_several_threads_share_a_layer():
     assert all(torch.equal(results[i], expected[i]) for i in range(8))
 
 
-# ---------------------------------------------------------------------- sets that depend on the batch
+# ---------------------------------------------------------------------- sets per batch
 
 
 def test_a_set_per_batch_and_a_decoder_of_ones_own():
@@ -279,7 +281,7 @@ def test_scores_that_are_not_finite():
         P = SETS[name]
         bad = torch.zeros(2, P.n)
         bad[1, 0] = torch.nan
-        with pytest.raises(ol.InputError, match="Instance 1: .*not finite"):
+        with pytest.raises(ol.InputError, match=r"Instance 1: .*not finite"):
             ol.project(P, bad)
         z, status = ol.project(P, bad, on_failure="nan", return_status=True)
         assert status.ok.tolist() == [True, False]
@@ -310,7 +312,10 @@ def test_unbounded():
         (lambda: ol.plan(ol.box(2), "other"), "`kind` must be one of"),
         (lambda: ol.StructuredArgmax("set"), "must be a Polytope"),
         (lambda: ol.StructuredArgmax(ol.box(2), on_failure="skip"), "`on_failure` must be"),
-        (lambda: ol.project(one_bad_instance(), torch.zeros(3, 3), on_failure="skip"), "must be 'raise'"),
+        (
+            lambda: ol.project(one_bad_instance(), torch.zeros(3, 3), on_failure="skip"),
+            "must be 'raise'",
+        ),
         (lambda: ol.SPIGOT(eta=0.0), "`eta` must be positive"),
         (lambda: ol.SPIGOT(around="marginals"), "`around` must be"),
         (lambda: ol.SPIGOT(temperature=-1.0), "`temperature` must be positive"),
@@ -338,7 +343,9 @@ def test_gradcheck_must_fail():
 
 def test_no_graph_without_grad():
     with torch.no_grad():
-        assert not ol.structured_argmax(ol.simplex(3), torch.zeros(3, requires_grad=True)).requires_grad
+        assert not ol.structured_argmax(
+            ol.simplex(3), torch.zeros(3, requires_grad=True)
+        ).requires_grad
     assert decode(ol.simplex(3), torch.tensor([0.0, 1.0, 0.0])).tolist() == [0, 1, 0]
     assert "simplex" not in repr(ol.StructuredArgmax(ol.simplex(3)))
     assert "SPIGOT(eta=1.0" in repr(ol.StructuredArgmax(ol.simplex(3)))

@@ -42,7 +42,10 @@ CASES = {
     ],
     Affine: [
         ol.Polytope(
-            A_eq=[[1.0, 1.0, 0.0, 2.0], [0.0, 1.0, -1.0, 0.0]], b_eq=[1.0, 0.5], lower=-inf, upper=inf
+            A_eq=[[1.0, 1.0, 0.0, 2.0], [0.0, 1.0, -1.0, 0.0]],
+            b_eq=[1.0, 0.5],
+            lower=-inf,
+            upper=inf,
         )
     ],
     QP: [
@@ -72,7 +75,9 @@ def tol_of(kind, dtype):
 
 
 def points(P, count=20, dtype=torch.float64, scale=2.0):
-    return torch.cat([testing.coarse_points((count, P.n)), scale * torch.randn(count, P.n)]).to(dtype)
+    return torch.cat([testing.coarse_points((count, P.n)), scale * torch.randn(count, P.n)]).to(
+        dtype
+    )
 
 
 def test_every_registered_projection_has_cases():
@@ -135,7 +140,7 @@ def test_compiled_loops_agree_with_tensor_programs(kind, dtype, monkeypatch):
         by_loops = ol.project(P, y)
         with monkeypatch.context() as patch:
             for module in (simplex, one_row):
-                patch.setattr(module, "use_kernels", lambda x: False)
+                patch.setattr(module, "use_kernels", lambda _: False)
             by_tensors = ol.project(P, y)
         torch.testing.assert_close(by_loops, by_tensors, rtol=0, atol=TOL[dtype], equal_nan=True)
         assert by_loops[0].isnan().any()
@@ -159,7 +164,9 @@ grid = st.integers(-3, 3).map(lambda k: k / 2)
 @settings(max_examples=200, deadline=None)
 @given(
     weights=arrays("float64", (4,), elements=st.sampled_from([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])),
-    ends=arrays("float64", (2, 4), elements=st.sampled_from([-inf, -1.0, -0.5, 0.0, 0.5, 1.0, inf])),
+    ends=arrays(
+        "float64", (2, 4), elements=st.sampled_from([-inf, -1.0, -0.5, 0.0, 0.5, 1.0, inf])
+    ),
     inside=arrays("float64", (4,), elements=grid),
     slack=st.sampled_from([0.0, 0.5, inf]),
     y=arrays("float64", (3, 4), elements=grid),
@@ -169,19 +176,23 @@ def test_one_row_on_a_grid(weights, ends, inside, slack, y):
     lower = np.where(ends.min(0) == inf, 0.0, ends.min(0))
     upper = np.where(ends.max(0) == -inf, 0.0, ends.max(0))
     value = weights @ np.clip(inside, lower, upper)
-    P = ol.Polytope(np.stack([weights, -weights]), [value + slack, -value], lower=lower, upper=upper)
+    P = ol.Polytope(
+        np.stack([weights, -weights]), [value + slack, -value], lower=lower, upper=upper
+    )
     y = torch.from_numpy(y)
     assert ol.certify(P, y, ol.project(P, y)).holds(TOL[torch.float64])
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6, 1e12])
-@pytest.mark.parametrize("P", [ol.simplex(5), ol.label_sum(1, 4), ol.cardinality(5, exactly=2)], ids=repr)
+@pytest.mark.parametrize(
+    "P", [ol.simplex(5), ol.label_sum(1, 4), ol.cardinality(5, exactly=2)], ids=repr
+)
 def test_points_of_any_size(P, scale):
     y = scale * torch.randn(20, P.n, dtype=torch.float64)
     assert ol.certify(P, y, ol.project(P, y)).holds(TOL[torch.float64])
 
 
-# ---------------------------------------------------------------------- structure is found, not promised
+# ---------------------------------------------------------------------- structure is found
 
 
 @pytest.mark.parametrize("P", [ol.head_selection(6), ol.label_sum(5, 4)], ids=["heads", "labels"])
@@ -281,7 +292,9 @@ def test_rows_of_unequal_weight_are_split_where_a_map_needs_one_matrix():
 # ---------------------------------------------------------------------- values per instance
 
 
-@pytest.mark.parametrize("P", [ol.head_selection(3), ol.cardinality(5, at_most=2), raw_chain(4)], ids=repr)
+@pytest.mark.parametrize(
+    "P", [ol.head_selection(3), ol.cardinality(5, at_most=2), raw_chain(4)], ids=repr
+)
 def test_values_per_instance_equal_a_loop(P):
     rng = np.random.default_rng(0)
     upper = np.where(rng.random((4, P.n)) < 0.2, 0.5, 1.0) * P.upper.numpy()
@@ -334,7 +347,10 @@ def test_when_no_solver_is_accurate_enough(monkeypatch):
             ),
         )
     P, y = raw_chain(4), torch.full((2, 4), 2.0)
-    with pytest.raises(ol.SolverFailed, match=r"Instance 0: .*1e-06 \(osqp: solved inaccurate, KKT residual 1.0e-03, cvxpy"):
+    with pytest.raises(
+        ol.SolverFailed,
+        match=r"Instance 0: .*1e-06 \(osqp: solved inaccurate, KKT residual 1.0e-03, cvxpy",
+    ):
         ol.project(P, y)
     z, status = ol.project(P, y, on_failure="nan", return_status=True)
     assert z.isnan().all()
@@ -378,7 +394,7 @@ def test_gradcheck_away_from_kinks(kind, P):
             ol.project(P, torch.full((P.n,), 2.0, requires_grad=True)).sum().backward()
         return
     y = (torch.randn(3, P.n, dtype=torch.float64) * 1.5).requires_grad_()
-    # The step must be large against the accuracy of the solver and small against distances to kinks.
+    # The step: large against the accuracy of the solver, small against distances to kinks.
     eps, atol = (1e-4, 1e-3) if kind is QP else (1e-6, 1e-5)
     assert torch.autograd.gradcheck(projection(P), (y,), eps=eps, atol=atol)
 
@@ -409,7 +425,7 @@ def test_a_map_of_ones_own():
         assert status.failures == {(0,): "the first one always fails"}
         with pytest.raises(ol.SolverFailed, match="Instance 0: the first one always fails"):
             ol.project(ol.box(7), torch.zeros(2, 7))
-        with pytest.raises(ol.BlockRefused, match="Rounded cannot take Block.*not a box of 7"):
+        with pytest.raises(ol.BlockRefused, match=r"Rounded cannot take Block.*not a box of 7"):
             Rounded(ol.plan(ol.box(3)).maps[0].block)
         y = torch.zeros(1, 7, requires_grad=True)
         with pytest.raises(NotImplementedError, match="Rounded has no derivative"):

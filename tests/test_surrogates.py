@@ -1,4 +1,4 @@
-"""SPIGOT's invariants (shared notation: p base point, r = p - proj(p - eta g)), eta, diagnostics."""
+"""SPIGOT's invariants (p base point, r = p - proj(p - eta g)), eta, diagnostics."""
 
 import pytest
 import torch
@@ -92,7 +92,7 @@ def test_eta_per_instance():
 
 def test_norm_clip():
     grads = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
-    assert ol.NormClip(1.0)(grads)[:, 0].tolist() == pytest.approx([0.2, 1.0, 1.0])
+    assert ol.NormClip(1.0).step_size(grads)[:, 0].tolist() == pytest.approx([0.2, 1.0, 1.0])
     assert "NormClip(T=1.0)" in repr(ol.SPIGOT(ol.NormClip(1.0)))
     assert "temperature=2.0" in repr(ol.SPIGOT(around="projection", temperature=2.0))
     assert repr(ol.StraightThrough(0.5)) == "StraightThrough(scale=0.5)"
@@ -133,9 +133,7 @@ def test_diagnostics():
     assert found["zero_share"] == 0.5
     assert found["norm_ratio"] == pytest.approx(0.5)
     assert found["cosine"] == pytest.approx(1.0)
-    around = ol.StructuredArgmax(
-        ol.box(2), ol.SPIGOT(1.0, around="projection"), diagnostics=True
-    )
+    around = ol.StructuredArgmax(ol.box(2), ol.SPIGOT(1.0, around="projection"), diagnostics=True)
     around(scores * 0.5).backward(torch.tensor([[0.3, 0.1], [-0.1, -0.1]]))
     assert around.diagnose()["zero_share"] == 0.0
     other = ol.StructuredArgmax(ol.box(2), ol.StraightThrough(), diagnostics=True)

@@ -1,5 +1,6 @@
 """What decoders share: integers between bounds, work done once per set of limits, host loops."""
 
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,9 +39,9 @@ class PreparedDecoder(AbstractBlockMap):
         super().__init__(block)
         self._latest: tuple[Limits, Any, list[int], bool] | None = None
 
+    @abstractmethod
     def prepare(self, limits: Limits) -> tuple[Any, Tensor | None]:
         """What `forward` needs of the limits; a mask `(N or 1,)` of instances without a point."""
-        raise NotImplementedError
 
     def prepared(self, limits: Limits, instances: int, report: Report) -> Any:
         """`prepare(limits)`, kept for the next call; reports the instances without a point."""

@@ -3,9 +3,9 @@
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from .._eager import eager
 from .._plan import AbstractBlockMap, Limits, Report
 from .._structure import Block
 from ._common import NO_POINT, back, instance_of, on_host
@@ -47,8 +47,10 @@ class Assignment(AbstractBlockMap):
         found = _sides(block)
         return found if isinstance(found, str) else None
 
-    @torch.compiler.disable  # type: ignore[override]
-    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+    @eager
+    def forward(  # type: ignore[override]
+        self, x: Tensor, limits: Limits, report: Report
+    ) -> Tensor:
         """Match instance by instance."""
         scores, values = on_host(x, limits)
         z = np.empty_like(scores)

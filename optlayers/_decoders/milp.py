@@ -4,9 +4,9 @@ import threading
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from .._eager import eager
 from .._plan import AbstractBlockMap, Limits, Report
 from .._solvers.highs import HighsSolver
 from .._structure import Block
@@ -19,7 +19,8 @@ class MILP(AbstractBlockMap):
     One solve per instance and component, on the host, in float64. The relaxation first: its vertex
     is often integral; then branch and bound with $z$ integral and $\psi$ continuous. Scores are
     divided by the largest of the instance, so their scale is no matter; scores below about
-    $10^{-9}$ of the largest count as zero. A score of $-\infty$ keeps a variable at its lower bound.
+    $10^{-9}$ of the largest count as zero. A score of $-\infty$ keeps a variable at its lower
+    bound.
 
     References:
         Huangfu and Hall (2018), *Parallelizing the dual revised simplex method*.
@@ -41,10 +42,12 @@ class MILP(AbstractBlockMap):
         return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_solvers")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _solvers={})
+        vars(self).update(state, _lock=threading.Lock(), _solvers={})  # type: ignore[attr]
 
-    @torch.compiler.disable  # type: ignore[override]
-    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+    @eager
+    def forward(  # type: ignore[override]
+        self, x: Tensor, limits: Limits, report: Report
+    ) -> Tensor:
         """Decode instance by instance."""
         scores, values = on_host(x, limits)
         z = np.empty_like(scores)
@@ -63,13 +66,26 @@ class MILP(AbstractBlockMap):
         # Tolerances of the solver are absolute.
         largest = np.abs(costs).max()
         costs = costs / largest if largest > 0 else costs
-        at = at._replace(scores=costs, upper=np.where(forbidden, at.lower, at.upper))
+        given = at
+        at = self._integers_as_bounds(at._replace(scores=costs))
+        rounded = (at.lower != given.lower).any() or (at.upper != given.upper).any()
+        at = at._replace(upper=np.where(forbidden, at.lower, at.upper))
         with self._lock:
             z, reason = self._solve(at)
+        if reason == NO_POINT and (rounded or forbidden.any()):
+            reason = NO_INTEGER if rounded else "scores of -inf forbid every point"
         if z is None:
             report.fail(number, reason)
             return np.full(self.block.size, np.nan)
         return z
+
+    def _integers_as_bounds(self, at: Instance) -> Instance:
+        """Bounds rounded inwards: from fractions HiGHS 1.15 may conclude "infeasible" wrongly."""
+        whole = ~self.block.is_aux & self.block.integral
+        low, high = np.ceil(at.lower - 1e-9), np.floor(at.upper + 1e-9)
+        return at._replace(
+            lower=np.where(whole, low, at.lower), upper=np.where(whole, high, at.upper)
+        )
 
     def _solver(self, integral: bool) -> HighsSolver:
         if integral not in self._solvers:
@@ -78,15 +94,24 @@ class MILP(AbstractBlockMap):
         return self._solvers[integral]
 
     def _solve(self, at: Instance) -> tuple[np.ndarray | None, str]:
-        z, reason = self._solver(False).solve(*at)
-        if z is None and reason != "unbounded":
-            return None, NO_POINT if reason == "infeasible" else f"HiGHS stopped: {reason}"
         own = ~self.block.is_aux
-        if not self.block.integral:
-            return (z, "") if z is not None else (None, "the scores are unbounded over the set")
-        if z is None or np.abs(z - np.round(z))[own].max() > 1e-9:
-            z, reason = self._solver(True).solve(*at)
+        z, reason = self._solver(False).solve(*at)
+        if self.block.integral:
+            if (z is None and reason == "unbounded") or (z is not None and _fractional(z[own])):
+                z, reason = self._solver(True).solve(*at)
+            elif reason == "infeasible":
+                return None, NO_POINT
+            z = z if z is None else np.where(own, np.round(z), z)
         if z is None:
-            words = {"infeasible": NO_INTEGER, "unbounded": "the scores are unbounded over the set"}
+            infeasible = NO_INTEGER if self.block.integral else NO_POINT
+            words = {"infeasible": infeasible, "unbounded": "the scores are unbounded over the set"}
             return None, words.get(reason, f"HiGHS stopped: {reason}")
-        return np.where(own, np.round(z), z) + 0.0, ""
+        activity = self.block.matrix @ z
+        miss = np.maximum(at.row_lower - activity, activity - at.row_upper).max(initial=0.0)
+        if miss > 1e-6 * (1 + np.abs(z).max()):
+            return None, f"the answer of HiGHS violates a row by {miss:.1e}"
+        return z + 0.0, ""  # no negative zeros
+
+
+def _fractional(z: np.ndarray) -> bool:
+    return bool((np.abs(z - np.round(z)) > 1e-9).any())

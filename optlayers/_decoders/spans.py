@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from torch import Tensor
 
 from .._constructors import spans
+from .._eager import eager
 from .._plan import AbstractBlockMap, Limits, Report
 from .._structure import Block, reduce_rows
 from ._common import NO_INTEGER, back, instance_of, on_host
@@ -48,8 +48,10 @@ class Spans(AbstractBlockMap):
         )
         return None if same else "it does not select words in spans"
 
-    @torch.compiler.disable  # type: ignore[override]
-    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+    @eager
+    def forward(  # type: ignore[override]
+        self, x: Tensor, limits: Limits, report: Report
+    ) -> Tensor:
         """Run the compiled program over the batch."""
         scores, values = on_host(x, limits)
         instances, count, size = scores.shape

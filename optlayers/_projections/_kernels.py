@@ -1,7 +1,8 @@
 """Compiled loops for the CPU: one pass over memory per row, sums in float64 whatever the input.
 
 The tensor programs beside them (`simplex.py`, `one_row.py`) do the same for CUDA and under
-`torch.compile`; the tests hold one to the other. numba is imported, and a kernel compiled, on first use.
+`torch.compile`; the tests hold one to the other. numba is imported, and a kernel compiled, on
+first use.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +53,7 @@ def simplex_kernel() -> Any:
     """Threshold search of Michelot (1986) on the entries that can still be positive."""
     import numba
 
-    # Reassociation lets sums and maxima use vector instructions; nan and infinities keep their meaning.
+    # Reassociation lets sums and maxima use vector instructions; nan and inf keep their meaning.
     @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
     def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
         count, size = sign.shape
@@ -103,7 +104,11 @@ def simplex_kernel() -> Any:
                     many = left
             for j in range(size):
                 # In two steps: tau + largest would be rounded to the digits of a large point.
-                value = max((point[j] - largest) - tau, 0.0) if equality or above > goal else max(point[j], 0.0)
+                value = (
+                    max((point[j] - largest) - tau, 0.0)
+                    if equality or above > goal
+                    else max(point[j], 0.0)
+                )
                 z[row, j] = value if plain else anchor[block, j] + sign[block, j] * value
 
     return simplex
@@ -145,7 +150,7 @@ def one_row_kernel() -> Any:
 
     @numba.njit(cache=True, nogil=True)
     def solve(x, a, low, high, flip, goal):
-        """The tau >= 0 with activity(tau) = goal, given activity(0) > goal; nan if there is none."""
+        """The tau >= 0 with activity(tau) = goal, given activity(0) > goal; nan if none."""
         tau, lo, hi = 0.0, 0.0, np.inf
         for step in range(300):
             act, right, left, after, before, size = evaluate(x, a, low, high, flip, tau)

@@ -69,7 +69,7 @@ class OneRow(AbstractBlockMap):
         enter, leave = torch.minimum(one, two), torch.maximum(one, two)
         points = torch.cat([enter, leave], -1).sort(-1).values
         size = points.shape[-1]
-        # Bisection for the last breakpoint with a.z >= goal. At an infinite breakpoint some variable
+        # Bisection for the last breakpoint with a.z >= goal. At an infinite breakpoint a variable
         # without a bound makes a.z infinite, so its side is known without evaluating it.
         low = torch.full_like(goal, -1, dtype=torch.long)
         high = torch.full_like(goal, size, dtype=torch.long)
@@ -77,7 +77,9 @@ class OneRow(AbstractBlockMap):
             middle = (low + high) // 2
             tau = points.gather(-1, middle.clamp(0, size - 1))
             finite = torch.where(tau.isfinite(), tau, 0)
-            act = (a * torch.minimum(torch.maximum(x - finite * a, lower), upper)).sum(-1, keepdim=True)
+            act = (a * torch.minimum(torch.maximum(x - finite * a, lower), upper)).sum(
+                -1, keepdim=True
+            )
             above = torch.where(tau.isfinite(), act >= goal, tau < 0)
             open_ = high - low > 1
             low = torch.where(above & open_, middle, low)

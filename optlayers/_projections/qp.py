@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._eager import eager
 from .._plan import AbstractBlockMap, Limits, Report
 from .._solvers._block import Answer, Problem, refined
 from .._solvers.cvxpy import CvxpySolver
@@ -19,12 +20,13 @@ _DENSE = 2000  # variables up to which dense linear algebra is used
 
 
 class QP(AbstractBlockMap):
-    r"""Projection onto $\{z : \exists\psi,\ \underline c \le R[z;\psi] \le \bar c,\ l \le [z;\psi] \le u\}$.
+    r"""Projection onto $\{z : \underline c \le Rx \le \bar c,\ l \le x \le u,\ x = [z; \psi]\}$.
 
     One quadratic program per instance and component, on the host, in float64: OSQP, set up once
     and reused; where its answer misses a KKT residual of 1e-8, that answer solved again on its
     active set; then Clarabel through cvxpy, likewise. The best of them must reach 1e-6, relative to
-    1 + |y|; otherwise the instance fails, with the residuals in the message. Auxiliary variables have no quadratic term, which makes this the projection in z.
+    1 + |y|; otherwise the instance fails, with the residuals in the message. Auxiliary variables
+    have no quadratic term, which makes this the projection in z.
     """
 
     shares_matrix: ClassVar[bool] = True
@@ -44,14 +46,14 @@ class QP(AbstractBlockMap):
         return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_solvers")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _solvers={})
+        vars(self).update(state, _lock=threading.Lock(), _solvers={})
 
     def _solver(self, kind: type) -> Any:
         if kind.name not in self._solvers:
             self._solvers[kind.name] = kind(self.block)
         return self._solvers[kind.name]
 
-    @torch.compiler.disable
+    @eager
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project instance by instance; points that satisfy the rows already need no solver."""
         y = x.detach().double().cpu().numpy()
@@ -107,8 +109,8 @@ class QP(AbstractBlockMap):
         out = np.zeros_like(grads)
         for n, c in np.ndindex(*points.shape[:2]):
             point, near = points[n, c], 1e-7
-            l, u = (v[n % len(v), c] for v in (low, high))
-            free = (point > l + near) & (point < u - near)
+            floor, ceiling = (v[n % len(v), c] for v in (low, high))
+            free = (point > floor + near) & (point < ceiling - near)
             act = R @ point
             rl, ru = (v[n % len(v), c] for v in (rows_low, rows_high))
             active = R[(act <= rl + near) | (act >= ru - near)][:, free]

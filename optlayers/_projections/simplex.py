@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from .._plan import AbstractBlockMap, Limits, Report
-from .._structure import Block, simplex_form
+from .._structure import Block
 from ._kernels import array, run, simplex_kernel, use_kernels
 
 
@@ -25,12 +25,14 @@ class Simplex(AbstractBlockMap):
 
     def __init__(self, block: Block):
         super().__init__(block)
-        values = (block.row_lower[:, 0], block.row_upper[:, 0], block.lower, block.upper)  # type: ignore[index]
-        _, self.total, self.sign = simplex_form(block.weights, *values)
-        self.anchor = np.where(self.sign > 0, block.lower, block.upper)
-        self.fixed = block.lower == block.upper
-        self.equality = bool(block.row_lower[0, 0] == block.row_upper[0, 0])  # type: ignore[index]
-        self.plain = bool((self.sign > 0).all() and (self.anchor == 0).all() and not self.fixed.any())
+        low, high, lower, upper = block.static
+        _, self.total, self.sign = block.simplex
+        self.anchor = np.where(self.sign > 0, lower, upper)
+        self.fixed = np.equal(lower, upper)
+        self.equality = bool(low[0, 0] == high[0, 0])
+        self.plain = bool(
+            (self.sign > 0).all() and (self.anchor == 0).all() and not self.fixed.any()
+        )
         self._arrays_of: dict[np.dtype, tuple[np.ndarray, np.ndarray]] = {}
 
     @classmethod
@@ -44,9 +46,9 @@ class Simplex(AbstractBlockMap):
             return f"its {block.varying} vary in the batch"
         if block.magnitude is None:
             return "the coefficients of its row differ in size"
-        low, high = block.row_lower[:, 0], block.row_upper[:, 0]  # type: ignore[index]
-        if not simplex_form(block.weights, low, high, block.lower, block.upper)[0].all():
+        if not block.simplex[0].all():
             return "a bound other than those of a simplex can be active"
+        low, high, _, _ = block.static
         if (low == high).any() and not (low == high).all():
             return "it mixes equalities and inequalities"
         return None
@@ -84,10 +86,10 @@ class Simplex(AbstractBlockMap):
 
     def _by_sorting(self, x: Tensor) -> Tensor:
         sign, anchor, total, fixed = self.constants(x.device, x.dtype)
+        broken = x.isnan().any(-1, keepdim=True)
         if not self.plain:
-            broken = x.isnan().any(-1, keepdim=True)
             x = torch.where(fixed, -torch.inf, sign * (x - anchor))
-        # KKT: x = max(y - tau, 0). With the k largest entries positive, tau_k = (sum of them - t)/k;
+        # KKT: x = max(y - tau, 0). With the k largest entries positive, tau_k = (their sum - t)/k;
         # the support is the largest k with y_(k) > tau_k. Shifted by the maximum to keep digits.
         largest = x.amax(-1, keepdim=True)
         shifted = x - largest

@@ -9,7 +9,7 @@ from .._polytope import Polytope
 
 
 class AbstractFeasibleSet(ABC):
-    r"""A set $Z$ of structures that can be decoded, with a polytope $P \supseteq Z$ to project onto.
+    r"""A set $Z$ of structures that can be decoded, and a polytope $P \supseteq Z$ to project onto.
 
     Subclass this when the exact decoder needs more than (A, b) can say: `decode` may be exact on
     $Z$ while the backward pass projects onto the coarser `relaxation`, as in the paper. A

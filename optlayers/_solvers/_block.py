@@ -46,7 +46,11 @@ def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answe
     above, below = problem.row_upper - activity, activity - problem.row_lower
     violation = np.maximum(np.maximum(-above, -below), 0)
     slack = np.where(multipliers > 0, above, np.where(multipliers < 0, below, 0.0))
-    parts = (violation, np.abs(x - step), np.abs(multipliers * np.where(np.isfinite(slack), slack, 1)))
+    parts = (
+        violation,
+        np.abs(x - step),
+        np.abs(multipliers * np.where(np.isfinite(slack), slack, 1)),
+    )
     scale = 1 + np.abs(np.where(block.is_aux, 0.0, problem.y)).max()
     residual = max(float(p.max(initial=0.0)) for p in parts) / scale
     return Answer(x, multipliers, residual, status)
@@ -72,12 +76,11 @@ def refined(block: Block, problem: Problem, answer: Answer) -> Answer:
         x = np.where(fixed, np.where(step <= problem.lower + near, problem.lower, problem.upper), x)
         free, rows = np.flatnonzero(~fixed), R[np.ix_(active, ~fixed)]
         curved = np.where(block.is_aux, 0.0, 1.0)[free]
-        system = np.block(
-            [[np.diag(curved), rows.T], [rows, np.zeros((len(active), len(active)))]]
-        )
+        system = np.block([[np.diag(curved), rows.T], [rows, np.zeros((len(active), len(active)))]])
         miss = np.concatenate(
             [
-                curved * (np.where(block.is_aux, 0.0, problem.y)[free] - x[free]) - rows.T @ lam[active],
+                curved * (np.where(block.is_aux, 0.0, problem.y)[free] - x[free])
+                - rows.T @ lam[active],
                 goal - R[active] @ x,
             ]
         )

@@ -63,9 +63,7 @@ class CvxpySolver:
                 if limit is not None:
                     limit.value = limits[offset + chosen]
         try:
-            model.solve(
-                solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10
-            )
+            model.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
         except cp.SolverError as error:
             return judged(block, problem, None, np.zeros(block.num_rows), f"failed ({error})")
         if x.value is None:

@@ -74,7 +74,7 @@ class HighsSolver:
         if status == self._status.kOptimal:
             return np.array(highs.getSolution().col_value), ""
         names = {self._status.kInfeasible: "infeasible", self._status.kUnbounded: "unbounded"}
-        return None, names.get(status, highs.modelStatusToString(status))
+        return None, names.get(status) or str(highs.modelStatusToString(status))
 
     def _run(self, costs: np.ndarray):
         self._highs.changeColsCost(len(self._columns), self._columns, costs)

@@ -12,8 +12,8 @@ _ACCURATE = {
     "eps_prim_inf": 1e-9,
     "eps_dual_inf": 1e-9,
     "max_iter": 20_000,
-    # A cold start each time: an answer must not depend on what was solved before. And no polishing:
-    # its guess of the active set fails at degenerate vertices, and it prints when nothing is active.
+    # A cold start each time: an answer must not depend on what was solved before. No polishing: its
+    # guess of the active set fails at degenerate vertices, and it prints when nothing is active.
     "warm_starting": False,
     "polishing": False,
     "verbose": False,
@@ -21,7 +21,7 @@ _ACCURATE = {
 
 
 class OSQPSolver:
-    """min 1/2 |z - y|^2 over one component, psi without a quadratic term (Stellato et al., 2020)."""
+    """min 1/2 |z - y|^2 over one component, nothing quadratic in psi (Stellato et al., 2020)."""
 
     name = "osqp"
 
@@ -34,9 +34,7 @@ class OSQPSolver:
         rows = sp.csc_matrix(stacked_rows(block))
         limits = np.full(rows.shape[0], np.inf)
         self._solver = osqp.OSQP()
-        self._solver.setup(
-            P=quadratic, q=np.zeros(size), A=rows, l=-limits, u=limits, **_ACCURATE
-        )
+        self._solver.setup(P=quadratic, q=np.zeros(size), A=rows, l=-limits, u=limits, **_ACCURATE)
 
     def solve(self, problem: Problem) -> Answer:
         """Solve one instance; the residual in the answer is recomputed, not OSQP's word."""

@@ -1,4 +1,4 @@
-"""Backward passes of a structured argmax: formulas from (scores, z_hat, grad) to a gradient of scores."""
+"""Backward passes of a structured argmax: (scores, z_hat, grad) -> gradient of the scores."""
 
 from ._base import AbstractSurrogate as AbstractSurrogate
 from ._diagnostics import diagnose as diagnose

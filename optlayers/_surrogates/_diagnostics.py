@@ -3,19 +3,20 @@
 import torch
 from torch import Tensor
 
+from .._eager import eager
 from .._polytope import Polytope
 from .._verbs import project
 
 
-@torch.compiler.disable
+@eager
 @torch.no_grad()
 def diagnose(polytope: Polytope, base: Tensor, step: Tensor, result: Tensor) -> dict[str, float]:
     r"""Numbers about a batch of SPIGOT steps, cheap enough to log now and then.
 
     With $r(\eta) = p - \Pi_P(p - \eta g)$, an instance is in the *cone regime* if
-    $r(\eta) = 2\,r(\eta/2)$: the step sees only the tangent cone at $p$, and $\eta$ is a scale. It is
-    *saturated* if $r(2\eta) = r(\eta)$: the step has already reached the face it aims at. Cost: two
-    projections.
+    $r(\eta) = 2\,r(\eta/2)$: the step sees only the tangent cone at $p$, and $\eta$ is a scale. It
+    is *saturated* if $r(2\eta) = r(\eta)$: the step has already reached the face it aims at. Cost:
+    two projections.
 
     Args:
         polytope: What was projected onto.
@@ -24,9 +25,9 @@ def diagnose(polytope: Polytope, base: Tensor, step: Tensor, result: Tensor) -> 
         result: $r(\eta)$, `(..., n)`.
 
     Returns:
-        Shares of instances `cone_share` (not zero, not saturated), `saturated_share` (not zero), `zero_share`; means
-        `norm_ratio` $\|r\| / \|\eta g\|$ and `cosine` of $r$ with $g$, the straight-through
-        gradient.
+        Shares of instances `zero_share` (r is zero), `saturated_share` (of the others),
+        `cone_share` (of the rest); means `norm_ratio` $\|r\| / \|\eta g\|$ and `cosine` of $r$
+        with $g$, the straight-through gradient.
     """
     half = base - project(polytope, base - step / 2, on_failure="nan")
     twice = base - project(polytope, base - 2 * step, on_failure="nan")

@@ -18,9 +18,10 @@ _CHECKED_CALLS = (10, 100, 1000)  # at which backward calls the effect of eta is
 
 @dataclass(frozen=True)
 class NormClip:
-    r"""The step size of the paper's code, $\eta = \min(1, T / \|\nabla_{\hat z}L\|_2)$ per instance.
+    r"""The step size of the published code, $\eta = \min(1, T / \|g\|_2)$, $g = \nabla_{\hat z}L$.
 
-    The published pipelines use T = 1 (syntactic to semantic parsing) and T = 5/32 (sentiment).
+    One per instance. The published pipelines use T = 1 (syntactic to semantic parsing) and
+    T = 5/32 (sentiment).
     """
 
     T: float
@@ -29,14 +30,14 @@ class NormClip:
         if not self.T > 0:
             raise InputError(f"`NormClip` takes a positive norm. Got {self.T}.")
 
-    def __call__(self, grad: Tensor) -> Tensor:
+    def step_size(self, grad: Tensor) -> Tensor:
         """The step size of each instance, `(..., 1)`."""
         norm = torch.linalg.vector_norm(grad, dim=-1, keepdim=True)
         return (self.T / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
 
 
 class SPIGOT(AbstractSurrogate):
-    r"""$\tilde\nabla_s = p - \Pi_P(p - \eta\,\nabla_{\hat z}L)$ (Peng, Thomson and Smith, ACL 2018).
+    r"""$\tilde\nabla_s = p - \Pi_P(p - \eta\,\nabla_{\hat z}L)$ (Peng, Thomson and Smith, 2018).
 
     Take a gradient step on the decision, project it back onto the relaxed feasible set, use the
     difference. The base point $p$ is
@@ -90,7 +91,7 @@ class SPIGOT(AbstractSurrogate):
     def step_size(self, grad: Tensor) -> Tensor | float:
         """Eta in a form that multiplies `grad` of shape `(..., n)`."""
         if isinstance(self.eta, NormClip):
-            return self.eta(grad)
+            return self.eta.step_size(grad)
         if isinstance(self.eta, Tensor):
             eta = self.eta.detach().to(grad)
             return eta[..., None] if eta.ndim else eta
@@ -142,7 +143,8 @@ class SPIGOT(AbstractSurrogate):
                 f"eta has no effect on the direction of SPIGOT's gradient: {cone:.0%} of the "
                 f"instances are in the cone regime (the gradient is proportional to eta) and "
                 f"{saturated:.0%} are saturated (a larger eta changes nothing); {zero:.0%} have no "
-                "gradient. Sum the loss over the batch instead of averaging it, or change eta by orders of magnitude.",
+                "gradient. Sum the loss over the batch instead of averaging it, or change eta by "
+                "orders of magnitude.",
                 StepSizeWarning,
                 stacklevel=2,
             )
