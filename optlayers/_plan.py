@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._errors import BlockRefused
+from ._errors import BlockRefused, OptLayersError, SolverFailed
 from ._polytope import Polytope
 from ._structure import Block, Reduction, Values, reduce_rows, reduce_values, split_into_blocks
 
@@ -29,10 +29,18 @@ class Report:
     """Which instances failed, and why; a map that gives up on an instance says so here."""
 
     failures: dict[int, str] = field(default_factory=dict)
+    kinds: dict[int, type[OptLayersError]] = field(default_factory=dict)
 
-    def fail(self, instance: int, reason: str) -> None:
-        """Record the first reason for an instance of the flattened batch."""
-        self.failures.setdefault(int(instance), reason)
+    def fail(self, instance: int, reason: str, kind: type[OptLayersError] = SolverFailed) -> None:
+        """Record the first reason for an instance of the flattened batch.
+
+        Args:
+            instance: Its number, the first index of the tensor given to `forward`.
+            reason: What went wrong, as a clause: "no point satisfies all constraints".
+            kind: The error to raise where failures are errors.
+        """
+        if instance not in self.failures:
+            self.failures[int(instance)], self.kinds[int(instance)] = reason, kind
 
 
 class AbstractBlockMap(ABC):
@@ -125,9 +133,11 @@ class Plan:
         self.n, self.num_vars, self.table = polytope.n, polytope.num_vars, table
         self.maps: list[AbstractBlockMap] = []
         self.refusals: list[list[str]] = []
+        # Nothing of a block of auxiliary variables alone is visible in z, but it may be infeasible.
+        self.hidden = [b for b in blocks if b.is_aux.all() and b.num_rows > 1]
         for block in blocks:
             if block.is_aux.all():
-                continue  # nothing of it is visible in z
+                continue
             chosen, refusals = self._choose(block)
             for part in block.uniform() if chosen.shares_matrix else [block]:
                 self.maps.append(chosen(part))
@@ -298,18 +308,22 @@ def _make_limits(polytope: Polytope, plan: Plan, device, dtype) -> list[Limits]:
     return result
 
 
-def infeasible_instances(polytope: Polytope) -> Tensor | None:
+def infeasible_instances(polytope: Polytope, plan: Plan) -> Tensor | None:
     """`(N or 1,)` mask of instances with crossed bounds or a row out of reach, or None.
 
-    This finds every infeasible block with at most one row; blocks with several rows are judged by
-    the solver that meets them. One synchronisation per polytope, not per call.
+    This finds every infeasible block with at most one row, and of auxiliary variables alone; other
+    blocks with several rows are judged by the solver that meets them. One synchronisation per polytope, not per call.
     """
     if "infeasible" not in polytope._local:
-        polytope._local["infeasible"] = _infeasible(polytope)
+        bad = _infeasible(polytope)
+        if plan.hidden:
+            hidden = torch.tensor([bool(names) for names in polytope._conflicts()])
+            bad = bad | hidden.to(bad.device)
+        polytope._local["infeasible"] = bad if bool(bad.any()) else None
     return polytope._local["infeasible"]
 
 
-def _infeasible(polytope: Polytope) -> Tensor | None:
+def _infeasible(polytope: Polytope) -> Tensor:
     values, R = values_of(polytope), reduction_of(polytope).R
     bad = (values.lower > values.upper).any(1)
     if R.shape[0]:
@@ -329,4 +343,4 @@ def _infeasible(polytope: Polytope) -> Tensor | None:
         out = (values.row_lower > most + slack) | (values.row_upper < least - slack)
         out |= values.row_lower > values.row_upper
         bad = bad | out.any(1)
-    return bad if bool(bad.any()) else None
+    return bad

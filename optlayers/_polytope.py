@@ -1,9 +1,10 @@
 """The declaration: a polytope by rows, right-hand sides and bounds, validated once, then frozen."""
 
 import hashlib
+import math
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -231,19 +232,23 @@ class Polytope:
         Raises:
             InfeasibleError: Naming the instance and an irreducible set of rows and bounds.
         """
-        count = int(np.prod(self.batch_shape))
-        flat = [
-            v.detach().expand(*self.batch_shape, -1).reshape(count, v.shape[-1]).cpu().numpy()
-            for v in (self.b, self.b_eq, self.lower, self.upper)
-        ]
-        for i in range(count):
-            names = conflicting_constraints(self.A, self.A_eq, *(v[i] for v in flat))
+        for i, names in enumerate(self._conflicts()):
             if names:
                 index = tuple(int(k) for k in np.unravel_index(i, self.batch_shape))
                 where = f"Instance {index[0] if len(index) == 1 else index}: " if index else ""
                 raise InfeasibleError(
                     f"{where}No point satisfies all constraints. In conflict: {', '.join(names)}."
                 )
+
+    def _conflicts(self) -> Iterator[list[str]]:
+        """Constraints in conflict, for every instance of the flattened batch in turn."""
+        count = math.prod(self.batch_shape)
+        flat = [
+            v.detach().expand(*self.batch_shape, -1).reshape(count, v.shape[-1]).cpu().numpy()
+            for v in (self.b, self.b_eq, self.lower, self.upper)
+        ]
+        for i in range(count):
+            yield conflicting_constraints(self.A, self.A_eq, *(v[i] for v in flat))
 
     # ------------------------------------------------------------------ copies
 

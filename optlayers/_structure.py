@@ -364,18 +364,11 @@ def _many_row_blocks(polytope, values, R, label, components) -> list[Block]:
     ]
 
 
-def canonical_block(polytope: Polytope) -> tuple[Block, np.ndarray]:
-    """The single block of a polytope of one component, and which user row each of its rows was.
-
-    For a map that recognises blocks by comparing them with one it knows.
-    """
+def canonical_block(polytope: Polytope) -> Block:
+    """The block of a polytope of one component: what others are compared with to be recognised."""
     reduction = reduce_rows(polytope.A, polytope.A_eq)
     (block,) = split_into_blocks(polytope, reduction, reduce_values(polytope, reduction))
-    origin = np.empty(block.num_rows, dtype=np.int64)
-    position = np.argsort(block.rows[0])
-    coupled = np.flatnonzero(~reduction.is_bound & ~reduction.is_empty)
-    origin[position[reduction.target[coupled]]] = coupled
-    return block, origin
+    return block
 
 
 def _canonical_order(local: sp.csr_array) -> list[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -15,8 +15,6 @@ from ._errors import (
     InfeasibleError,
     InputError,
     OptLayersError,
-    SolverFailed,
-    UnboundedError,
 )
 from ._plan import Plan, Report, Table, compile_plan, infeasible_instances, limits_of
 from ._polytope import Polytope
@@ -198,7 +196,7 @@ def _compile(polytope: Polytope, table: Table, device: torch.device, dtype: torc
     compiled.index(device)
     for map_ in compiled.maps:
         map_.constants(device, dtype)
-    bad = infeasible_instances(polytope)
+    bad = infeasible_instances(polytope, compiled)
     bad = None if bad is None else bad.to(device)
     key = (table.name, str(device), dtype)
     polytope._local[key] = (table.version, compiled, limits, bad)
@@ -210,6 +208,8 @@ def prepare(feasible_set: FeasibleSet, relaxation: Polytope | None, like: Tensor
     if isinstance(feasible_set, Polytope):
         polytopes.append((feasible_set, DECODERS))
     for polytope, table in polytopes:
+        if 0 in polytope.batch_shape:
+            continue
         _prepared(polytope, table, like)
 
 
@@ -230,12 +230,12 @@ def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: st
             f"The leading dimensions of `{name}`, {tuple(x.shape[:-1])}, do not broadcast against "
             f"the batch of the polytope, {tuple(polytope.batch_shape)}."
         ) from None
+    if 0 in batch:
+        return x.expand(*batch, -1).clone(), Status(tuple(batch))
     polytope = _batched_like(polytope, batch)
     _, compiled, limits, bad = _prepared(polytope, table, x)
     dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     flat = x.expand(*batch, -1).reshape(-1, polytope.n).to(dtype)
-    if flat.shape[0] == 0:
-        return x.expand(*batch, -1).clone(), Status(tuple(batch))
     report = Report()
     with torch.autocast(x.device.type, enabled=False):
         if torch.is_grad_enabled() and x.requires_grad:
@@ -246,7 +246,7 @@ def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: st
             z = torch.where(bad[:, None], torch.nan, z)
             failed = torch.arange(len(flat)) if len(bad) == 1 else bad.nonzero()[:, 0].cpu()
             for i in failed.tolist():
-                report.failures[i] = "no point satisfies all constraints"
+                report.fail(i, "no point satisfies all constraints", InfeasibleError)
     status = Status(tuple(batch))
     if report.failures:
         z, status = _handle(polytope, z, report, batch, on_failure)
@@ -261,7 +261,7 @@ def _handle(polytope: Polytope, z: Tensor, report: Report, batch: torch.Size, on
     index = {i: tuple(int(k) for k in np.unravel_index(i, batch)) for i in report.failures}
     failures = {index[i]: reason for i, reason in sorted(report.failures.items())}
     if on_failure == "raise":
-        _raise(polytope, failures)
+        _raise(polytope, failures, report.kinds[min(report.failures)])
     if on_failure not in ("nan", "fallback"):
         raise InputError(f"`on_failure` must be 'raise', 'nan' or 'fallback'. Got {on_failure!r}.")
     if on_failure == "fallback":
@@ -271,21 +271,19 @@ def _handle(polytope: Polytope, z: Tensor, report: Report, batch: torch.Size, on
     return z, Status(tuple(batch), failures)
 
 
-def _raise(polytope: Polytope, failures: dict[tuple[int, ...], str]) -> None:
+def _raise(
+    polytope: Polytope, failures: dict[tuple[int, ...], str], kind: type[OptLayersError]
+) -> NoReturn:
+    """Raise for the first failure; an infeasible instance is told which rows are in conflict."""
     where, reason = next(iter(failures.items()))
     name = f"Instance {where[0] if len(where) == 1 else where}" if where else "The instance"
-    more = f" ({len(failures) - 1} more instances failed.)" if len(failures) > 1 else ""
-    if "no point" in reason or "infeasible" in reason:
+    more = f" {len(failures) - 1} more instances failed." if len(failures) > 1 else ""
+    if kind is InfeasibleError:
         try:
             _instance(polytope, where).check_feasible()
         except InfeasibleError as error:
             raise InfeasibleError(f"{name}: {error}{more}") from None
-        reason = f"{reason}, says the solver, but a linear program finds one"
-    kind: type[OptLayersError] = SolverFailed
-    if "unbounded" in reason:
-        kind = UnboundedError
-    elif "not finite" in reason:
-        kind = InputError
+        # The relaxation has points, so what is missing is an integral one, or one the scores allow.
     raise kind(
         f"{name}: {reason}.{more} With on_failure='nan' the other instances keep their answers."
     )

@@ -349,3 +349,27 @@ def test_no_graph_without_grad():
     assert decode(ol.simplex(3), torch.tensor([0.0, 1.0, 0.0])).tolist() == [0, 1, 0]
     assert "simplex" not in repr(ol.StructuredArgmax(ol.simplex(3)))
     assert "SPIGOT(eta=1.0" in repr(ol.StructuredArgmax(ol.simplex(3)))
+
+
+def test_an_integral_set_without_integral_points():
+    P = ol.Polytope(A_eq=[[2.0, 2.0]], b_eq=[1.0])
+    with pytest.raises(ol.InfeasibleError, match="no integral point satisfies all constraints"):
+        ol.decode(P, torch.zeros(2))
+    assert ol.certify(P, [0.0, 0.0], ol.project(P, torch.zeros(2).double())).holds(1e-12)
+
+
+def test_auxiliary_variables_alone_can_make_a_set_empty():
+    A = [[0.0, 0, 1, 1, 0], [0, 0, -1, 0, 1], [0, 0, 0, -1, -1]]
+    P = ol.Polytope(A, torch.tensor([[0.2, -0.1, -1.5], [1.0, 1.0, 1.0]]), num_aux=3)
+    with pytest.raises(ol.InfeasibleError, match=r"Instance 0: .*A\[2\]"):
+        ol.project(P, torch.ones(2))
+    z, status = ol.project(P, torch.ones(2), on_failure="nan", return_status=True)
+    assert status.ok.tolist() == [False, True]
+    assert z[1].tolist() == [1, 1]
+
+
+def test_a_batched_set_without_instances():
+    empty = ol.cardinality(3, at_most=2).with_(b=torch.zeros(0, 1))
+    layer = ol.StructuredArgmax(empty)
+    assert layer(torch.zeros(0, 3)).shape == (0, 3)
+    assert ol.project(empty, torch.zeros(3)).shape == (0, 3)

@@ -41,6 +41,12 @@ A = [
     [0, 0, 0, 1, 1],
 ]
 P = ol.Polytope(A, b=[2, 1, 1, 1, 1])
+print(ol.plan(P).explain())
+
+# %% [markdown]
+# The plan says what happens to each independent block of the constraints, and why nothing cheaper
+# would do. These rows share variables, so there is one block, and its projection is an exact QP.
+# Decoding has a plan of its own, `ol.plan(P, "decoder")`.
 
 # %% [markdown]
 # ## Decode and project
@@ -68,9 +74,9 @@ certificate = ol.certify(P, scores, z)
 certificate
 
 # %%
-assert certificate.holds(1e-5).all()
+assert certificate.holds(1e-5)
 wrong = ol.certify(P, scores, ol.decode(P, scores))  # feasible, but not the nearest point
-assert not wrong.holds(1e-5).any()
+assert not wrong.within(1e-5).any()
 wrong.distance
 
 # %% [markdown]

@@ -42,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = report.examples(shown, sample, options.share, options.device)
     image = options.output / "quickstart.png"
     picture.draw(runs, chosen, title, image)
-    command = shlex.join(["python", "-m", "examples.quickstart", *(arguments or sys.argv[1:])])
+    command = shlex.join(
+        ["python", "-m", "examples.quickstart", *(sys.argv[1:] if arguments is None else arguments)]
+    )
     (options.output / "quickstart.md").write_text(
         report.markdown(runs, title, command), encoding="utf-8"
     )
@@ -61,14 +63,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def compare(splits: Splits, options: argparse.Namespace) -> list[Run]:
     """Trains every method with every seed under a progress bar; saves each run when it is done."""
+    preset = dict(TREEBANK) if options.data else {}
+    if options.epochs:
+        preset["epochs"] = options.epochs
     settings = Settings(
-        epochs=options.epochs,
         eta=options.eta,
         temperature=options.temperature,
         share=options.share,
         spans=options.spans,
         device=options.device,
-        **(TREEBANK if options.data else {}),
+        **preset,
     )
     own_rates = TREEBANK_LEARNING_RATES if options.data else {}
     table = options.output / "quickstart.csv"
@@ -107,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     add("--data", type=Path, help="folder with the SST files (default: generated reviews)")
     names = ", ".join(METHODS)
     add("--methods", nargs="+", choices=METHODS, default=[*METHODS], metavar="METHOD", help=names)
-    add("--epochs", type=at_least(1), default=default.epochs)
+    add("--epochs", type=at_least(1), help="(default: 6 for generated reviews, 8 for the SST)")
     add("--eta", type=positive, default=default.eta, help="step size of SPIGOT")
     temperature = "divides the scores in SPIGOT around the projection"
     add("--temperature", type=positive, default=default.temperature, help=temperature)

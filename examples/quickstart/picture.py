@@ -7,6 +7,7 @@ from statistics import mean
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .report import REGIME, Example
 from .train import METHODS, Run
@@ -41,7 +42,7 @@ def _draw_curves(axes: Axes, runs: Sequence[Run]) -> None:
             axes.plot(epochs, run.dev_curve, color=line.get_color(), alpha=0.25, linewidth=0.8)
     axes.set(xlabel="epoch", ylabel="accuracy on development reviews, %")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=9, loc="best")
 
 

@@ -7,9 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._errors import InfeasibleError
 from .._plan import AbstractBlockMap, Limits, Report
 from .._structure import Block
 
+NOT_FINITE = "its scores are not finite"
+UNBOUNDED = "the scores are unbounded over the set"
 NO_POINT = "no point satisfies all constraints"
 NO_INTEGER = "no integral point satisfies all constraints"
 _SLACK = 1e-9  # what rounding may have taken from a limit that was meant to be an integer
@@ -54,7 +57,7 @@ class PreparedDecoder(AbstractBlockMap):
             latest = self._latest = (limits, found, failed, bad is not None and len(bad) == 1)
         if latest[2]:
             for i in range(instances) if latest[3] else latest[2]:
-                report.fail(i, NO_INTEGER)
+                report.fail(i, NO_INTEGER, InfeasibleError)
         return latest[1]
 
 

@@ -6,9 +6,10 @@ import numpy as np
 from torch import Tensor
 
 from .._eager import eager
+from .._errors import InfeasibleError, InputError
 from .._plan import AbstractBlockMap, Limits, Report
 from .._structure import Block
-from ._common import NO_POINT, back, instance_of, on_host
+from ._common import NO_POINT, NOT_FINITE, back, instance_of, on_host
 from .milp import MILP
 
 
@@ -69,7 +70,7 @@ class Assignment(AbstractBlockMap):
         row, column, shape, equal = self.sides
         failed = np.full(len(scores), np.nan)
         if np.isnan(scores).any() or (scores == np.inf).any():
-            report.fail(number, "its scores are not finite")
+            report.fail(number, NOT_FINITE, InputError)
             return failed
         partial = not any(equal)
         gains = np.full(shape, 0.0 if partial else -np.inf)
@@ -78,7 +79,7 @@ class Assignment(AbstractBlockMap):
         try:
             match = linear_sum_assignment(gains, maximize=True)
         except ValueError:  # no complete matching avoids the forbidden pairs
-            report.fail(number, NO_POINT)
+            report.fail(number, NO_POINT, InfeasibleError)
             return failed
         chosen = np.zeros(shape, dtype=bool)
         chosen[match] = gains[match] > 0 if partial else True

@@ -7,10 +7,34 @@ import numpy as np
 from torch import Tensor
 
 from .._eager import eager
+from .._errors import (
+    InfeasibleError,
+    InputError,
+    OptLayersError,
+    SolverFailed,
+    UnboundedError,
+)
 from .._plan import AbstractBlockMap, Limits, Report
 from .._solvers.highs import HighsSolver
 from .._structure import Block
-from ._common import NO_INTEGER, NO_POINT, Instance, back, instance_of, on_host
+from ._common import (
+    NO_INTEGER,
+    NO_POINT,
+    NOT_FINITE,
+    UNBOUNDED,
+    Instance,
+    back,
+    instance_of,
+    on_host,
+)
+
+FORBIDDEN = "scores of -inf forbid every point"
+_KINDS: dict[str, type[OptLayersError]] = {
+    NO_POINT: InfeasibleError,
+    NO_INTEGER: InfeasibleError,
+    FORBIDDEN: InfeasibleError,
+    UNBOUNDED: UnboundedError,
+}
 
 
 class MILP(AbstractBlockMap):
@@ -60,7 +84,7 @@ class MILP(AbstractBlockMap):
         forbidden = at.scores == -np.inf
         endless = forbidden & (at.lower == -np.inf)
         if np.isnan(at.scores).any() or (at.scores == np.inf).any() or endless.any():
-            report.fail(number, "its scores are not finite")
+            report.fail(number, NOT_FINITE, InputError)
             return np.full(self.block.size, np.nan)
         costs = np.where(forbidden, 0.0, at.scores)
         # Tolerances of the solver are absolute.
@@ -73,9 +97,9 @@ class MILP(AbstractBlockMap):
         with self._lock:
             z, reason = self._solve(at)
         if reason == NO_POINT and (rounded or forbidden.any()):
-            reason = NO_INTEGER if rounded else "scores of -inf forbid every point"
+            reason = NO_INTEGER if rounded else FORBIDDEN
         if z is None:
-            report.fail(number, reason)
+            report.fail(number, reason, _KINDS.get(reason, SolverFailed))
             return np.full(self.block.size, np.nan)
         return z
 
@@ -104,7 +128,7 @@ class MILP(AbstractBlockMap):
             z = z if z is None else np.where(own, np.round(z), z)
         if z is None:
             infeasible = NO_INTEGER if self.block.integral else NO_POINT
-            words = {"infeasible": infeasible, "unbounded": "the scores are unbounded over the set"}
+            words = {"infeasible": infeasible, "unbounded": UNBOUNDED}
             return None, words.get(reason, f"HiGHS stopped: {reason}")
         activity = self.block.matrix @ z
         miss = np.maximum(at.row_lower - activity, activity - at.row_upper).max(initial=0.0)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from .._constructors import spans
 from .._eager import eager
+from .._errors import InfeasibleError
 from .._plan import AbstractBlockMap, Limits, Report
-from .._structure import Block, reduce_rows
+from .._structure import Block, canonical_block
 from ._common import NO_INTEGER, back, instance_of, on_host
 from .milp import MILP
 
@@ -66,7 +67,7 @@ class Spans(AbstractBlockMap):
         _program()(scores, words, starts, may, must, plain, z, score)
         for i, c in np.argwhere(~(score > -np.inf)):
             if plain[i, c]:
-                report.fail(int(i), NO_INTEGER)
+                report.fail(int(i), NO_INTEGER, InfeasibleError)
                 z[i, c] = np.nan
             else:
                 z[i, c] = self._general.decode(instance_of(scores, values, i, c), int(i), report)
@@ -76,11 +77,7 @@ class Spans(AbstractBlockMap):
 @cache
 def _rows_of_spans(n: int) -> sp.csr_array:
     """The rows of `spans(n)` in the order in which blocks hold theirs."""
-    from .._structure import _canonical_order
-
-    polytope = spans(n, 1, 1)
-    R = reduce_rows(polytope.A, polytope.A_eq).R
-    return sp.csr_array(R[_canonical_order(R)])
+    return canonical_block(spans(n, 1, 1)).matrix
 
 
 def _read(matrix, low, high, lower, upper):

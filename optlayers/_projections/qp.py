@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._eager import eager
+from .._errors import InfeasibleError, InputError
 from .._plan import AbstractBlockMap, Limits, Report
 from .._solvers._block import Answer, Problem, refined
 from .._solvers.cvxpy import CvxpySolver
@@ -72,7 +73,9 @@ class QP(AbstractBlockMap):
     def _project(self, problem: Problem, instance: int, report: Report) -> np.ndarray:
         nothing = np.full(self.block.size, np.nan)
         if not np.isfinite(problem.y).all():
-            report.fail(instance, "the point to project has entries that are not finite")
+            report.fail(
+                instance, "the point to project has entries that are not finite", InputError
+            )
             return nothing
         answers: list[Answer] = []
         for kind in (OSQPSolver, CvxpySolver):
@@ -86,7 +89,7 @@ class QP(AbstractBlockMap):
         if best.residual <= ENOUGH:
             return best.x
         if any("infeasible" in a.status for a in answers):
-            report.fail(instance, "no point satisfies all constraints")
+            report.fail(instance, "no point satisfies all constraints", InfeasibleError)
             return nothing
         tried = ", ".join(
             f"{kind.name}: {a.status}, KKT residual {a.residual:.1e}"

@@ -1,0 +1,29 @@
+"""What a worker times."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class Subject:
+    """A call to time, how to read its answer, what to say of it, and by how much it is too small.
+
+    A method that is too slow for the whole batch gets a part of it: its time is multiplied by
+    `scale`, and the table says so.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[], Any],
+        result: Callable[[Any], dict[str, np.ndarray]],
+        note: str = "",
+        scale: float = 1.0,
+    ):
+        self.run, self.result, self.note, self.scale = run, result, note, scale
+        self.last: Any = None
+
+    def call(self) -> Any:
+        """Run once."""
+        self.last = self.run()
+        return self.last
