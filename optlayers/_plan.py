@@ -312,7 +312,8 @@ def infeasible_instances(polytope: Polytope, plan: Plan) -> Tensor | None:
     """`(N or 1,)` mask of instances with crossed bounds or a row out of reach, or None.
 
     This finds every infeasible block with at most one row, and of auxiliary variables alone; other
-    blocks with several rows are judged by the solver that meets them. One synchronisation per polytope, not per call.
+    blocks with several rows are judged by the solver that meets them. One synchronisation per
+    polytope, not per call.
     """
     if "infeasible" not in polytope._local:
         bad = _infeasible(polytope)

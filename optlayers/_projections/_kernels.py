@@ -5,6 +5,7 @@ The tensor programs beside them (`simplex.py`, `one_row.py`) do the same for CUD
 first use.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -25,7 +26,8 @@ def array(x: Tensor) -> np.ndarray:
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """One pool per process: the threads of a parent do not survive a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix="optlayers")
 
 
@@ -41,7 +43,8 @@ def run(kernel: Any, rows: int, cost: int, *args: Any) -> None:
         return
     edges = [rows * i // threads for i in range(threads + 1)]
     futures = [
-        _pool(threads).submit(kernel, edges[i], edges[i + 1], *args) for i in range(1, threads)
+        _pool(threads, os.getpid()).submit(kernel, edges[i], edges[i + 1], *args)
+        for i in range(1, threads)
     ]
     kernel(edges[0], edges[1], *args)
     for future in futures:
