@@ -65,8 +65,14 @@ docs: $(VENV)/.dev
 docs-serve: $(VENV)/.dev
 	@$(PY) -m mkdocs serve
 
-bench: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q tests/benchmarks --benchmark-only $(ARGS)
+# Peers whose pins exclude ours; without them the page says that they could not run.
+.venv-peers/.done: tests/benchmarks/peers.txt | $(PY)
+	@echo "Installing the peers into .venv-peers (the first time takes a few minutes)"
+	@{ $(PY) -m venv .venv-peers && .venv-peers/bin/python -m pip install -qq --disable-pip-version-check \
+		-r tests/benchmarks/peers.txt && touch $@; } || { rm -rf .venv-peers; echo "The peers did not install"; }
+
+bench: $(VENV)/.dev .venv-peers/.done
+	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.report $(ARGS)
 
 # From an environment of its own, so that nothing local slips in. `+cpu` is which build was at hand, not a version.
 constraints:

@@ -10,8 +10,8 @@ from ._errors import SolverNotInstalled as SolverNotInstalled
 from ._errors import StepSizeWarning as StepSizeWarning
 from ._errors import UnboundedError as UnboundedError
 from ._polytope import Polytope as Polytope
-from ._polytope import intersect as intersect
-from ._polytope import product as product
+from ._algebra import intersect as intersect
+from ._algebra import product as product
 from ._certificate import Certificate as Certificate
 from ._certificate import certify as certify
 from ._constructors import assignment as assignment

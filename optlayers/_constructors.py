@@ -74,7 +74,8 @@ def cardinality(
         at_most: The largest number of parts, likewise.
 
     Raises:
-        PolytopeError: If neither or both of `exactly` and a range are given, or no point is left.
+        PolytopeError: If neither or both of `exactly` and a range are given, or a number that is
+            not a batch leaves no point.
 
     Examples:
         >>> cardinality(4, at_most=2)
@@ -96,7 +97,7 @@ def cardinality(
         signs, limits = [1.0], [_count(at_most, "at_most", 0, np.inf)]
     if at_least is not None:
         least = _count(at_least, "at_least", -np.inf, n)
-        if limits and bool((least > limits[0].to(least.device)).any()):
+        if limits and not least.ndim and not limits[0].ndim and least > limits[0]:
             raise PolytopeError("`at_least` must not exceed `at_most`.")
         signs.append(-1.0)
         limits.append(-least)
@@ -326,8 +327,13 @@ def _values(values: Any, name: str) -> Tensor:
 
 
 def _count(values: Any, name: str, least: float, most: float) -> Tensor:
-    """Values within the range in which a point exists."""
+    """A number within the range in which a point exists; a batch, whatever it holds.
+
+    In a batch an instance without a point is a matter of `on_failure`, when it is met.
+    """
     tensor = _values(values, name)
+    if tensor.ndim:
+        return tensor
     outside = (tensor < least) | (tensor > most)
     if bool(outside.any()):
         wanted = f"at least {least:g}" if most == np.inf else f"at most {most:g}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ._compile import compile_plan, infeasible_instances, limits_of
 from ._decoders import DECODERS
 from ._eager import eager
 from ._errors import (
@@ -16,7 +17,7 @@ from ._errors import (
     InputError,
     OptLayersError,
 )
-from ._plan import Plan, Report, Table, compile_plan, infeasible_instances, limits_of
+from ._plan import Plan, Report, Table
 from ._polytope import Polytope
 from ._projections import PROJECTIONS
 from ._sets import AbstractFeasibleSet

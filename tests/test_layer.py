@@ -251,7 +251,7 @@ def test_a_bad_instance_is_named():
         ol.decode(one_bad_instance(), scores)
     with pytest.raises(ol.InfeasibleError, match=r"Instance 1: .*A\[2\]"):
         ol.project(one_bad_instance(), scores)
-    budgets = ol.cardinality(3, exactly=1).with_(b_eq=torch.tensor([[[1.0], [2.0], [5.0]]]))
+    budgets = ol.cardinality(3, exactly=torch.tensor([[1, 2, 5]]))
     with pytest.raises(ol.InfeasibleError, match=r"Instance \(0, 2\): .*upper"):
         ol.decode(budgets, torch.randn(1, 3, 3))
 

@@ -264,7 +264,7 @@ def test_intersection_is_membership_in_all_factors():
         assert membership(joint, z, np.concatenate(psis)) == want
         seen.add(want)
     assert seen == {True, False}
-    assert repr(raw_chain(3) & raw_chain(3)) == "Polytope(n=3, rows=4, integral)"
+    assert repr(ol.intersect(raw_chain(3), raw_chain(3))) == "Polytope(n=3, rows=4, integral)"
 
 
 def test_algebra_broadcasts_batches():

@@ -12,10 +12,11 @@ from hypothesis.extra.numpy import arrays
 
 import optlayers as ol
 from optlayers import testing
-from optlayers._plan import compile_plan, limits_of
+from optlayers._compile import compile_plan, limits_of
 from optlayers._projections import QP, Affine, Box, OneRow, Simplex, one_row, simplex
 from optlayers._projections import qp as qp_module
-from optlayers._structure import Block, reduce_rows, reduce_values, split_into_blocks
+from optlayers._reduction import reduce_rows, reduce_values
+from optlayers._structure import Block, split_into_blocks
 
 from .helpers import QP_TOL, RAW, TOL, raw_chain
 

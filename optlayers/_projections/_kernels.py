@@ -28,7 +28,7 @@ def array(x: Tensor) -> np.ndarray:
 @cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     """One pool per process: the threads of a parent do not survive a fork."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="optlayers")
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"optlayers-{process}")
 
 
 def run(kernel: Any, rows: int, cost: int, *args: Any) -> None:

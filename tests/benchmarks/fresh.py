@@ -9,6 +9,7 @@ import json
 import resource
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def compilation() -> dict[str, Any]:
         ol.plan(make()), ol.project(make(), y)
         times.append(time.perf_counter())
         keys = ("declare", "compile", "first call", "again")
-        found[name] = dict(zip(keys, (b - a for a, b in zip(times, times[1:])), strict=False))
+        found[name] = dict(zip(keys, (b - a for a, b in pairwise(times)), strict=True))
     return found
 
 

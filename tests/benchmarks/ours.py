@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 import optlayers as ol
+from optlayers._compile import compile_plan, limits_of
 from optlayers._decoders import MILP
-from optlayers._plan import Report, Table, compile_plan, limits_of
+from optlayers._plan import Report, Table
 
 from .cases import CASES
 from .subject import Subject
@@ -81,4 +82,4 @@ def copy(case: str, inputs: Any, threads: int, dtype: str = "float64") -> Subjec
     torch.set_num_threads(threads)
     y = _tensor(inputs, "y", dtype)
     target = torch.empty_like(y)
-    return Subject(lambda: target.copy_(y), lambda z: {})
+    return Subject(lambda: target.copy_(y), lambda _: {})

@@ -14,6 +14,7 @@ from .conftest import CLOCK
 BUDGET = 3.0  # seconds of timing per row, at least 3 rounds
 ALL = ("head_selection", "label_sum", "spans")
 BOTH = ("float64", "float32")
+NAMES = ("case", "group", "label", "module", "method", "threads", "peers", "limit", "options")
 
 
 def row(case, group, label, module, method, threads=1, peers=False, limit=None, **options):
@@ -87,7 +88,7 @@ ROWS = [
 
 
 @pytest.mark.benchmark(timer=CLOCK)
-@pytest.mark.parametrize("case,group,label,module,method,threads,peers,limit,options", ROWS)
+@pytest.mark.parametrize(NAMES, ROWS)
 def test_method(
     benchmark, start, case, group, label, module, method, threads, peers, limit, options
 ):

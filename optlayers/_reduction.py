@@ -1,0 +1,140 @@
+"""The reduced form of a polytope's constraints, in which everything downstream reads them.
+
+    row_lower <= R x <= row_upper,    lower <= x <= upper
+
+Rows with one coefficient have become bounds, rows are divided by their largest coefficient, and
+rows that are multiples of one another are one row. Which row goes where depends on the coefficients
+alone, so polytopes that differ in right-hand sides or bounds share it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from ._polytope import Polytope
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """Where every row of `[A; A_eq]` went: `target` is a reduced row, or a variable (a bound)."""
+
+    R: sp.csr_array
+    target: np.ndarray  # (m + m_eq,) reduced row, or variable for rows with one coefficient
+    factor: np.ndarray  # (m + m_eq,) row = factor * reduced row (or factor * variable)
+    is_bound: np.ndarray  # (m + m_eq,) True: target is a variable
+    is_empty: np.ndarray  # (m + m_eq,) no coefficients: nothing to say
+    num_inequalities: int
+
+
+def reduce_rows(A: sp.csr_array, A_eq: sp.csr_array) -> Reduction:
+    """The reduced form of the rows; cost linear in the nonzeros, plus one sort of the rows."""
+    rows = sp.csr_array(sp.vstack([A, A_eq], format="csr")) if A_eq.shape[0] else A
+    counts = np.diff(rows.indptr)
+    factor, target = np.ones(len(counts)), np.zeros(len(counts), dtype=np.int64)
+    single = np.flatnonzero(counts == 1)
+    target[single] = rows.indices[rows.indptr[single]]
+    factor[single] = rows.data[rows.indptr[single]]
+    coupled = np.flatnonzero(counts > 1)
+    R = sp.csr_array(rows[coupled])
+    if len(coupled):
+        largest = np.maximum.reduceat(np.abs(R.data), R.indptr[:-1])
+        factor[coupled] = largest * np.sign(R.data[R.indptr[:-1]])
+        R.data = R.data / np.repeat(factor[coupled], np.diff(R.indptr))
+        first, inverse = _merge_equal_rows(R)
+        R, target[coupled] = sp.csr_array(R[first]), inverse
+    return Reduction(R, target, factor, counts == 1, counts == 0, A.shape[0])
+
+
+def _merge_equal_rows(R: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the first of each kind of row, and the kind of every row; exact comparison."""
+    # Two random weights per column: rows of equal fingerprint are then compared exactly.
+    weights = np.random.default_rng(0).standard_normal(R.shape[1])
+    prints = R @ weights
+    _, first, inverse, counts = np.unique(
+        prints, return_index=True, return_inverse=True, return_counts=True
+    )
+    if counts.max() > 1:
+        keys = {}
+        first_of, inverse = [], np.empty(R.shape[0], dtype=np.int64)
+        for i in range(R.shape[0]):
+            span = slice(R.indptr[i], R.indptr[i + 1])
+            key = (R.indices[span].tobytes(), R.data[span].tobytes())
+            if key not in keys:
+                keys[key] = len(first_of)
+                first_of.append(i)
+            inverse[i] = keys[key]
+        return np.array(first_of), inverse
+    order = np.argsort(first)  # keep the user's order of rows
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[inverse]
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Right-hand sides and bounds of the reduced form, each `(N or 1, size)` on one device."""
+
+    row_lower: Tensor
+    row_upper: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+def reduce_values(polytope: Polytope, reduction: Reduction) -> Values:
+    """Right-hand sides and bounds of the reduced rows, in float64, on the polytope's device."""
+    device = polytope.lower.device
+    batch = polytope.batch_shape
+
+    def flat(values: Tensor) -> Tensor:
+        values = values.to(device)
+        if values.ndim == 1:
+            return values[None]
+        return values.expand(*batch, -1).reshape(math.prod(batch), values.shape[-1])
+
+    red = reduction
+    lower, upper = flat(polytope.lower), flat(polytope.upper)
+    if red.is_bound.any() or red.R.shape[0]:
+        b, b_eq = flat(polytope.b), flat(polytope.b_eq)
+        count = max(len(b), len(b_eq))
+        high = torch.cat([b.expand(count, -1), b_eq.expand(count, -1)], -1)
+        low = high.clone()
+        low[:, : red.num_inequalities] = -torch.inf
+        rows_low = torch.full(
+            (count, red.R.shape[0]), -torch.inf, dtype=torch.float64, device=device
+        )
+        rows_low, rows_high = _tighten(
+            low, high, rows_low, -rows_low, ~red.is_bound & ~red.is_empty, red
+        )
+        if red.is_bound.any():
+            count = max(count, len(lower), len(upper))
+            lower, upper = lower.expand(count, -1), upper.expand(count, -1)
+            lower, upper = _tighten(
+                low.expand(count, -1), high.expand(count, -1), lower, upper, red.is_bound, red
+            )
+        rows_low, rows_high = _uncross(rows_low, rows_high)
+        lower, upper = _uncross(lower, upper)
+    else:
+        rows_low = rows_high = lower.new_zeros(1, 0)
+    return Values(rows_low, rows_high, lower, upper)
+
+
+def _tighten(low, high, target_low, target_high, chosen, red: Reduction):
+    """Fold rows `low <= factor * target <= high` into the two-sided limits of their targets."""
+    rows = torch.from_numpy(np.flatnonzero(chosen)).to(low.device)
+    factor = torch.from_numpy(red.factor[chosen]).to(low.device)
+    index = torch.from_numpy(red.target[chosen]).to(low.device).expand(len(low), -1)
+    low, high = low[:, rows] / factor, high[:, rows] / factor
+    low, high = torch.where(factor > 0, low, high), torch.where(factor > 0, high, low)
+    target_low = target_low.scatter_reduce(-1, index, low, "amax")
+    return target_low, target_high.scatter_reduce(-1, index, high, "amin")
+
+
+def _uncross(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Sides that crossed by rounding alone (an equality stated as two scaled rows) become equal."""
+    rounding = (low > high) & (low - high <= 1e-12 * (1 + low.abs()))
+    middle = (low + high) / 2
+    return torch.where(rounding, middle, low), torch.where(rounding, middle, high)
