@@ -1,5 +1,6 @@
 """A plan sends every block of a polytope to the cheapest map of a table that accepts it."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -88,6 +89,33 @@ class AbstractBlockMap(ABC):
         raise NotImplementedError(
             f"{type(self).__name__} has no derivative. Define `vjp` to differentiate through it."
         )
+
+
+class SolverMap(AbstractBlockMap):
+    """The last map of a table: takes every block, and asks solvers, one instance at a time.
+
+    Solvers are made on first use, used by one thread at a time, and left out of pickles.
+    """
+
+    shares_matrix: ClassVar[bool] = True
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        self._lock, self._solvers = threading.Lock(), {}
+
+    _lock: threading.Lock
+    _solvers: dict[Any, Any]
+
+    @classmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Refuse nothing."""
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k not in ("_lock", "_solvers")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock(), _solvers={})
 
 
 class Table:

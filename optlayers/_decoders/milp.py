@@ -1,8 +1,5 @@
 """Any block, by HiGHS: a linear program, integral where the structure is."""
 
-import threading
-from typing import Any, ClassVar
-
 import numpy as np
 from torch import Tensor
 
@@ -14,9 +11,8 @@ from .._errors import (
     SolverFailed,
     UnboundedError,
 )
-from .._plan import AbstractBlockMap, Limits, Report
+from .._plan import Limits, Report, SolverMap
 from .._solvers.highs import HighsSolver
-from .._structure import Block
 from ._common import (
     NO_INTEGER,
     NO_POINT,
@@ -37,7 +33,7 @@ _KINDS: dict[str, type[OptLayersError]] = {
 }
 
 
-class MILP(AbstractBlockMap):
+class MILP(SolverMap):
     r"""$\arg\max\{s \cdot z : \underline c \le Rx \le \bar c,\ l \le x \le u\}$, $x = [z;\psi]$.
 
     One solve per instance and component, on the host, in float64. The relaxation first: its vertex
@@ -49,24 +45,6 @@ class MILP(AbstractBlockMap):
     References:
         Huangfu and Hall (2018), *Parallelizing the dual revised simplex method*.
     """
-
-    shares_matrix: ClassVar[bool] = True
-
-    def __init__(self, block: Block):
-        super().__init__(block)
-        self._lock = threading.Lock()
-        self._solvers: dict[bool, Any] = {}
-
-    @classmethod
-    def why_not(cls, block: Block) -> str | None:
-        """Refuse nothing."""
-        return None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_solvers")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock(), _solvers={})  # type: ignore[attr]
 
     @eager
     def forward(  # type: ignore[override]

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from .._plan import AbstractBlockMap, Limits, Report
-from .._structure import Block, simplex_form
+from .._projections.simplex import Simplex
+from .._structure import Block
 
 
 class SimplexArgmax(AbstractBlockMap):
@@ -18,11 +19,11 @@ class SimplexArgmax(AbstractBlockMap):
 
     def __init__(self, block: Block):
         super().__init__(block)
-        values = (block.row_lower[:, 0], block.row_upper[:, 0], block.lower, block.upper)  # type: ignore[index]
-        _, total, sign = simplex_form(block.weights, *values)
+        low, high, lower, upper = block.static
+        _, total, sign = block.simplex
         self.sign, self.anchor, self.far = sign, *_ends(block, total, sign)
-        self.fixed = block.lower == block.upper
-        self.equality = bool(block.row_lower[0, 0] == block.row_upper[0, 0])  # type: ignore[index]
+        self.fixed = np.equal(lower, upper)
+        self.equality = bool(low[0, 0] == high[0, 0])
         # First the variables that drop by being chosen, the last of them first; then the others.
         number = np.broadcast_to(np.arange(block.size), sign.shape)
         order = np.argsort(np.where(sign < 0, -1 - number, number), axis=1, kind="stable")
@@ -30,21 +31,10 @@ class SimplexArgmax(AbstractBlockMap):
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
-        """Refuse anything that is not a simplex for every instance of every batch."""
-        if block.num_rows != 1:
-            return "it has coupling rows" if block.num_rows > 1 else "it has no row"
-        if block.is_aux.any():
-            return "it has auxiliary variables"
-        if block.varying:
-            return f"its {block.varying} vary in the batch"
-        if block.magnitude is None:
-            return "the coefficients of its row differ in size"
-        low, high = block.row_lower[:, 0], block.row_upper[:, 0]  # type: ignore[index]
-        fits, total, sign = simplex_form(block.weights, low, high, block.lower, block.upper)
-        if not fits.all():
-            return "a bound other than those of a simplex can be active"
-        if (low == high).any() and not (low == high).all():
-            return "it mixes equalities and inequalities"
+        """Refuse what is no simplex, and a simplex whose vertices should be integral but are not."""
+        if reason := Simplex.why_not(block):
+            return reason
+        _, total, sign = block.simplex
         anchor, far = _ends(block, total, sign)
         if block.integral and not ((anchor == np.round(anchor)) & (far == np.round(far))).all():
             return "its total or its bounds are not integers"

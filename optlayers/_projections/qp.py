@@ -1,7 +1,6 @@
 """Any block, as an exact QP: OSQP, else Clarabel, accepted by residual and not by status."""
 
-import threading
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from .._eager import eager
 from .._errors import InfeasibleError, InputError
-from .._plan import AbstractBlockMap, Limits, Report
+from .._plan import Limits, Report, SolverMap
 from .._solvers._block import Answer, Problem, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.osqp import OSQPSolver
@@ -20,7 +19,7 @@ ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
 _DENSE = 2000  # variables up to which dense linear algebra is used
 
 
-class QP(AbstractBlockMap):
+class QP(SolverMap):
     r"""Projection onto $\{z : \underline c \le Rx \le \bar c,\ l \le x \le u,\ x = [z; \psi]\}$.
 
     One quadratic program per instance and component, on the host, in float64: OSQP, set up once
@@ -30,24 +29,9 @@ class QP(AbstractBlockMap):
     have no quadratic term, which makes this the projection in z.
     """
 
-    shares_matrix: ClassVar[bool] = True
-
     def __init__(self, block: Block):
         super().__init__(block)
         self._R = block.matrix.toarray() if block.size <= _DENSE else block.matrix
-        self._lock = threading.Lock()
-        self._solvers: dict[str, Any] = {}
-
-    @classmethod
-    def why_not(cls, block: Block) -> str | None:
-        """Refuse nothing."""
-        return None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_solvers")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock(), _solvers={})
 
     def _solver(self, kind: type) -> Any:
         if kind.name not in self._solvers:
