@@ -11,6 +11,8 @@ from ._polytope import Polytope
 from ._reduction import Reduction, Values, reduce_rows, reduce_values
 from ._structure import split_into_blocks
 
+_MOST_PLANS = 32  # kept for the same rows; beyond that the oldest is forgotten
+
 
 def reduction_of(polytope: Polytope) -> Reduction:
     """The reduced rows, computed once for all polytopes that share rows."""
@@ -36,18 +38,24 @@ def compile_plan(polytope: Polytope, table: Table) -> Plan:
     if local not in polytope._local:
         values = values_of(polytope)
         key = (*local, polytope.integral, _pattern(values))
-        if key not in polytope._shared:
-            blocks = split_into_blocks(polytope, reduction_of(polytope), values)
-            polytope._shared[key] = Plan(polytope, table, blocks)
-        polytope._local[local] = polytope._shared[key]
+        plans = polytope._shared.setdefault("plans", {})
+        plan = plans.get(key)
+        if plan is None:
+            plan = Plan(
+                polytope, table, split_into_blocks(polytope, reduction_of(polytope), values)
+            )
+            while len(plans) >= _MOST_PLANS:  # one with values that keep changing must not pile up
+                plans.pop(next(iter(plans)), None)
+            plans[key] = plan
+        polytope._local[local] = plan
     return polytope._local[local]
 
 
 def _pattern(values: Values) -> bytes:
     """A digest of the values that are equal for all instances, and of what is known of the rest."""
     digest = hashlib.blake2b(digest_size=16)
-    for v in (values.row_lower, values.row_upper, values.lower, values.upper):
-        if len(v) == 1:
+    for v, varies in values.parts():
+        if not varies:
             digest.update(v.cpu().numpy().tobytes())
         else:
             digest.update(b"varying" + v.isfinite().all(0).cpu().numpy().tobytes())

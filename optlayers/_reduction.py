@@ -76,17 +76,36 @@ def _merge_equal_rows(R: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """Right-hand sides and bounds of the reduced form, each `(N or 1, size)` on one device."""
+    """Right-hand sides and bounds of the reduced form, each `(N or 1, size)` on one device.
+
+    What varies is what was declared with batch dimensions, be it a batch of one: a plan must not
+    depend on it, or it would be made anew for every batch.
+    """
 
     row_lower: Tensor
     row_upper: Tensor
     lower: Tensor
     upper: Tensor
+    rows_vary: bool = False
+    lower_varies: bool = False
+    upper_varies: bool = False
+
+    def parts(self) -> tuple[tuple[Tensor, bool], ...]:
+        """The four tensors, each with whether it varies."""
+        rows, lower, upper = self.rows_vary, self.lower_varies, self.upper_varies
+        return (
+            (self.row_lower, rows),
+            (self.row_upper, rows),
+            (self.lower, lower),
+            (self.upper, upper),
+        )
 
 
 def reduce_values(polytope: Polytope, reduction: Reduction) -> Values:
     """Right-hand sides and bounds of the reduced rows, in float64, on the polytope's device."""
-    device = polytope.lower.device
+    declared = (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
+    devices = [v.device for v in declared]
+    device = next((d for d in devices if d.type != "cpu"), devices[0])
     batch = polytope.batch_shape
 
     def flat(values: Tensor) -> Tensor:
@@ -119,7 +138,9 @@ def reduce_values(polytope: Polytope, reduction: Reduction) -> Values:
         lower, upper = _uncross(lower, upper)
     else:
         rows_low = rows_high = lower.new_zeros(1, 0)
-    return Values(rows_low, rows_high, lower, upper)
+    rows, as_bounds = any(v.ndim > 1 for v in declared[:2]), bool(red.is_bound.any())
+    varies = [v.ndim > 1 or (rows and as_bounds) for v in declared[2:]]
+    return Values(rows_low, rows_high, lower, upper, rows, *varies)
 
 
 def _tighten(low, high, target_low, target_high, chosen, red: Reduction):

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 import torch
-from torch import Tensor
 
 from ._errors import BlockRefused
 from ._polytope import Polytope
@@ -156,10 +155,10 @@ def _kind_of_row(values: Values, index, rows, weights) -> np.ndarray:
     """A code per component, so that one odd component does not slow a stack of plain ones down."""
     size = np.abs(weights)
     code = (size == size[:, :1]).all(1).astype(np.int64)
-    if len(values.row_lower) == 1:
+    if not values.rows_vary:
         low, high = (v[0].cpu().numpy()[rows] for v in (values.row_lower, values.row_upper))
         code += 2 * (low == high) + 4 * np.isfinite(low) + 8 * np.isfinite(high)
-        if len(values.lower) == 1 and len(values.upper) == 1:
+        if not values.lower_varies and not values.upper_varies:
             lower, upper = (v[0].cpu().numpy()[index] for v in (values.lower, values.upper))
             finite = np.isfinite(lower).all(1) & np.isfinite(upper).all(1)
             code += 16 * finite + 32 * simplex_form(weights, low, high, lower, upper)[0]
@@ -253,9 +252,9 @@ def _canonical_order(local: sp.csr_array) -> list[int]:
 
 
 def _stack(polytope, values: Values, index, rows, weights=None, matrix=None) -> Block:
-    def static(tensor: Tensor, at: np.ndarray) -> np.ndarray | None:
-        return tensor[0].cpu().numpy()[at] if len(tensor) == 1 else None
-
+    low, high, lower, upper = (
+        None if varies else v[0].cpu().numpy() for v, varies in values.parts()
+    )
     at = torch.from_numpy(index.ravel()).to(values.lower.device)
     finite = values.lower[:, at].isfinite().all() & values.upper[:, at].isfinite().all()
     if matrix is None:
@@ -267,10 +266,10 @@ def _stack(polytope, values: Values, index, rows, weights=None, matrix=None) -> 
         weights=weights,
         matrix=matrix,
         is_aux=index[0] >= polytope.n,
-        row_lower=static(values.row_lower, rows),
-        row_upper=static(values.row_upper, rows),
-        lower=static(values.lower, index),
-        upper=static(values.upper, index),
+        row_lower=None if low is None else low[rows],
+        row_upper=None if high is None else high[rows],
+        lower=None if lower is None else lower[index],
+        upper=None if upper is None else upper[index],
         finite_bounds=bool(finite),
         integral=polytope.integral,
     )

@@ -472,3 +472,14 @@ def test_refusals_say_why(kind, P, reason):
     with pytest.raises(ol.BlockRefused, match=reason):
         kind(block)
     assert compile_plan(P, ol.PROJECTIONS).maps  # somebody else takes it
+
+
+def test_plans_do_not_pile_up():
+    P = raw_chain(4)
+    for k in range(100):  # values without a batch dimension: a plan of its own for each
+        ol.plan(P.with_(upper=1.0 + k))
+    assert len(P._shared["plans"]) <= 32
+    alone = P.with_(b=torch.tensor([[1.0, 1.0, 0.5]]))  # a batch of one shares the plan of batches
+    assert ol.plan(alone) is ol.plan(P.with_(b=torch.ones(7, 3)))
+    y = torch.randn(5, 4, dtype=torch.float64)
+    torch.testing.assert_close(ol.project(alone, y), ol.project(P.with_(b=[1.0, 1.0, 0.5]), y))

@@ -31,7 +31,7 @@ class SimplexArgmax(AbstractBlockMap):
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
-        """Refuse what is no simplex, and a simplex whose vertices should be integral but are not."""
+        """Refuse what is no simplex, or one whose vertices should be integral but are not."""
         if reason := Simplex.why_not(block):
             return reason
         _, total, sign = block.simplex
