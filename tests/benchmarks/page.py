@@ -39,9 +39,9 @@ simplex get masked or reflected points, prepared by hand outside of the clock; `
 
 The faster form of each peer counts, and both medians and minima have to reach the factor.
 
-- cvxpylayers is less accurate at its defaults than we are, so at equal accuracy the distance would be larger still.
-- spans has no closed form: `ol.project` runs OSQP there too, from a cold start and accepted by its residual, so nothing is
-  gained over an OSQP loop and nothing was promised. What is gained over it is in decoding: a dynamic program for HiGHS.
+- cvxpylayers was not timed at a tighter tolerance: its factor holds at an error of about 1e-3, ours being rounding.
+- spans has no closed form: `ol.project` runs OSQP there too, from a cold start, to 1e-9, and accepted by its
+  residual: slower than a warm OSQP loop by what that costs. The gain is in decoding: a dynamic program instead of HiGHS.
 - A second thread helps label_sum when the second core is free; head_selection is too small for it, and the QP does
   not use it.
 
@@ -59,13 +59,14 @@ cvxpylayers and qpth on label_sum as a whole: 35,400 variables per sentence; the
 ## How far from the memory-bandwidth limit
 
 A projection must at least read its tensor and write it once. The limit is `copy_` on the same tensor, same thread;
-tensors of this size stay in the caches, for the copy as for us. Minima.
+tensors of this size stay in the caches, for the copy as for us. Main memory would allow what the last column says: the
+tensor, read and written at the speed of a copy of 256 MiB, {copy_speed:.1f} GB/s (best of 3 processes). Minima.
 
 {bandwidth}
 
 What lies between is arithmetic: a row is passed over a few times while it is in the first-level cache (reflection,
 maximum, search for the threshold, output). head_selection fits in the second-level cache, and its copy takes a few
-microseconds: about a third of the time there is the call from Python (checks, plan, dispatch), the rest the kernel.
+microseconds: some 40 % of the time there is the call from Python (checks, plan, dispatch), the rest the kernel.
 
 ## Memory
 
@@ -84,5 +85,6 @@ the first on a machine, which has to compile it, takes a few seconds more.
 ## Noise
 
 The projections ran once more at the end, as *optlayers again*; second run over first: {noise}.
+Where a median and its minimum lie far apart, other jobs had the core: compare minima there.
 The `spread` column of the CSV is the interquartile range over the median.
 """

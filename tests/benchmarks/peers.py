@@ -216,6 +216,7 @@ def qpth(case: str, inputs: Any, threads: int, form: str, instances: str = "0") 
     Q, q = torch.from_numpy(Q), torch.from_numpy(q)
     if not equal.any():
         A = b = torch.empty(0, dtype=torch.float64)
+    note = "dense, batched" + ("; curvature 1e-7 on auxiliary variables" if qp.aux else "")
     solve = QPFunction(verbose=-1, check_Q_spd=False)
     scale = inputs["y"].shape[0] / qp.shape[0]
-    return Subject(lambda: solve(Q, q, G, h, A, b), qp.answer, "dense, batched", scale)
+    return Subject(lambda: solve(Q, q, G, h, A, b), qp.answer, note, scale)
