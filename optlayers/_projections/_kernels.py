@@ -60,16 +60,22 @@ def simplex_kernel() -> Any:
     @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
     def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
         count, size = sign.shape
-        point, kept = np.empty(size, dtype=x.dtype), np.empty(size, dtype=np.float64)
+        point, kept = np.empty(size, dtype=np.float64), np.empty(size, dtype=np.float64)
+        some_fixed = fixed.any()
         for row in range(start, stop):
             block = row % count
-            goal, largest, checksum, broken = total[block], -np.inf, 0.0, False
-            for j in range(size):
-                point[j] = x[row, j] if plain else sign[block, j] * (x[row, j] - anchor[block, j])
-            if not plain:
+            goal, checksum, broken = total[block], 0.0, False
+            if plain:
+                for j in range(size):
+                    point[j] = x[row, j]
+            else:
+                for j in range(size):
+                    point[j] = sign[block, j] * (x[row, j] - anchor[block, j])
+            if some_fixed:
                 for j in range(size):
                     if fixed[block, j]:
                         point[j] = -np.inf
+            largest = point[0]
             for j in range(size):
                 checksum += point[j]
                 largest = max(largest, point[j])
@@ -80,39 +86,42 @@ def simplex_kernel() -> Any:
                 for j in range(size):
                     z[row, j] = np.nan
                 continue
-            tau, above = 0.0, 0.0
+            above = 0.0
             if not equality:
                 for j in range(size):
                     above += max(point[j], 0.0)
+            # z = max((point - shift) - tau, 0): in two steps, because tau + shift would be rounded
+            # to the digits of a large point. Inside the simplex nothing is subtracted.
+            shift, tau = 0.0, 0.0
             if equality or above > goal:
+                shift = largest
                 # The largest entry ends at most at `goal`, so tau >= largest - goal: whatever is
-                # not above that is zero, and few entries are left for the search.
+                # not above that is zero, and few entries are left for the search. Entries are
+                # always written and then counted, which spares the processor a guess.
                 bar, many, total_kept = largest - goal, 0, 0.0
                 for j in range(size):
-                    value = np.float64(point[j])
-                    if value > bar or value == largest:
-                        kept[many] = value - largest  # differences keep digits when x is large
-                        total_kept += value - largest
-                        many += 1
+                    kept[many] = point[j] - largest
+                    many += (point[j] > bar) | (point[j] == largest)
+                for i in range(many):
+                    total_kept += kept[i]
                 while True:
                     tau = (total_kept - goal) / many
                     left, total_kept = 0, 0.0
                     for i in range(many):
-                        if kept[i] > tau:
-                            kept[left] = kept[i]
-                            total_kept += kept[i]
-                            left += 1
+                        value = kept[i]
+                        kept[left] = value
+                        total_kept += value if value > tau else 0.0
+                        left += value > tau
                     if left == many:
                         break
                     many = left
-            for j in range(size):
-                # In two steps: tau + largest would be rounded to the digits of a large point.
-                value = (
-                    max((point[j] - largest) - tau, 0.0)
-                    if equality or above > goal
-                    else max(point[j], 0.0)
-                )
-                z[row, j] = value if plain else anchor[block, j] + sign[block, j] * value
+            if plain:
+                for j in range(size):
+                    z[row, j] = max((point[j] - shift) - tau, 0.0)
+            else:
+                for j in range(size):
+                    value = max((point[j] - shift) - tau, 0.0)
+                    z[row, j] = anchor[block, j] + sign[block, j] * value
 
     return simplex
 
