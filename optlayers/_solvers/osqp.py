@@ -11,9 +11,13 @@ _ACCURATE = {
     "eps_rel": 1e-9,
     "eps_prim_inf": 1e-9,
     "eps_dual_inf": 1e-9,
-    "max_iter": 20_000,
-    # A cold start each time: an answer must not depend on what was solved before. No polishing: its
-    # guess of the active set fails at degenerate vertices, and it prints when nothing is active.
+    "max_iter": 10_000,
+    # The Hessian is the identity and the rows are scaled, so a step size of 1 suits; left to adapt
+    # it, OSQP is slower here, and an answer would depend on what was solved before.
+    "rho": 1.0,
+    "adaptive_rho": False,
+    # A cold start each time, for the same reason. No polishing: its guess of the active set fails
+    # at degenerate vertices, and it prints when nothing is active.
     "warm_starting": False,
     "polishing": False,
     "verbose": False,
