@@ -18,7 +18,11 @@ from .data import DataError, Splits
 from .train import METHODS, TREEBANK, TREEBANK_LEARNING_RATES, Run, Settings, fit
 
 DEFAULT_METHOD = "spigot-projection"
-WHY = "TODO"
+WHY = (
+    "SPIGOT around the projection is the default because it was measured best: on the Stanford "
+    "Sentiment Treebank (3 seeds) it reaches 78.5 ±0.1 %, SPIGOT around the vertex 76.1 ±0.2, "
+    "straight-through 67.6 ±4.1 (docs/results/quickstart-sst.md)."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -43,7 +43,7 @@ def _draw_curves(axes: Axes, runs: Sequence[Run]) -> None:
     axes.set(xlabel="epoch", ylabel="accuracy on development reviews, %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=9, loc="best")
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _draw_examples(axes: Axes, chosen: Sequence[Example]) -> None:

@@ -39,22 +39,25 @@ class Example:
     predicted: int
 
 
-def summarise(values: Iterable[float | None]) -> str:
+def summarise(values: Iterable[float | None], digits: int = 1) -> str:
     """`76.3 ±0.4` (mean and sample standard deviation), or `-` where the number does not exist."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
-    return f"{mean(known):.1f}" + (f" ±{stdev(known):.1f}" if len(known) > 1 else "")
+    spread = f" ±{stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{mean(known):.{digits}f}{spread}"
 
 
 def rows(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table, one per method; columns that no method fills are left out."""
     methods = list(dict.fromkeys(run.method for run in runs))
-    cells = {
-        name: [summarise(number(run) for run in runs if run.method == method) for method in methods]
-        for name, number in COLUMNS.items()
-    }
-    cells = {name: column for name, column in cells.items() if set(column) != {"-"}}
+    cells = {}
+    for name, number in COLUMNS.items():
+        digits = 0 if name == "seconds" else 1
+        groups = [[number(run) for run in runs if run.method == method] for method in methods]
+        column = [summarise(group, digits) for group in groups]
+        if set(column) != {"-"}:
+            cells[name] = column
     titles = [METHODS[method].title for method in methods]
     return ["method", *cells], [list(row) for row in zip(titles, *cells.values(), strict=True)]
 
