@@ -76,7 +76,8 @@ def project(
     $$ \Pi_P(y) = \arg\min_{z \in P} \tfrac12 \|z - y\|_2^2 $$
 
     Exact: closed forms where the structure of (A, b) allows (see `plan`), else a QP accepted by
-    its residual. Differentiable in `y` (once), by the active face.
+    its residual. Differentiable in `y` (once), by the active face; blocks with auxiliary variables
+    have no derivative yet, and say so.
 
     Args:
         polytope: With or without batch dimensions; they broadcast against those of `y`.
