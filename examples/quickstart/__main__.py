@@ -20,7 +20,7 @@ from .train import METHODS, TREEBANK, TREEBANK_LEARNING_RATES, Run, Settings, fi
 DEFAULT_METHOD = "spigot-projection"
 WHY = (
     "SPIGOT around the projection is the default because it was measured best: on the Stanford "
-    "Sentiment Treebank (3 seeds) it reaches 78.5 ±0.1 %, SPIGOT around the vertex 76.1 ±0.2, "
+    "Sentiment Treebank (3 seeds) it reaches 78.1 ±0.4 %, SPIGOT around the vertex 75.5 ±0.6, "
     "straight-through 67.6 ±4.1 (docs/results/quickstart-sst.md)."
 )
 
