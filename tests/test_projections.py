@@ -490,3 +490,12 @@ def test_answers_do_not_depend_on_history(P):
     together = ol.project(P, y)
     order = torch.randperm(len(y))
     assert torch.equal(ol.project(P, y[order]), together[order])
+
+
+def test_one_row_with_weights_of_every_size():
+    """Breakpoints over many orders of magnitude: where Newton takes its shortest steps."""
+    for weights in (np.geomspace(1, 1e-8, 3000), np.geomspace(1e6, 1e-6, 50)):
+        P = ol.Polytope([weights], [1e-3 * weights.sum()], integral=False)
+        for y in (np.full(len(weights), 5.0), 1 / weights, np.geomspace(1, 1e6, len(weights))):
+            point = torch.from_numpy(y)
+            assert ol.certify(P, point, ol.project(P, point)).holds(TOL[torch.float64])

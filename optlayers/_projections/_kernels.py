@@ -164,7 +164,7 @@ def one_row_kernel() -> Any:
     def solve(x, a, low, high, flip, goal):
         """The tau >= 0 with activity(tau) = goal, given activity(0) > goal; nan if none."""
         tau, lo, hi = 0.0, 0.0, np.inf
-        for step in range(300):
+        for step in range(3000):
             act, right, left, after, before, size = evaluate(x, a, low, high, flip, tau)
             miss = act - goal
             if miss == 0.0 or abs(miss) <= 2.3e-16 * size:
@@ -180,12 +180,14 @@ def one_row_kernel() -> Any:
             else:
                 hi = tau
                 new = tau + miss / left if left > 0 else before
+            if step > 20 and hi == np.inf:  # slopes that keep falling make short steps: leap
+                new = max(new, 2.0 * tau)
             if not lo < new < hi or (step > 20 and step % 2 == 0 and hi < np.inf):
                 new = lo + (hi - lo) / 2
                 if not lo < new < hi:
                     return tau
             tau = new
-        return tau
+        return np.nan  # never an unconverged answer
 
     @numba.njit(cache=True, nogil=True)
     def one_row(start, stop, x, z, a, row_lower, row_upper, lower, upper):
