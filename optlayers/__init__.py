@@ -12,6 +12,7 @@ from ._errors import UnboundedError as UnboundedError
 from ._polytope import Polytope as Polytope
 from ._algebra import intersect as intersect
 from ._algebra import product as product
+from ._describe import constraints as constraints
 from ._certificate import Certificate as Certificate
 from ._certificate import certify as certify
 from ._constructors import assignment as assignment
@@ -30,7 +31,7 @@ from ._plan import Plan as Plan
 from ._plan import Report as Report
 from ._projections import PROJECTIONS as PROJECTIONS
 from ._decoders import DECODERS as DECODERS
-from ._sets import AbstractFeasibleSet as AbstractFeasibleSet
+from ._feasible_set import AbstractFeasibleSet as AbstractFeasibleSet
 from ._verbs import Status as Status
 from ._verbs import decode as decode
 from ._verbs import plan as plan
@@ -40,6 +41,10 @@ from ._surrogates import AbstractSurrogate as AbstractSurrogate
 from ._surrogates import NormClip as NormClip
 from ._surrogates import StraightThrough as StraightThrough
 from ._surrogates import diagnose as diagnose
+from ._losses import cost_augmented as cost_augmented
+from ._losses import log_loss as log_loss
+from ._losses import structured_hinge as structured_hinge
+from ._losses import structured_perceptron as structured_perceptron
 from ._layer import StructuredArgmax as StructuredArgmax
 from ._layer import structured_argmax as structured_argmax
 from ._validate import Validation as Validation

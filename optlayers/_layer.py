@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ._errors import InputError
+from ._feasible_set import AbstractFeasibleSet
 from ._polytope import Polytope
-from ._sets import AbstractFeasibleSet
 from ._surrogates import SPIGOT, AbstractSurrogate, diagnose
-from ._verbs import FeasibleSet, OnFailure, Status, decode, prepare, project
+from ._verbs import FeasibleSet, OnFailure, Status, decode, prepare
 
 
 class _Surrogate(torch.autograd.Function):
@@ -32,6 +32,9 @@ class _Surrogate(torch.autograd.Function):
         scores, z_hat = ctx.saved_tensors
         feasible_set, surrogate, on_failure, record = ctx.arguments
         result, status = surrogate.backward(feasible_set, scores, z_hat, grad, on_failure)
+        if isinstance(feasible_set, AbstractFeasibleSet):
+            free = feasible_set.free_parts(result.device)
+            result = result if free is None else torch.where(free, result, 0)
         if record is not None:
             record.append((status, grad, z_hat, scores, result))
         return result, None, None, None, None, None
@@ -180,13 +183,14 @@ class StructuredArgmax(nn.Module):
                 "Nothing to diagnose: use StructuredArgmax(..., diagnostics=True) and run backward."
             )
         grad, z_hat, scores, result = record.tensors
-        surrogate, event_dim = self.surrogate, getattr(record.feasible_set, "event_dim", 1)
-        polytope = surrogate.relaxation or record.feasible_set.relaxation
-        grad, z_hat, scores, result = (v.flatten(-event_dim) for v in (grad, z_hat, scores, result))
-        base = z_hat
-        if surrogate.around == "projection":
-            base = project(polytope, scores / surrogate.temperature, on_failure="nan")
-        return diagnose(polytope, base, surrogate.step_size(grad) * grad, result)
+        surrogate, feasible_set = self.surrogate, record.feasible_set
+        base, _ = surrogate.base_point(feasible_set, scores, z_hat, "nan")
+        step = surrogate.step_size(grad, feasible_set.event_dim) * grad
+        tensors = (base, step, result)
+        if surrogate.relaxation is not None:
+            tensors = tuple(v.flatten(-feasible_set.event_dim) for v in tensors)
+            feasible_set = surrogate.relaxation
+        return diagnose(feasible_set, *tensors)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_record": None, "status": Status(), "_ready": set()}

@@ -5,7 +5,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import scipy.sparse as sp
@@ -55,6 +55,7 @@ class Polytope:
     upper: Tensor
     num_aux: int
     integral: bool
+    event_dim: ClassVar[int] = 1  # how many trailing dimensions of scores are one structure
 
     def __init__(
         self,

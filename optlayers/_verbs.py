@@ -1,5 +1,6 @@
 """The verbs: `project`, `decode` and `plan`, as plain functions over tensors."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
@@ -17,10 +18,10 @@ from ._errors import (
     InputError,
     OptLayersError,
 )
+from ._feasible_set import AbstractFeasibleSet
 from ._plan import Plan, Report, Table
 from ._polytope import Polytope
 from ._projections import PROJECTIONS
-from ._sets import AbstractFeasibleSet
 
 OnFailure = Literal["raise", "nan", "fallback"]
 FeasibleSet = Polytope | AbstractFeasibleSet
@@ -65,13 +66,13 @@ def plan(polytope: Polytope, kind: Literal["projection", "decoder"] = "projectio
 
 
 def project(
-    polytope: Polytope,
+    feasible_set: FeasibleSet,
     y: Tensor,
     *,
     on_failure: Literal["raise", "nan"] = "raise",
     return_status: bool = False,
 ) -> Any:
-    r"""The point of a polytope nearest to `y`.
+    r"""The point of a polytope nearest to `y`; for a structured set, of its relaxation.
 
     $$ \Pi_P(y) = \arg\min_{z \in P} \tfrac12 \|z - y\|_2^2 $$
 
@@ -80,13 +81,15 @@ def project(
     have no derivative yet, and say so.
 
     Args:
-        polytope: With or without batch dimensions; they broadcast against those of `y`.
-        y: `(..., n)`, any float type. Half precision is computed in float32.
+        feasible_set: A polytope, whose batch dimensions broadcast against those of `y`, or a
+            structured set.
+        y: `(..., n)`, any float type; structured sets name their own shape. Half precision is
+            computed in float32.
         on_failure: "raise", or "nan": put NaN for the instances without an answer.
         return_status: Also return a `Status`.
 
     Returns:
-        `(..., n)` with the dtype and device of `y`; with `return_status`, also the status.
+        The shape, dtype and device of `y`; with `return_status`, also the status.
 
     Raises:
         InputError: If `y` has another last dimension or is not a float tensor.
@@ -98,7 +101,10 @@ def project(
         >>> ol.project(ol.simplex(3), torch.tensor([1.0, 0.5, -1.0]))
         tensor([0.7500, 0.2500, 0.0000])
     """
-    z, status = _call(polytope, PROJECTIONS, y, "y", on_failure)
+    if isinstance(feasible_set, AbstractFeasibleSet):
+        z, status = _project_structured(feasible_set, y, on_failure)
+    else:
+        z, status = _call(feasible_set, PROJECTIONS, y, "y", on_failure)
     return (z, status) if return_status else z
 
 
@@ -132,17 +138,43 @@ def decode(
         tensor([0., 1., 0., 1.])
     """
     scores = scores.detach()
-    if decoder is not None or not isinstance(feasible_set, Polytope):
-        z_hat = (decoder or feasible_set.decode)(scores)  # type: ignore[union-attr]
-        if z_hat.shape != scores.shape:
-            raise InputError(
-                f"The decoder must return the shape of the scores, {tuple(scores.shape)}. "
-                f"Got {tuple(z_hat.shape)}."
-            )
-        z_hat, status = z_hat.to(scores), Status(tuple(scores.shape[:-1]))
-    else:
+    if decoder is None and isinstance(feasible_set, Polytope):
         z_hat, status = _call(feasible_set, DECODERS, scores, "scores", on_failure)
+        return (z_hat, status) if return_status else z_hat
+    if not isinstance(feasible_set, Polytope | AbstractFeasibleSet):
+        raise InputError(
+            f"Expected a Polytope or a structured set. Got {type(feasible_set).__name__}."
+        )
+    event_dim, report = feasible_set.event_dim, Report()
+    if decoder is not None:
+        z_hat = decoder(scores)
+    else:
+        assert isinstance(feasible_set, AbstractFeasibleSet)
+        z_hat = feasible_set.decode_instances(scores, report)
+    if z_hat.shape != scores.shape:
+        raise InputError(
+            f"The decoder must return the shape of the scores, {tuple(scores.shape)}. "
+            f"Got {tuple(z_hat.shape)}."
+        )
+    batch = scores.shape[: scores.ndim - event_dim]
+    z_hat, status = z_hat.to(scores), Status(tuple(batch))
+    if report.failures:
+        z_hat, status = _handle(None, z_hat, report, batch, on_failure)
     return (z_hat, status) if return_status else z_hat
+
+
+def _project_structured(feasible_set: AbstractFeasibleSet, y: Tensor, on_failure: str):
+    """By the projection of the set, if it has one of its own, else by its relaxation."""
+    event_dim, report = feasible_set.event_dim, Report()
+    z = feasible_set.project_instances(y, report)
+    if z is None:
+        flat = y if event_dim == 1 else y.flatten(-event_dim)
+        z, status = _call(feasible_set.relaxation, PROJECTIONS, flat, "y", on_failure)
+        return z.reshape(*z.shape[:-1], *y.shape[y.ndim - event_dim :]), status
+    batch = y.shape[: y.ndim - event_dim]
+    if report.failures:
+        return _handle(None, z, report, batch, on_failure)
+    return z, Status(tuple(batch))
 
 
 # ---------------------------------------------------------------------- one call of a plan
@@ -258,7 +290,9 @@ def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: st
 # ---------------------------------------------------------------------- failures
 
 
-def _handle(polytope: Polytope, z: Tensor, report: Report, batch: torch.Size, on_failure: str):
+def _handle(
+    polytope: Polytope | None, z: Tensor, report: Report, batch: torch.Size, on_failure: str
+):
     """Apply the policy to the instances that failed."""
     index = {i: tuple(int(k) for k in np.unravel_index(i, batch)) for i in report.failures}
     failures = {index[i]: reason for i, reason in sorted(report.failures.items())}
@@ -267,20 +301,20 @@ def _handle(polytope: Polytope, z: Tensor, report: Report, batch: torch.Size, on
     if on_failure not in ("nan", "fallback"):
         raise InputError(f"`on_failure` must be 'raise', 'nan' or 'fallback'. Got {on_failure!r}.")
     if on_failure == "fallback":
-        keep = torch.ones(len(z), 1, dtype=torch.bool)
+        keep = torch.ones(math.prod(batch), 1, dtype=torch.bool)
         keep[list(report.failures)] = False
-        z = torch.where(keep.to(z.device), z, 0)
+        z = torch.where(keep.to(z.device), z.reshape(len(keep), -1), 0).reshape(z.shape)
     return z, Status(tuple(batch), failures)
 
 
 def _raise(
-    polytope: Polytope, failures: dict[tuple[int, ...], str], kind: type[OptLayersError]
+    polytope: Polytope | None, failures: dict[tuple[int, ...], str], kind: type[OptLayersError]
 ) -> NoReturn:
     """Raise for the first failure; an infeasible instance is told which rows are in conflict."""
     where, reason = next(iter(failures.items()))
     name = f"Instance {where[0] if len(where) == 1 else where}" if where else "The instance"
     more = f" {len(failures) - 1} more instances failed." if len(failures) > 1 else ""
-    if kind is InfeasibleError:
+    if kind is InfeasibleError and polytope is not None:
         try:
             _instance(polytope, where).check_feasible()
         except InfeasibleError as error:

@@ -317,7 +317,7 @@ def test_unbounded():
             "must be 'raise'",
         ),
         (lambda: ol.SPIGOT(eta=0.0), "`eta` must be positive"),
-        (lambda: ol.SPIGOT(around="marginals"), "`around` must be"),
+        (lambda: ol.SPIGOT(around="centre"), "`around` must be"),
         (lambda: ol.SPIGOT(temperature=-1.0), "`temperature` must be positive"),
         (lambda: ol.NormClip(0.0), "positive norm"),
     ],

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from .._host import array, run, use_kernels
 from .._plan import AbstractBlockMap, Limits, Report
 from .._structure import Block
-from ._kernels import array, one_row_kernel, run, use_kernels
+from ._kernels import one_row_kernel
 
 
 class OneRow(AbstractBlockMap):

@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._host import array, run, use_kernels
 from .._plan import AbstractBlockMap, Limits, Report
 from .._structure import Block
-from ._kernels import array, run, simplex_kernel, use_kernels
+from ._kernels import simplex_kernel
 
 
 class Simplex(AbstractBlockMap):

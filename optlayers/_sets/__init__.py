@@ -1,3 +1,1 @@
-"""What a layer needs of a set; a Polytope is one, structured sets are others."""
-
-from ._feasible_set import AbstractFeasibleSet as AbstractFeasibleSet
+"""Structured sets: each decodes exactly and names the polytope its gradient is projected onto."""

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 from .._eager import eager
-from .._polytope import Polytope
-from .._verbs import project
+from .._verbs import FeasibleSet, project
 
 
 @eager
 @torch.no_grad()
-def diagnose(polytope: Polytope, base: Tensor, step: Tensor, result: Tensor) -> dict[str, float]:
+def diagnose(
+    feasible_set: FeasibleSet, base: Tensor, step: Tensor, result: Tensor
+) -> dict[str, float]:
     r"""Numbers about a batch of SPIGOT steps, cheap enough to log now and then.
 
     With $r(\eta) = p - \Pi_P(p - \eta g)$, an instance is in the *cone regime* if
@@ -19,18 +20,22 @@ def diagnose(polytope: Polytope, base: Tensor, step: Tensor, result: Tensor) -> 
     two projections.
 
     Args:
-        polytope: What was projected onto.
-        base: $p$, `(..., n)`.
-        step: $\eta g$, `(..., n)`.
-        result: $r(\eta)$, `(..., n)`.
+        feasible_set: What was projected onto.
+        base: $p$, in the shape of the scores: `(..., n)` for a polytope.
+        step: $\eta g$, likewise.
+        result: $r(\eta)$, likewise.
 
     Returns:
         Shares of instances `zero_share` (r is zero), `saturated_share` (of the others),
         `cone_share` (of the rest); means `norm_ratio` $\|r\| / \|\eta g\|$ and `cosine` of $r$
         with $g$, the straight-through gradient.
     """
-    half = base - project(polytope, base - step / 2, on_failure="nan")
-    twice = base - project(polytope, base - 2 * step, on_failure="nan")
+    half = base - project(feasible_set, base - step / 2, on_failure="nan")
+    twice = base - project(feasible_set, base - 2 * step, on_failure="nan")
+    if feasible_set.event_dim > 1:
+        base, step, result, half, twice = (
+            v.flatten(-feasible_set.event_dim) for v in (base, step, result, half, twice)
+        )
 
     def norm(x: Tensor) -> Tensor:
         return torch.linalg.vector_norm(x, dim=-1)

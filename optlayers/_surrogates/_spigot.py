@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError, StepSizeWarning
+from .._feasible_set import AbstractFeasibleSet
 from .._polytope import Polytope
 from .._verbs import FeasibleSet, OnFailure, Status, project
 from ._base import AbstractSurrogate
@@ -30,10 +31,21 @@ class NormClip:
         if not self.T > 0:
             raise InputError(f"`NormClip` takes a positive norm. Got {self.T}.")
 
-    def step_size(self, grad: Tensor) -> Tensor:
-        """The step size of each instance, `(..., 1)`."""
-        norm = torch.linalg.vector_norm(grad, dim=-1, keepdim=True)
+    def step_size(self, grad: Tensor, event_dim: int = 1) -> Tensor:
+        """The step size of each instance, with trailing dimensions of size 1."""
+        norm = torch.linalg.vector_norm(grad, dim=tuple(range(-event_dim, 0)), keepdim=True)
         return (self.T / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
+
+
+def _onto(
+    relaxation: Polytope | None, feasible_set: FeasibleSet, y: Tensor, on_failure: OnFailure
+) -> tuple[Tensor, Status]:
+    """Project, onto a polytope over the flattened structure if there is one."""
+    if relaxation is None:
+        return project(feasible_set, y, on_failure=on_failure, return_status=True)  # type: ignore[arg-type]
+    flat = y.flatten(-feasible_set.event_dim)
+    z, status = project(relaxation, flat, on_failure=on_failure, return_status=True)  # type: ignore[arg-type]
+    return z.reshape(y.shape), status
 
 
 class SPIGOT(AbstractSurrogate):
@@ -46,13 +58,17 @@ class SPIGOT(AbstractSurrogate):
       chosen, so this needs supervision of the structure as well; one projection.
     - `around="projection"`: $p = \Pi_P(s / \text{temperature})$, the relaxed solution. Gradients
       flow both ways, which is what works when the structure is latent; two projections.
+    - `around="marginals"`: $p = \mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s /
+      \text{temperature})$, for sets that have marginals. This is SPIGOT-CE of Mihaylova,
+      Niculae and Martins (2020), *Understanding the mechanics of SPIGOT*, with the gradient taken
+      at $\hat z$; one sum-product and one projection.
 
     Args:
         eta: Step size: a number, a tensor with one entry per instance, or `NormClip(T)`. It is
             meaningless without the reduction of the loss: with a loss averaged over a batch the
             gradient is tiny and eta merely scales the result.
-        around: "vertex" or "projection".
-        temperature: Divides the scores before they are projected (`around="projection"`).
+        around: "vertex", "projection" or "marginals".
+        temperature: Divides the scores first (`around="projection"` and `"marginals"`).
         relaxation: A polytope to project onto, instead of the feasible set's own relaxation.
         warn: Whether to warn, once, when eta is found to have no effect.
 
@@ -68,14 +84,16 @@ class SPIGOT(AbstractSurrogate):
     def __init__(
         self,
         eta: float | Tensor | NormClip = 1.0,
-        around: Literal["vertex", "projection"] = "vertex",
+        around: Literal["vertex", "projection", "marginals"] = "vertex",
         *,
         temperature: float = 1.0,
         relaxation: Polytope | None = None,
         warn: bool = True,
     ):
-        if around not in ("vertex", "projection"):
-            raise InputError(f"`around` must be 'vertex' or 'projection'. Got {around!r}.")
+        if around not in ("vertex", "projection", "marginals"):
+            raise InputError(
+                f"`around` must be 'vertex', 'projection' or 'marginals'. Got {around!r}."
+            )
         if not temperature > 0:
             raise InputError(f"`temperature` must be positive. Got {temperature}.")
         if isinstance(eta, int | float) and not eta > 0:
@@ -85,17 +103,32 @@ class SPIGOT(AbstractSurrogate):
         self._calls = 0
 
     def __repr__(self) -> str:
-        extra = f", temperature={self.temperature}" if self.around == "projection" else ""
+        extra = f", temperature={self.temperature}" if self.around != "vertex" else ""
         return f"SPIGOT(eta={self.eta}, around={self.around!r}{extra})"
 
-    def step_size(self, grad: Tensor) -> Tensor | float:
-        """Eta in a form that multiplies `grad` of shape `(..., n)`."""
+    def step_size(self, grad: Tensor, event_dim: int = 1) -> Tensor | float:
+        """Eta in a form that multiplies `grad`, whose last `event_dim` dimensions are one step."""
         if isinstance(self.eta, NormClip):
-            return self.eta.step_size(grad)
+            return self.eta.step_size(grad, event_dim)
         if isinstance(self.eta, Tensor):
             eta = self.eta.detach().to(grad)
-            return eta[..., None] if eta.ndim else eta
+            return eta[(..., *[None] * event_dim)] if eta.ndim else eta
         return self.eta
+
+    def base_point(
+        self, feasible_set: FeasibleSet, scores: Tensor, z_hat: Tensor, on_failure: OnFailure
+    ) -> tuple[Tensor, Status]:
+        """The point p that the step starts from."""
+        if self.around == "projection":
+            return _onto(self.relaxation, feasible_set, scores / self.temperature, on_failure)
+        if self.around == "marginals":
+            if not isinstance(feasible_set, AbstractFeasibleSet):
+                raise InputError(
+                    "around='marginals' needs a structured set with marginals, such as "
+                    f"DependencyTrees; a Polytope has none. Got {feasible_set!r}."
+                )
+            z_hat = feasible_set.marginals(scores.detach() / self.temperature)
+        return z_hat, Status(tuple(z_hat.shape[: z_hat.ndim - feasible_set.event_dim]))
 
     def backward(
         self,
@@ -106,36 +139,34 @@ class SPIGOT(AbstractSurrogate):
         on_failure: OnFailure = "raise",
     ) -> tuple[Tensor, Status]:
         """Return p - proj(p - eta * grad); where that fails and may fall back, eta * grad."""
-        polytope = self.relaxation if self.relaxation is not None else feasible_set.relaxation
-        shape, dtype = grad.shape, grad.dtype
-        event_dim = getattr(feasible_set, "event_dim", 1)
-        # One structure per row, and half precision in float32 before anything is subtracted.
+        dtype, event_dim = grad.dtype, feasible_set.event_dim
+        # Half precision in float32 before anything is subtracted.
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        scores, z_hat, grad = (v.flatten(-event_dim).to(wide) for v in (scores, z_hat, grad))
-        step = self.step_size(grad) * grad
+        scores, z_hat, grad = (v.to(wide) for v in (scores, z_hat, grad))
+        step = self.step_size(grad, event_dim) * grad
         policy = "raise" if on_failure == "raise" else "nan"
-        failures: dict[tuple[int, ...], str] = {}
-        base = z_hat
-        if self.around == "projection":
-            scaled = scores / self.temperature
-            base, status = project(polytope, scaled, on_failure=policy, return_status=True)
-            failures |= status.failures
-        moved, status = project(polytope, base - step, on_failure=policy, return_status=True)
-        status = Status(status.batch_shape, failures | status.failures)
+        base, before = self.base_point(feasible_set, scores, z_hat, policy)
+        moved, status = _onto(self.relaxation, feasible_set, base - step, policy)
+        status = Status(status.batch_shape, before.failures | status.failures)
         result = base - moved
         if status.failures and on_failure == "fallback":
-            result = torch.where(status.ok.to(result.device)[..., None], result, step)
-        self._watch(polytope, base, step, result)
-        return result.to(dtype).reshape(shape), status
+            ok = status.ok.to(result.device)[(..., *[None] * event_dim)]
+            result = torch.where(ok, result, step)
+        self._watch(feasible_set, base, step, result)
+        return result.to(dtype), status
 
-    def _watch(self, polytope: Polytope, base: Tensor, step: Tensor, result: Tensor) -> None:
+    def _watch(self, feasible_set: FeasibleSet, base: Tensor, step: Tensor, result: Tensor) -> None:
         """Warn once if eta changes nothing but the length of the gradient, or nothing at all."""
         if torch.compiler.is_compiling() or not self.warn or self.around != "vertex":
             return
         self._calls += 1
         if self._calls not in _CHECKED_CALLS:
             return
-        found = diagnose(polytope, base, step, result)
+        if self.relaxation is None:
+            found = diagnose(feasible_set, base, step, result)
+        else:
+            flat = (v.flatten(-feasible_set.event_dim) for v in (base, step, result))
+            found = diagnose(self.relaxation, *flat)
         cone, saturated, zero = (found[f"{k}_share"] for k in ("cone", "saturated", "zero"))
         if cone + saturated + zero > 0.99:
             self.warn = False

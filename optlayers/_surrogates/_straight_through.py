@@ -31,7 +31,7 @@ class StraightThrough(AbstractSurrogate):
         on_failure: OnFailure = "raise",
     ) -> tuple[Tensor, Status]:
         """Return the gradient of the loss, scaled."""
-        return self.scale * grad, Status(tuple(grad.shape[:-1]))
+        return self.scale * grad, Status(tuple(grad.shape[: grad.ndim - feasible_set.event_dim]))
 
     def __repr__(self) -> str:
         return f"StraightThrough(scale={self.scale})"
