@@ -36,6 +36,7 @@ from ._verbs import Status as Status
 from ._verbs import decode as decode
 from ._verbs import plan as plan
 from ._verbs import project as project
+from ._sets import DependencyTrees as DependencyTrees
 from ._surrogates import SPIGOT as SPIGOT
 from ._surrogates import AbstractSurrogate as AbstractSurrogate
 from ._surrogates import NormClip as NormClip

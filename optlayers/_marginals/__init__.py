@@ -1,0 +1,1 @@
+"""Sums over all structures of a set, where they are tractable."""

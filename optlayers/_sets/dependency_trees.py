@@ -1,0 +1,369 @@
+"""Dependency trees: exact parsing forward, a projection onto a named polytope backward."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._decoders._common import NOT_FINITE
+from .._decoders._trees import is_tree
+from .._decoders.arborescence import arborescence
+from .._decoders.eisner import eisner
+from .._eager import eager
+from .._errors import InfeasibleError, InputError
+from .._feasible_set import AbstractFeasibleSet
+from .._marginals import inside_outside, matrix_tree
+from .._plan import Report
+from .._polytope import Polytope
+from ._tree_polytopes import RELAXATIONS, tree_polytope
+
+_NO_TREE = "no tree is left among the allowed arcs"
+
+
+class DependencyTrees(AbstractFeasibleSet):
+    r"""Dependency trees over padded sentences, scored arc by arc.
+
+    Scores are `(..., n + 1, n + 1)`, `scores[..., h, m]` for the arc from head $h$ to modifier
+    $m$; index 0 is the root, the words are 1 to n. A structure is a 0/1 tensor of that shape with
+    one head per word and no cycle. Padding, self-loops and arcs into the root are never chosen
+    and get zero gradient, whatever their scores.
+
+    Decoding is exact: Eisner's algorithm, $O(n^3)$, for projective trees; Chu-Liu/Edmonds,
+    $O(n^2)$, for all trees. The backward pass projects onto a relaxation:
+
+    | `relaxation` | rows | projection |
+    |---|---|---|
+    | "head-selection" | one head per word: the paper's; leaves cycles in | $O(n^2)$, closed form |
+    | "single-root" | and one word under the root | QP |
+    | "single-commodity" | and a flow that reaches every word, $O(n^2)$ auxiliary variables | QP |
+    | "arborescence" | one flow per word: the convex hull of all trees, $O(n^3)$ variables | QP |
+    | "hull" | the convex hull of this very set, by chart if projective, $O(n^3)$ variables | QP |
+
+    A set is cheap enough to make per batch: what is compiled depends on n alone.
+
+    Args:
+        lengths: Number of words of each sentence: an int, or a list or tensor of batch shape.
+            A CUDA tensor is copied to the host, once, here.
+        projective: Whether arcs may not cross.
+        single_root: Whether exactly one word hangs on the root.
+        relaxation: Name of the polytope, see above.
+        allowed: Booleans `(..., n + 1, n + 1)`: arcs that may be chosen. None: all.
+        size: n, the words of the longest sentence the scores have room for; `max(lengths)` if
+            not given.
+
+    Raises:
+        InputError: If a length is negative or exceeds `size`, `allowed` has another shape, or
+            `relaxation` is unknown or would exclude trees of the set.
+        InfeasibleError: If `allowed` leaves a sentence without a tree; names the sentence.
+
+    References:
+        Eisner (1996), *Three new probabilistic models for dependency parsing*; Chu and Liu (1965);
+        Edmonds (1967); Zmigrod, Vieira and Cotterell (2020), *Please mind the root*; Martins,
+        Smith and Xing (2009), *Concise integer linear programming formulations for dependency
+        parsing*; Peng, Thomson and Smith (2018), Eq. 5 and Algorithm 2.
+
+    Examples:
+        >>> trees = DependencyTrees([3, 2])
+        >>> scores = torch.zeros(2, 4, 4)
+        >>> scores[:, 0, 2] = scores[:, 2, 1] = scores[:, 2, 3] = 1.0
+        >>> trees.heads(trees.decode(scores))
+        tensor([[ 2,  0,  2],
+                [ 2,  0, -1]])
+        >>> trees.relaxation
+        Polytope(n=16, equalities=3, batch=(2,), integral)
+    """
+
+    event_dim: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        lengths: int | Sequence[int] | Tensor,
+        projective: bool = True,
+        single_root: bool = True,
+        relaxation: str = "head-selection",
+        *,
+        allowed: Any = None,
+        size: int | None = None,
+    ):
+        self.lengths = _lengths(lengths)
+        self.device = lengths.device if isinstance(lengths, Tensor) else torch.device("cpu")
+        longest = int(self.lengths.max()) if self.lengths.numel() else 0
+        self.size = longest if size is None else int(size)
+        self.projective, self.single_root = bool(projective), bool(single_root)
+        self.relaxation_name = relaxation
+        if longest > self.size:
+            raise InputError(f"`size` must be at least the longest length, {longest}. Got {size}.")
+        if relaxation not in RELAXATIONS:
+            raise InputError(f"`relaxation` must be one of {RELAXATIONS}. Got {relaxation!r}.")
+        if relaxation == "single-root" and not single_root:
+            raise InputError(
+                "The relaxation 'single-root' excludes trees with several words under the root; "
+                "use it with single_root=True."
+            )
+        self.allowed = self._allowed(allowed)
+        self.batch_shape = torch.broadcast_shapes(self.lengths.shape, self.allowed.shape[:-2])
+        self._relaxation: Polytope | None = None
+        self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._masked = allowed is not None
+        if self._masked:
+            self._check_trees()
+
+    def __repr__(self) -> str:
+        kind = "projective" if self.projective else "non-projective"
+        root = "single root" if self.single_root else "any number of roots"
+        batch = f"batch={tuple(self.batch_shape)}, " if self.batch_shape else ""
+        return f"DependencyTrees(n={self.size}, {batch}{kind}, {root}, {self.relaxation_name!r})"
+
+    # ------------------------------------------------------------------ the set
+
+    def _allowed(self, mask: Any) -> Tensor:
+        """Arcs between words of the sentence, and those of the mask only."""
+        n = self.size
+        index = torch.arange(n + 1)
+        word = index <= self.lengths[..., None]
+        arcs = word[..., :, None] & word[..., None, :] & (index[:, None] != index) & (index > 0)
+        if mask is None:
+            return arcs
+        mask = torch.as_tensor(mask)
+        if mask.dtype != torch.bool or mask.shape[-2:] != (n + 1, n + 1):
+            raise InputError(
+                f"`allowed` must be booleans of shape (..., {n + 1}, {n + 1}), heads by "
+                f"modifiers. Got {mask.dtype}, {tuple(mask.shape)}."
+            )
+        self.device = mask.device if self.device.type == "cpu" else self.device
+        try:
+            return arcs & mask.cpu()
+        except RuntimeError:
+            raise InputError(
+                f"The batch of `allowed`, {tuple(mask.shape[:-2])}, does not broadcast against "
+                f"that of `lengths`, {tuple(self.lengths.shape)}."
+            ) from None
+
+    def _check_trees(self) -> None:
+        zeros = np.zeros((max(self.batch_shape.numel(), 1), self.size + 1, self.size + 1))
+        if not len(zeros):
+            return
+        _, state = self._decode_host(zeros, self.batch_shape)
+        if state.any():
+            where = np.unravel_index(int(state.argmax()), self.batch_shape)
+            index = tuple(int(i) for i in where)
+            name = f"Sentence {index[0] if len(index) == 1 else index}" if index else "The sentence"
+            more = f" The same holds for {state.sum() - 1} more." if state.sum() > 1 else ""
+            kind = "projective " if self.projective else ""
+            root = "one word under the root" if self.single_root else "words under the root"
+            raise InfeasibleError(
+                f"{name}: `allowed` leaves no {kind}tree with {root} over its "
+                f"{int(self.lengths.expand(self.batch_shape)[index])} words.{more} Allow more arcs."
+            )
+
+    @property
+    def relaxation(self) -> Polytope:
+        """The polytope of the backward pass, over arcs `(h, m)` at `h * (n + 1) + m`."""
+        if self._relaxation is None:
+            self._relaxation = tree_polytope(
+                self.relaxation_name,
+                self.size,
+                self.lengths.to(self.device),
+                self.allowed.to(self.device),
+                self.single_root,
+                self.projective,
+            )
+        return self._relaxation
+
+    @property
+    def part_names(self) -> list[str]:
+        """Names of the arcs in the order of the variables, for printing: "0->1" and so on."""
+        return [f"{h}->{m}" for h in range(self.size + 1) for m in range(self.size + 1)]
+
+    def _batch(self, scores: Tensor, name: str = "scores") -> torch.Size:
+        n = self.size
+        if not (isinstance(scores, Tensor) and scores.is_floating_point()):
+            found = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
+            raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
+        if scores.shape[-2:] != (n + 1, n + 1):
+            raise InputError(
+                f"`{name}` must have shape (..., {n + 1}, {n + 1}): heads by modifiers, with the "
+                f"root, for up to {n} words (`size=` sets another number). "
+                f"Got {tuple(scores.shape)}."
+            )
+        batch = scores.shape[:-2]
+        try:
+            fits = torch.broadcast_shapes(batch, self.batch_shape) == batch
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise InputError(
+                f"The batch of `{name}` must be that of the lengths, {tuple(self.batch_shape)}. "
+                f"Got {tuple(batch)}."
+            )
+        return batch
+
+    # ------------------------------------------------------------------ decoding
+
+    def decode(self, scores: Tensor) -> Tensor:
+        r"""The best tree of every sentence, $\arg\max_{z \in Z} z \cdot s$, by the set's decoder.
+
+        Scores of $-\infty$ forbid an arc. Of equally good trees, always the same one.
+
+        Raises:
+            InputError: If a score of an allowed arc is NaN or infinite; names the sentence.
+            InfeasibleError: If scores of $-\infty$ leave a sentence without a tree.
+        """
+        report = Report()
+        z_hat = self.decode_instances(scores, report)
+        for i in sorted(report.failures):
+            where = tuple(int(k) for k in np.unravel_index(i, scores.shape[:-2]))
+            name = f"Sentence {where[0] if len(where) == 1 else where}" if where else "The sentence"
+            raise report.kinds[i](f"{name}: {report.failures[i]}.")
+        return z_hat
+
+    @eager
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode; NaN where `report` is told of a failure."""
+        batch = self._batch(scores)
+        scores = scores.detach()
+        wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
+        rows = scores.to("cpu", wide).reshape(-1, self.size + 1, self.size + 1).contiguous()
+        heads, state = self._decode_host(rows.numpy(), batch)
+        z = self._from_heads(torch.from_numpy(heads).to(scores.device), scores.dtype)
+        if state.any():
+            for i in np.flatnonzero(state).tolist():
+                reason, kind = (
+                    (_NO_TREE, InfeasibleError) if state[i] == 1 else (NOT_FINITE, InputError)
+                )
+                report.fail(i, reason, kind)
+            z[torch.from_numpy(state != 0).to(z.device)] = torch.nan
+        return z.reshape(scores.shape)
+
+    def _decode_host(self, rows: np.ndarray, batch: torch.Size) -> tuple[np.ndarray, np.ndarray]:
+        decoder = eisner if self.projective else arborescence
+        lengths = self.lengths.expand(batch).reshape(-1)
+        allowed = None
+        if self._masked:
+            side = self.size + 1
+            single = self.allowed.ndim == 2
+            allowed = self.allowed if single else self.allowed.expand(*batch, side, side)
+            allowed = allowed.reshape(-1, side, side).contiguous().numpy()
+        return decoder(rows, lengths.contiguous().numpy(), allowed, self.single_root)
+
+    def _from_heads(self, heads: Tensor, dtype: torch.dtype) -> Tensor:
+        """0/1 tensor `(N, n + 1, n + 1)` of `(N, n + 1)` heads; -1 for none."""
+        z = torch.zeros(*heads.shape, heads.shape[-1], dtype=dtype, device=heads.device)
+        chosen = (heads >= 0).to(dtype)
+        return z.scatter_(-2, heads.clamp(min=0)[..., None, :], chosen[..., None, :])
+
+    # ------------------------------------------------------------------ other forms of a tree
+
+    def heads(self, z: Tensor) -> Tensor:
+        """The head of every word, `(..., n)`, of trees `(..., n + 1, n + 1)`; -1 at padding."""
+        z = z[..., 1:]
+        return torch.where((z > 0).any(-2), z.argmax(-2), -1)
+
+    def from_heads(self, heads: Any, dtype: torch.dtype | None = None) -> Tensor:
+        """The 0/1 tensor `(..., n + 1, n + 1)` of heads `(..., n)`; anything at padding.
+
+        Raises:
+            InputError: If `heads` has another shape, or the head of a word is not in its sentence.
+        """
+        heads = torch.as_tensor(heads)
+        if heads.is_floating_point() or heads.shape[-1:] != (self.size,):
+            raise InputError(
+                f"`heads` must be integers of shape (..., {self.size}), one per word. "
+                f"Got {heads.dtype}, {tuple(heads.shape)}."
+            )
+        lengths = self.lengths.to(heads.device)[..., None]
+        word = torch.arange(1, self.size + 1, device=heads.device) <= lengths
+        wrong = word & ((heads < 0) | (heads > lengths))
+        if bool(wrong.any()):
+            at = wrong.nonzero()[0].tolist()
+            raise InputError(
+                f"The head of word {at[-1] + 1}{f' of sentence {at[:-1]}' if at[:-1] else ''} must "
+                f"be from 0 to its length. Got {int(heads.expand(wrong.shape)[tuple(at)])}."
+            )
+        heads = torch.nn.functional.pad(torch.where(word, heads, -1), (1, 0), value=-1)
+        return self._from_heads(heads, dtype or torch.get_default_dtype())
+
+    @eager
+    def contains(self, z: Tensor) -> Tensor:
+        """Whether each `z` is a tree of the set: booleans of the batch shape."""
+        batch = self._batch(z, "z")
+        arcs = z.detach().cpu().reshape(-1, self.size + 1, self.size + 1)
+        allowed = self.allowed.expand(*batch, *self.allowed.shape[-2:]).reshape(arcs.shape)
+        binary = ((arcs == 0) | ((arcs == 1) & allowed)).flatten(1).all(-1)
+        heads = torch.nn.functional.pad(self.heads(arcs), (1, 0), value=-1).contiguous()
+        lengths = self.lengths.expand(batch).reshape(-1).contiguous()
+        one_head = (arcs != 0).sum(-2).le(1).all(-1)
+        tree = is_tree(heads.numpy(), lengths.numpy(), self.single_root, self.projective)
+        return (binary & one_head & torch.from_numpy(tree)).reshape(batch).to(z.device)
+
+    # ------------------------------------------------------------------ sums over all trees
+
+    def log_partition(self, scores: Tensor) -> Tensor:
+        r"""$\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable twice.
+
+        Projective: inside algorithm, $O(n^3)$. Otherwise: matrix-tree theorem, $O(n^3)$, by an
+        elimination without subtraction. In float64 inside on the CPU; the dtype of the scores out.
+
+        References:
+            Eisner (2000), *Bilexical grammars and their cubic-time parsing algorithms*; Koo,
+            Globerson, Carreras and Collins (2007), *Structured prediction models via the
+            matrix-tree theorem*; Kim et al. (2017), *Structured attention networks*.
+        """
+        batch = self._batch(scores)
+        return self._sums().log_partition(*self._rows(scores, batch)).reshape(batch)
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        r"""Probability of every arc under $p(z) \propto \exp(z \cdot s)$; differentiable.
+
+        The gradient of `log_partition`: structured attention.
+        """
+        batch = self._batch(scores)
+        return self._sums().marginals(*self._rows(scores, batch)).reshape(scores.shape)
+
+    def entropy(self, scores: Tensor) -> Tensor:
+        r"""$-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, of the batch shape; differentiable."""
+        mu = self.marginals(scores)
+        return self.log_partition(scores) - torch.where(mu > 0, mu * scores, 0).sum((-2, -1))
+
+    def free_parts(self, device: torch.device) -> Tensor:
+        """The allowed arcs between words of a sentence."""
+        return self._on(device)[1]
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Lengths and arcs on a device, copied once."""
+        if device not in self._moved:
+            self._moved[device] = (self.lengths.to(device), self.allowed.to(device))
+        return self._moved[device]
+
+    def _sums(self) -> Any:
+        return inside_outside if self.projective else matrix_tree
+
+    def _rows(
+        self, scores: Tensor, batch: torch.Size
+    ) -> tuple[Tensor, Tensor, Tensor | None, bool]:
+        """What the sums take: flattened scores, lengths and arcs on the device of the scores."""
+        lengths, allowed = self._on(scores.device)
+        side = self.size + 1
+        if allowed.ndim > 2:
+            allowed = allowed.expand(*batch, side, side)
+        return (
+            scores.reshape(-1, side, side),
+            lengths.expand(batch).reshape(-1),
+            allowed.reshape(-1, side, side),
+            self.single_root,
+        )
+
+
+def _lengths(lengths: Any) -> Tensor:
+    """Lengths as int64 on the host."""
+    found = lengths if isinstance(lengths, Tensor) else torch.as_tensor(np.asarray(lengths))
+    if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
+        if found.numel():
+            raise InputError(f"`lengths` must be integers. Got {found.dtype}.")
+        found = found.long()
+    found = found.detach().to("cpu", torch.int64)
+    if bool((found < 0).any()):
+        raise InputError(f"`lengths` must not be negative. Got {int(found.min())}.")
+    return found
