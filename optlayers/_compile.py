@@ -8,7 +8,14 @@ from torch import Tensor
 
 from ._plan import Limits, Plan, Table
 from ._polytope import Polytope
-from ._reduction import Reduction, Values, reduce_rows, reduce_values
+from ._reduction import (
+    Reduction,
+    Values,
+    forms_in_batch,
+    lone_rows,
+    reduce_rows,
+    reduce_values,
+)
 from ._structure import split_into_blocks
 
 _MOST_PLANS = 32  # kept for the same rows; beyond that the oldest is forgotten
@@ -28,22 +35,35 @@ def values_of(polytope: Polytope) -> Values:
     return polytope._local["values"]
 
 
+def forms_of(polytope: Polytope) -> np.ndarray | None:
+    """`forms_in_batch`, computed once per polytope; None where nothing varies."""
+    if "forms" not in polytope._local:
+        values, R, forms = values_of(polytope), reduction_of(polytope).R, None
+        if any(varies for _, varies in values.parts()):
+            if "lone rows" not in polytope._shared:
+                polytope._shared["lone rows"] = lone_rows(R)
+            forms = forms_in_batch(values, polytope._shared["lone rows"], R.shape[0])
+        polytope._local["forms"] = forms
+    return polytope._local["forms"]
+
+
 def compile_plan(polytope: Polytope, table: Table) -> Plan:
     """The plan of a polytope for a table: compiled on first use, then found in its cache.
 
     Polytopes that share rows share the plan as well, unless a value that is the same for the whole
-    batch differs: detection may depend on it (a capacity of 1 makes a simplex, 2 does not).
+    batch differs: detection may depend on it (a capacity of 1 makes a simplex, 2 does not). Of
+    values that vary in the batch, only what `_pattern` says of them matters.
     """
     local = (table.name, table.version)
     if local not in polytope._local:
         values = values_of(polytope)
-        key = (*local, polytope.integral, _pattern(values))
+        forms = forms_of(polytope)
+        key = (*local, polytope.integral, _pattern(values, forms))
         plans = polytope._shared.setdefault("plans", {})
         plan = plans.get(key)
         if plan is None:
-            plan = Plan(
-                polytope, table, split_into_blocks(polytope, reduction_of(polytope), values)
-            )
+            blocks = split_into_blocks(polytope, reduction_of(polytope), values, forms)
+            plan = Plan(polytope, table, blocks)
             while len(plans) >= _MOST_PLANS:  # one with values that keep changing must not pile up
                 plans.pop(next(iter(plans)), None)
             plans[key] = plan
@@ -51,12 +71,12 @@ def compile_plan(polytope: Polytope, table: Table) -> Plan:
     return polytope._local[local]
 
 
-def _pattern(values: Values) -> bytes:
+def _pattern(values: Values, forms: np.ndarray | None) -> bytes:
     """A digest of the values that are equal for all instances, and of what is known of the rest."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(b"" if forms is None else forms.tobytes(), digest_size=16)
     for v, varies in values.parts():
         if not varies:
-            digest.update(v.cpu().numpy().tobytes())
+            digest.update(v[0].cpu().numpy().tobytes())
         else:
             digest.update(b"varying" + v.isfinite().all(0).cpu().numpy().tobytes())
     return digest.digest()

@@ -134,8 +134,8 @@ def reduce_values(polytope: Polytope, reduction: Reduction) -> Values:
             lower, upper = _tighten(
                 low.expand(count, -1), high.expand(count, -1), lower, upper, red.is_bound, red
             )
+            lower, upper = _uncross(lower, upper)
         rows_low, rows_high = _uncross(rows_low, rows_high)
-        lower, upper = _uncross(lower, upper)
     else:
         rows_low = rows_high = lower.new_zeros(1, 0)
     rows, as_bounds = any(v.ndim > 1 for v in declared[:2]), bool(red.is_bound.any())
@@ -159,3 +159,55 @@ def _uncross(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     rounding = (low > high) & (low - high <= 1e-12 * (1 + low.abs()))
     middle = (low + high) / 2
     return torch.where(rounding, middle, low), torch.where(rounding, middle, high)
+
+
+def lone_rows(R: sp.csr_array) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows that share no variable and have equal |coefficients|, by size: index, rows, weights."""
+    counts = np.diff(R.indptr)
+    if not len(counts):
+        return []
+    shared = np.bincount(R.indices, minlength=R.shape[1])[R.indices] > 1
+    odd = np.add.reduceat(shared | (np.abs(R.data) != 1), R.indptr[:-1]) > 0  # the largest is 1
+    groups = []
+    for size in np.unique(counts[~odd]):
+        rows = np.flatnonzero(~odd & (counts == size))
+        entries = R.indptr[rows][:, None] + np.arange(size)
+        groups.append((R.indices[entries].astype(np.int64), rows, R.data[entries]))
+    return groups
+
+
+def forms_in_batch(
+    values: Values, groups: list[tuple[np.ndarray, np.ndarray, np.ndarray]], num_rows: int
+) -> np.ndarray:
+    """Per reduced row, whether it is a simplex in every instance, by the values of this batch.
+
+    1: an equality, 2: an inequality, negative: after a change of all signs; 0: in some instance
+    another bound can be active, or the row is none of `lone_rows`. Instances without a point may
+    be anything.
+    """
+    forms = np.zeros(num_rows, dtype=np.int64)
+    device = values.lower.device
+    for index, rows, weights in groups:
+        at, of = torch.from_numpy(index).to(device), torch.from_numpy(rows).to(device)
+        lower, upper = values.lower[:, at], values.upper[:, at]
+        low, high = values.row_lower[:, of], values.row_upper[:, of]
+        positive = torch.from_numpy(weights > 0).to(device)
+        found = _simplex_in_batch(positive, low, high, lower, upper)
+        if (found == 0).any():
+            flipped = _simplex_in_batch(~positive, -high, -low, lower, upper)
+            found = np.where(found, found, -flipped)
+        forms[rows] = found
+    return forms
+
+
+def _simplex_in_batch(positive, low, high, lower, upper) -> np.ndarray:
+    """1, 2 or 0 per row, as in `forms_in_batch`, for the signs as they stand."""
+    anchor = torch.where(positive, lower, upper)
+    offset = torch.where(positive, anchor, -anchor).sum(-1)
+    total, equality = high - offset, low == high
+    span = upper - lower
+    room = (span >= total[..., None] * (1 - 1e-12)) | (span <= 0)
+    fits = room.all(-1) & total.isfinite() & offset.isfinite() & (equality | (low <= offset))
+    fits, some, every = fits.all(0), equality.any(0), equality.all(0)
+    code = torch.where(every, 1, torch.where(some, 0, 2))
+    return torch.where(fits, code, 0).cpu().numpy()

@@ -29,6 +29,7 @@ class Block:
         lower, upper: `(count, size)` bounds, or None where they vary in the batch.
         finite_bounds: Every bound is finite, in every instance.
         integral: Whether decoding must return integers.
+        form: What `forms_in_batch` found about the one row if values vary in the batch.
     """
 
     index: np.ndarray
@@ -42,6 +43,7 @@ class Block:
     upper: np.ndarray | None
     finite_bounds: bool
     integral: bool
+    form: int = 0
 
     @property
     def count(self) -> int:
@@ -104,8 +106,13 @@ class Block:
         return f"Block({self.count} x {self.size} variables, {self.num_rows} rows)"
 
 
-def split_into_blocks(polytope: Polytope, reduction: Reduction, values: Values) -> list[Block]:
-    """Connected components of the variable-row graph, equal ones stacked, in order of variables."""
+def split_into_blocks(
+    polytope: Polytope, reduction: Reduction, values: Values, forms: np.ndarray | None = None
+) -> list[Block]:
+    """Connected components of the variable-row graph, equal ones stacked, in order of variables.
+
+    `forms` is the result of `forms_in_batch`; without it, nothing is known of varying values.
+    """
     from scipy.sparse.csgraph import connected_components
 
     R = reduction.R
@@ -121,12 +128,13 @@ def split_into_blocks(polytope: Polytope, reduction: Reduction, values: Values) 
         row_label = label[:num_rows]
         sizes = np.bincount(row_label, minlength=label.max() + 1)
         alone = np.flatnonzero(sizes[row_label] == 1)
-        blocks += _one_row_blocks(polytope, values, R, alone)
+        forms = np.zeros(num_rows, dtype=np.int64) if forms is None else forms
+        blocks += _one_row_blocks(polytope, values, R, alone, forms)
         blocks += _many_row_blocks(polytope, values, R, label, np.flatnonzero(sizes > 1))
     return sorted(blocks, key=lambda block: int(block.index[0, 0]))
 
 
-def _one_row_blocks(polytope, values, R, alone: np.ndarray) -> list[Block]:
+def _one_row_blocks(polytope, values, R, alone: np.ndarray, forms: np.ndarray) -> list[Block]:
     """Components with a single row, stacked by size and by what kind of row it is."""
     if not len(alone):
         return []
@@ -142,12 +150,14 @@ def _one_row_blocks(polytope, values, R, alone: np.ndarray) -> list[Block]:
         rows = alone[counts == size]
         entries = R.indptr[rows][:, None] + np.arange(size)
         index, weights = R.indices[entries].astype(np.int64), R.data[entries]
-        kind = _kind_of_row(values, index, rows, weights) * (aux.max() + 1) + aux[rows]
+        kind = _kind_of_row(values, index, rows, weights) * 5 + forms[rows] + 2
+        kind = kind * (aux.max() + 1) + aux[rows]
         for code in np.unique(kind):
             chosen = kind == code
             order = np.argsort(index[chosen][:, 0], kind="stable")
             part = (index[chosen][order], rows[chosen][order][:, None], weights[chosen][order])
-            blocks.append(_stack(polytope, values, *part))
+            block = _stack(polytope, values, *part)
+            blocks.append(replace(block, form=int(forms[part[1][0, 0]])))
     return blocks
 
 

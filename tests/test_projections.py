@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 import optlayers as ol
 from optlayers import testing
 from optlayers._compile import compile_plan, limits_of
+from optlayers._plan import Report
 from optlayers._projections import QP, Affine, Box, OneRow, Simplex, one_row, simplex
 from optlayers._projections import qp as qp_module
 from optlayers._reduction import reduce_rows, reduce_values
@@ -221,8 +222,67 @@ def test_bounds_stated_as_rows_and_equalities_stated_twice():
     y = torch.randn(10, n, dtype=torch.float64)
     torch.testing.assert_close(ol.project(raw, y), ol.project(ol.simplex(n), y))
     batched = raw.with_(b=torch.from_numpy(np.stack([b, b])))
-    assert [type(m) for m in ol.plan(batched).maps] == [OneRow]
+    assert [type(m) for m in ol.plan(batched).maps] == [Simplex]
     torch.testing.assert_close(ol.project(batched, y[:2]), ol.project(ol.simplex(n), y[:2]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("equality", [True, False], ids=["equal", "at most"])
+def test_simplices_that_vary_in_the_batch(equality, dtype, device):
+    """Pruned variables, totals and signs per instance, against OneRow, which is another method."""
+    n, batch = 5, 200
+    signs = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])
+    for row in (torch.ones(n), signs, -signs):
+        total = torch.randint(0, 3, (batch,)).double() / 2
+        free = torch.rand(batch, n) < 0.6
+        free[:, 0] |= total > 0
+        lower = torch.randint(-1, 2, (batch, n)).double()
+        upper = lower + torch.where(free, total[:, None], 0.0)
+        flip = 1.0 if row[2] > 0 else -1.0
+        anchor = torch.where(flip * row > 0, lower, upper)
+        right = flip * total + (row * anchor).sum(-1)
+        parts = {"lower": lower.to(device), "upper": upper.to(device)}
+        if equality:
+            P = ol.Polytope(A_eq=row[None], b_eq=right[:, None].to(device), **parts)
+        else:
+            P = ol.Polytope(flip * row[None], flip * right[:, None].to(device), **parts)
+        (map_,) = ol.plan(P).maps
+        assert isinstance(map_, Simplex)
+        y = (torch.randint(-4, 5, (batch, n)) / 2).to(device, dtype)
+        (limits,), other = limits_of(P, ol.plan(P), device, dtype), OneRow(map_.block)
+        z, x = ol.project(P, y), y[:, None]
+        expected = other.forward(x, limits, Report())
+        for found in (z[:, None], map_._by_sorting(x, limits)):
+            torch.testing.assert_close(found, expected, rtol=0, atol=TOL[dtype])
+        assert torch.equal(z[~free], anchor[~free].to(z))
+        x, grad = torch.randn(2, batch, 1, n, dtype=dtype, device=device)
+        z = map_.forward(x, limits, Report())
+        pair = [m.vjp(x, z, limits, grad) for m in (map_, other)]
+        torch.testing.assert_close(*pair, rtol=0, atol=TOL[dtype])
+
+
+def test_a_batch_in_which_a_bound_can_be_active_is_no_simplex():
+    fine = ol.simplex(3, torch.tensor([1.0, 0.5, 0.0]))
+    tight = fine.with_(upper=fine.upper * torch.tensor([1.0, 0.5, 1.0])[:, None])
+    assert [type(m) for m in ol.plan(fine).maps] == [Simplex]
+    assert [type(m) for m in ol.plan(tight).maps] == [OneRow]
+    assert "a bound other than those of a simplex can be active" in ol.plan(tight).explain()
+    y = torch.tensor([[2.0, 1.0, 0.0]]).expand(3, 3)
+    with pytest.raises(ol.InfeasibleError, match="Instance 1"):
+        ol.project(tight.with_(b_eq=torch.tensor([[1.0], [1.0], [0.0]])), y)
+    expected = torch.tensor([[1.0, 0.0, 0.0], [0.25, 0.25, 0.0], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(ol.project(tight, y), expected)
+
+
+def test_nothing_left_to_choose_in_a_batch():
+    """An instance without a free variable and with NaN, infinite or no points to project."""
+    P = ol.simplex(2, torch.tensor([0.0, 1.0, 1.0, 1.0]))
+    y = torch.tensor([[5.0, -inf], [torch.nan, 0.0], [inf, 0.0], [-inf, 0.0]])
+    expected = torch.tensor([[0.0, 0.0], [torch.nan] * 2, [torch.nan] * 2, [0.0, 1.0]])
+    (map_,) = ol.plan(P).maps
+    (limits,) = limits_of(P, ol.plan(P), y.device, y.dtype)
+    for found in (ol.project(P, y), map_._by_sorting(y[:, None], limits)[:, 0]):
+        torch.testing.assert_close(found, expected, equal_nan=True)
 
 
 def test_blocks_are_components_and_equal_ones_are_stacked():

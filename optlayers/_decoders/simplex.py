@@ -34,6 +34,8 @@ class SimplexArgmax(AbstractBlockMap):
         """Refuse what is no simplex, or one whose vertices should be integral but are not."""
         if reason := Simplex.why_not(block):
             return reason
+        if block.varying:
+            return f"its {block.varying} vary in the batch"
         _, total, sign = block.simplex
         anchor, far = _ends(block, total, sign)
         if block.integral and not ((anchor == np.round(anchor)) & (far == np.round(far))).all():

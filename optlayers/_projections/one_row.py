@@ -6,7 +6,7 @@ from torch import Tensor
 from .._host import array, run, use_kernels
 from .._plan import AbstractBlockMap, Limits, Report
 from .._structure import Block
-from ._kernels import one_row_kernel
+from ._common import kernels
 
 
 class OneRow(AbstractBlockMap):
@@ -39,7 +39,7 @@ class OneRow(AbstractBlockMap):
         z = torch.empty_like(x, memory_format=torch.contiguous_format)
         size = self.block.size
         run(
-            one_row_kernel(),
+            kernels().one_row,
             x.shape[0] * self.block.count,
             4 * x.numel(),
             array(x).reshape(-1, size),

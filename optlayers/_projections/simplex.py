@@ -7,7 +7,7 @@ from torch import Tensor
 from .._host import array, run, use_kernels
 from .._plan import AbstractBlockMap, Limits, Report
 from .._structure import Block
-from ._kernels import simplex_kernel
+from ._common import kernels
 
 
 class Simplex(AbstractBlockMap):
@@ -26,6 +26,13 @@ class Simplex(AbstractBlockMap):
 
     def __init__(self, block: Block):
         super().__init__(block)
+        self.varies = bool(block.varying)
+        if self.varies:
+            assert block.weights is not None  # it has one row
+            self.flip = float(np.sign(block.form))
+            self.sign = self.flip * np.sign(block.weights)
+            self.equality, self.plain = abs(block.form) == 1, False
+            return
         low, high, lower, upper = block.static
         _, self.total, self.sign = block.simplex
         self.anchor = np.where(self.sign > 0, lower, upper)
@@ -44,7 +51,8 @@ class Simplex(AbstractBlockMap):
         if block.is_aux.any():
             return "it has auxiliary variables"
         if block.varying:
-            return f"its {block.varying} vary in the batch"
+            why = "in some instance a bound other than those of a simplex can be active"
+            return None if block.form else f"its {block.varying} vary in the batch, and {why}"
         if block.magnitude is None:
             return "the coefficients of its row differ in size"
         if not block.simplex[0].all():
@@ -57,11 +65,24 @@ class Simplex(AbstractBlockMap):
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project; compiled loop on the CPU, sort elsewhere."""
         if not use_kernels(x):
-            return self._by_sorting(x)
+            return self._by_sorting(x, limits)
         z = torch.empty_like(x, memory_format=torch.contiguous_format)
         size = self.block.size
+        if self.varies:
+            run(
+                kernels().varying_simplex,
+                x.shape[0] * self.block.count,
+                x.numel(),
+                array(x).reshape(-1, size),
+                z.numpy().reshape(-1, size),
+                self.sign,
+                self.flip,
+                self.equality,
+                *(array(v) for v in limits),
+            )
+            return z
         run(
-            simplex_kernel(),
+            kernels().simplex,
             x.shape[0] * self.block.count,
             x.numel(),
             array(x).reshape(-1, size),
@@ -80,13 +101,25 @@ class Simplex(AbstractBlockMap):
         return self._arrays_of[dtype]
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Signs, anchors, totals and fixed variables."""
+        """Signs, anchors, totals and fixed variables; of what varies, only the signs."""
+        if self.varies:
+            return (torch.as_tensor(self.sign, dtype=dtype, device=device),)
         values = (self.sign, self.anchor, self.total[:, None])
         numbers = tuple(torch.as_tensor(v, dtype=dtype, device=device) for v in values)
         return (*numbers, torch.as_tensor(self.fixed, device=device))
 
-    def _by_sorting(self, x: Tensor) -> Tensor:
-        sign, anchor, total, fixed = self.constants(x.device, x.dtype)
+    def _form(self, x: Tensor, limits: Limits) -> tuple[Tensor, ...]:
+        """Signs, anchors, totals and fixed variables, broadcasting against `x`."""
+        if not self.varies:
+            return self.constants(x.device, x.dtype)
+        (sign,) = self.constants(x.device, x.dtype)
+        anchor = torch.where(sign > 0, limits.lower, limits.upper)
+        top = limits.row_upper if self.flip > 0 else -limits.row_lower
+        total = (top - (sign * anchor).sum(-1, keepdim=True)).clamp(min=0)
+        return sign, anchor, total, limits.lower >= limits.upper
+
+    def _by_sorting(self, x: Tensor, limits: Limits) -> Tensor:
+        sign, anchor, total, fixed = self._form(x, limits)
         broken = x.isnan().any(-1, keepdim=True)
         if not self.plain:
             x = torch.where(fixed, -torch.inf, sign * (x - anchor))
@@ -108,7 +141,7 @@ class Simplex(AbstractBlockMap):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Subtract the mean over the support, in reflected coordinates."""
-        sign, anchor, total, fixed = self.constants(x.device, x.dtype)
+        sign, anchor, total, fixed = self._form(x, limits)
         free = ((z - anchor).abs() > 0) & ~fixed
         reflected = torch.where(free, grad * sign, 0)
         mean = reflected.sum(-1, keepdim=True) / free.sum(-1, keepdim=True).clamp(min=1)

@@ -17,6 +17,7 @@ from .._feasible_set import AbstractFeasibleSet
 from .._marginals import inside_outside, matrix_tree
 from .._plan import Report
 from .._polytope import Polytope
+from .._projections.heads import project_heads
 from ._tree_polytopes import RELAXATIONS, tree_polytope
 
 _NO_TREE = "no tree is left among the allowed arcs"
@@ -253,6 +254,17 @@ class DependencyTrees(AbstractFeasibleSet):
         z = torch.zeros(*heads.shape, heads.shape[-1], dtype=dtype, device=heads.device)
         chosen = (heads >= 0).to(dtype)
         return z.scatter_(-2, heads.clamp(min=0)[..., None, :], chosen[..., None, :])
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
+        """Head selection in one pass over the arcs; other relaxations by their plan."""
+        if self.relaxation_name != "head-selection":
+            return None
+        batch, side = self._batch(y, "y"), self.size + 1
+        allowed = self.free_parts(y.device)
+        if allowed.ndim > 2:
+            allowed = allowed.expand(*batch, side, side)
+        z = project_heads(y.reshape(-1, side, side), allowed.reshape(-1, side, side))
+        return z.reshape(y.shape)
 
     # ------------------------------------------------------------------ other forms of a tree
 
