@@ -300,6 +300,20 @@ def test_sums_of_the_set():
         assert grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("projective", "single_root"), KINDS)
+def test_samples_are_trees_and_follow_the_marginals(projective, single_root, device):
+    trees = ol.DependencyTrees([3, 2], projective, single_root)
+    scores = coarse(2, 4, 4).to(device)
+    generator = torch.Generator(device).manual_seed(0)
+    many = scores.expand(400, 2, 4, 4)
+    z = trees.sample(many, generator)
+    assert trees.contains(z).all()
+    deviation = (z.mean(0) - trees.marginals(scores)).abs().max()
+    assert deviation < 5 * 0.5 / 400**0.5  # five standard deviations at most
+    scores[0, 1, 2] = torch.nan
+    assert trees.sample(scores)[0].isnan().all()
+
+
 def test_copies_and_pickles():
     trees = ol.DependencyTrees([3, 2], allowed=torch.ones(4, 4, dtype=torch.bool))
     scores = torch.randn(2, 4, 4)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from optlayers._marginals import _sums, inside_outside, matrix_tree
 
 from .helpers import TOL
-from .tree_enumeration import tree_tensors
+from .tree_enumeration import tree_heads, tree_tensors
 
 inf = math.inf
 KINDS = [(p, r) for p in (True, False) for r in (True, False)]
@@ -428,6 +428,54 @@ def test_gradients_of_the_entropy_are_finite_with_pruned_arcs(way, projective, s
     (grad,) = torch.autograd.grad(entropy.sum(), scores)
     assert grad.isfinite().all()
     assert (grad[scores == -inf] == 0).all()
+
+
+# ---------------------------------------------------------------------- samples
+
+
+@EVERY_KIND
+def test_samples_are_as_frequent_as_they_are_probable(projective, single_root):
+    n, count = 3, 20_000
+    scores = coarse(n + 1, n + 1)
+    scores[0] = 1.0  # there is a tree
+    trees = tree_heads(n, projective, single_root)
+    totals = torch.where(tree_tensors(n, projective, single_root) > 0, scores, 0).sum((1, 2))
+    p = totals.softmax(0).numpy()
+    many = scores.expand(count, n + 1, n + 1)
+    generator = torch.Generator().manual_seed(1)
+    heads = module(projective).sample(
+        many, torch.full((count,), n), None, single_root, generator=generator
+    )
+    assert (heads[:, 0] == -1).all()
+    drawn = (heads[:, None, 1:].numpy() == trees).all(-1)
+    assert (drawn.sum(1) == 1).all()  # each one is a tree
+    frequency = drawn.mean(0)
+    assert (abs(frequency - p) <= 5 * (p * (1 - p) / count) ** 0.5).all()
+    assert (frequency[p == 0] == 0).all()
+
+
+@EVERY_KIND
+def test_samples_of_a_padded_batch(way, projective, single_root):
+    lengths, allowed = torch.arange(8) % 5, torch.rand(8, 5, 5) < 0.7
+    allowed[:, 0] = allowed[:, 1] = True
+    scores = 5 * torch.randn(8, 5, 5)
+    scores[7, 0] = -inf
+    draws = [
+        module(projective).sample(
+            scores, lengths, allowed, single_root, generator=torch.Generator().manual_seed(0)
+        )
+        for _ in range(2)
+    ]
+    assert torch.equal(*draws)
+    for b, n in enumerate(lengths.tolist()):
+        heads = draws[0][b].tolist()
+        assert heads[0] == -1
+        assert set(heads[n + 1 :]) <= {-1}
+        if b == 7:
+            assert set(heads) == {-1}
+            continue
+        assert heads[1 : n + 1] in tree_heads(n, projective, single_root).tolist()
+        assert all(allowed[b, h, m] for m, h in enumerate(heads) if m and m <= n)
 
 
 # ---------------------------------------------------------------------- modes

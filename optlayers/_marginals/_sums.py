@@ -61,6 +61,26 @@ class Sums:
         mu, bad = torch.func.grad(total, has_aux=True)(x)
         return torch.where(bad[:, None, None], torch.nan, mu.clamp(min=0))
 
+    @torch.no_grad()
+    def sample(
+        self, scores: Tensor, problem: Problem, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Heads `(N, n + 1)` of one tree each: one word after the other, given those before."""
+        x, (lengths, allowed, single_root) = _wide(scores), problem
+        count, side = x.shape[:2]
+        free = x.new_ones(x.shape, dtype=torch.bool) if allowed is None else allowed.expand(x.shape)
+        heads = lengths.new_full((count, side), -1)
+        draws = torch.rand(count, side, generator=generator, dtype=x.dtype, device=x.device)
+        index = torch.arange(side, device=x.device)
+        for m in range(1, side):
+            mu = self.marginals(x, (lengths, free, single_root))[:, :, m]
+            # What is impossible but for rounding must not be drawn: nothing could follow it.
+            below = torch.where(mu > 1e-12, mu, 0).cumsum(-1)
+            chosen = (below > draws[:, m, None] * below[:, -1:]).to(torch.int8).argmax(-1)
+            heads[:, m] = torch.where((m <= lengths) & (below[:, -1] > 0), chosen, -1)
+            free = free & ((index != m) | (index[:, None] == chosen[:, None, None]))
+        return heads
+
 
 class _LogPartition(torch.autograd.Function):
     """Log Z by compiled loops."""

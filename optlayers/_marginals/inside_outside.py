@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from .._host import array, run
-from ._inside_outside import kernels
 from ._sums import LOG_ZERO, Problem, Sums, usable
 
 
@@ -49,6 +48,22 @@ def marginals(scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_ro
     NaN for a sentence that has no tree or a score that is not a number. Arguments as there.
     """
     return _SUMS.marginals(scores, (lengths, allowed, single_root))
+
+
+def sample(
+    scores: Tensor,
+    lengths: Tensor,
+    allowed: Tensor | None,
+    single_root: bool,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Heads of trees drawn from $p(z) \propto \exp(z \cdot s)$, exactly; int64 `(N, n + 1)`.
+
+    Word after word from its marginals given the heads of those before: $O(n^4)$. -1 at index 0, at
+    padding, and where there is no tree. Arguments as for `log_partition`; the generator is on the
+    device of the scores.
+    """
+    return _SUMS.sample(scores, (lengths, allowed, single_root), generator)
 
 
 def _program(x: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
@@ -108,29 +123,31 @@ def _chart(x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 
 def _values(x: Tensor, problem: Problem) -> Tensor:
     log_z = x.new_empty(len(x))
-    _run(0, x, problem, log_z)
+    _run("values", x, problem, log_z)
     return log_z
 
 
 def _gradients(x: Tensor, problem: Problem) -> Tensor:
     mu = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _run(1, x, problem, mu)
+    _run("marginals", x, problem, mu)
     return mu
 
 
 def _hessian_product(x: Tensor, problem: Problem, vector: Tensor) -> Tensor:
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _run(2, x, problem, vector, out)
+    _run("hessian_product", x, problem, vector, out)
     return out
 
 
-def _run(which: int, x: Tensor, problem: Problem, *more: Tensor) -> None:
+def _run(which: str, x: Tensor, problem: Problem, *more: Tensor) -> None:
+    from . import _inside_outside as kernels  # loads numba
+
     lengths, allowed, single_root = problem
     mask = x.new_zeros(1, 1, 1, dtype=torch.bool) if allowed is None else allowed
-    cost = (1 + 2 * which) * len(x) * x.shape[-1] ** 3
+    cost = len(x) * x.shape[-1] ** 3
     masked = allowed is not None
     arrays = [array(v) for v in (x, lengths, mask)]
-    run(kernels()[which], len(x), cost, *arrays, masked, single_root, *map(array, more))
+    run(getattr(kernels, which), len(x), cost, *arrays, masked, single_root, *map(array, more))
 
 
 _SUMS = Sums(_program, _values, _gradients, _hessian_product)

@@ -5,9 +5,10 @@ $$ Z = \sum_z \exp(z \cdot s) = \prod_k d_k, \qquad d_k = \sum_{h} w_{hk}, \qqua
 
 for one word $k$ after the other and the heads $h$ and words $m$ left, from $w = e^s$: Gaussian
 elimination of the Laplacian, whose pivots are sums of what is left in their column and are found
-by adding it up. All relative errors are of the size of $n$ roundings, whatever the condition of
-the Laplacian, whose inverse need not exist in floats. With a single root, the root is left out of
-all $d_k$ but the last.
+by adding it up. So $Z$ has a relative error of some $n$ roundings, whatever the condition of the
+Laplacian, whose inverse need not exist in floats; and so have the marginals absolutely, as the
+derivative of just these steps: what they subtract are probabilities. With a single root, the root
+is left out of all $d_k$ but the last.
 
 References:
     Tutte (1984), *Graph theory*; Koo, Globerson, Carreras and Collins (2007), *Structured
@@ -21,7 +22,6 @@ import torch
 from torch import Tensor
 
 from .._host import array, run
-from ._matrix_tree import kernels
 from ._sums import LOG_ZERO, Problem, Sums, usable
 
 
@@ -53,6 +53,22 @@ def marginals(scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_ro
     NaN for a sentence that has no tree or a score that is not a number. Arguments as there.
     """
     return _SUMS.marginals(scores, (lengths, allowed, single_root))
+
+
+def sample(
+    scores: Tensor,
+    lengths: Tensor,
+    allowed: Tensor | None,
+    single_root: bool,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Heads of trees drawn from $p(z) \propto \exp(z \cdot s)$, exactly; int64 `(N, n + 1)`.
+
+    Word after word from its marginals given the heads of those before: $O(n^4)$. -1 at index 0, at
+    padding, and where there is no tree. Arguments as for `log_partition`; the generator is on the
+    device of the scores.
+    """
+    return _SUMS.sample(scores, (lengths, allowed, single_root), generator)
 
 
 # ---------------------------------------------------------------------- tensor program
@@ -107,8 +123,10 @@ def _eliminate(x: Tensor, ends: Tensor, single_root: bool) -> Tensor:
         d = counted.logsumexp(-1)
         log_z = log_z + d
         through = (heads - d[:, None])[:, :, None] + row[:, None, :]
-        # Not `logaddexp`, whose second derivative is NaN where the terms are far apart.
-        x = torch.stack([x, through], -1).logsumexp(-1)
+        # Not `logaddexp`, whose second derivative is NaN where the terms are far apart. The sum
+        # does not depend on `top`, so that derivatives need not see it.
+        top = torch.maximum(x, through).detach()
+        x = top + ((x - top).exp() + (through - top).exp()).log()
     return log_z
 
 
@@ -117,21 +135,21 @@ def _eliminate(x: Tensor, ends: Tensor, single_root: bool) -> Tensor:
 
 def _values(x: Tensor, problem: Problem) -> Tensor:
     log_z = x.new_empty(len(x))
-    for rows, part in _rest(_run(0, x, problem, log_z), problem):
+    for rows, part in _rest(_run("values", x, problem, log_z), problem):
         log_z[rows] = _program(x[rows], part)[0]
     return log_z
 
 
 def _gradients(x: Tensor, problem: Problem) -> Tensor:
     mu = torch.empty_like(x, memory_format=torch.contiguous_format)
-    for rows, part in _rest(_run(1, x, problem, mu), problem):
+    for rows, part in _rest(_run("marginals", x, problem, mu), problem):
         mu[rows] = _SUMS.by_autograd(x[rows].detach(), part)
     return mu
 
 
 def _hessian_product(x: Tensor, problem: Problem, vector: Tensor) -> Tensor:
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    for rows, part in _rest(_run(2, x, problem, vector, out), problem):
+    for rows, part in _rest(_run("hessian_product", x, problem, vector, out), problem):
         with torch.enable_grad():
             leaf = x[rows].detach().requires_grad_()
             mu = _SUMS.by_autograd(leaf, part)
@@ -141,16 +159,18 @@ def _hessian_product(x: Tensor, problem: Problem, vector: Tensor) -> Tensor:
     return out
 
 
-def _run(which: int, x: Tensor, problem: Problem, *more: Tensor) -> Tensor:
+def _run(which: str, x: Tensor, problem: Problem, *more: Tensor) -> Tensor:
+    from . import _matrix_tree as kernels  # loads numba
+
     lengths, allowed, single_root = problem
     state = torch.zeros(len(x), dtype=torch.int8)
     mask = x.new_zeros(1, 1, 1, dtype=torch.bool) if allowed is None else allowed
-    cost = (1 + 2 * which) * len(x) * x.shape[-1] ** 3 // 3
+    cost = len(x) * x.shape[-1] ** 3
     masked = allowed is not None
     arrays = [array(v) for v in (x, lengths, mask)]
     results = [array(v) for v in (state, *more)]
-    run(kernels()[which], len(x), cost, *arrays, masked, single_root, *results)
-    if which == 1:
+    run(getattr(kernels, which), len(x), cost, *arrays, masked, single_root, *results)
+    if which == "marginals":
         more[0][state == 2] = torch.nan
     return state
 
