@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 PIP_INSTALL = $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
 FOLDERS := optlayers examples tests docs
 
-.PHONY: help demo test lint types unit docs docs-serve bench format constraints clean distclean
+.PHONY: help demo test lint types unit docs docs-serve bench bench-structures format constraints clean distclean
 
 help:
 	@echo "make demo [DATA=DIR]   train the rationale example and compare the methods (under 3 minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint|types|unit   one part of it; make format repairs what ruff can repair"
 	@echo "make docs|docs-serve   build the site into site/, or serve it while writing"
 	@echo "make bench             time the layers against their peers; writes docs/results/"
+	@echo "make bench-structures  the same for trees and graphs"
 	@echo "make constraints       pin the newest versions that work together"
 	@echo "make clean|distclean   remove what the commands made; distclean also $(VENV)"
 
@@ -70,6 +71,14 @@ docs-serve: $(VENV)/.dev
 	@echo "Installing the peers into .venv-peers (the first time takes a few minutes)"
 	@{ $(PY) -m venv .venv-peers && .venv-peers/bin/python -m pip install -qq --disable-pip-version-check \
 		-r tests/benchmarks/peers.txt && touch $@; } || { rm -rf .venv-peers; echo "The peers did not install"; }
+
+.venv-parsers/.done: tests/benchmarks/parsers.txt | $(PY)
+	@echo "Installing the parsers into .venv-parsers (the first time takes a few minutes)"
+	@{ $(PY) -m venv .venv-parsers && .venv-parsers/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
+		-r tests/benchmarks/parsers.txt && touch $@; } || { rm -rf .venv-parsers; echo "The parsers did not install"; }
+
+bench-structures: $(VENV)/.dev .venv-parsers/.done
+	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.structures $(ARGS)
 
 bench: $(VENV)/.dev .venv-peers/.done
 	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.report $(ARGS)

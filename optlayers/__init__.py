@@ -37,6 +37,8 @@ from ._verbs import decode as decode
 from ._verbs import plan as plan
 from ._verbs import project as project
 from ._sets import DependencyTrees as DependencyTrees
+from ._sets import SemanticGraphs as SemanticGraphs
+from ._sets import deterministic_labels as deterministic_labels
 from ._surrogates import SPIGOT as SPIGOT
 from ._surrogates import AbstractSurrogate as AbstractSurrogate
 from ._surrogates import NormClip as NormClip

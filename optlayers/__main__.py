@@ -21,11 +21,13 @@ from ._constructors import (
     simplex,
     spans,
 )
+from ._describe import constraints
 from ._errors import OptLayersError
 from ._npz import load
 from ._polytope import Polytope
+from ._sets import DependencyTrees, SemanticGraphs
 from ._validate import validate
-from ._verbs import plan
+from ._verbs import FeasibleSet, plan
 
 
 def _budget(args: argparse.Namespace) -> Polytope:
@@ -39,7 +41,18 @@ def _dag_path(args: argparse.Namespace) -> Polytope:
     return dag_path(n, edges, 0, n - 1)
 
 
-NAMES: dict[str, tuple[str, Callable[[argparse.Namespace], Polytope]]] = {
+def _trees(args: argparse.Namespace) -> DependencyTrees:
+    return DependencyTrees(args.size, relaxation=args.relaxation or "head-selection")
+
+
+def _graphs(args: argparse.Namespace) -> SemanticGraphs:
+    relaxation = args.relaxation or "label-sum"
+    return SemanticGraphs(
+        args.size, args.labels, list(range(args.labels // 2)), relaxation=relaxation
+    )
+
+
+NAMES: dict[str, tuple[str, Callable[[argparse.Namespace], FeasibleSet]]] = {
     "box": ("SIZE variables in [0, 1]", lambda args: box(args.size)),
     "simplex": ("SIZE variables that sum to 1", lambda args: simplex(args.size)),
     "cardinality": (
@@ -56,6 +69,11 @@ NAMES: dict[str, tuple[str, Callable[[argparse.Namespace], Polytope]]] = {
     "spans": (
         "a fifth of SIZE words in at most 3 contiguous spans",
         lambda args: spans(args.size, math.ceil(args.size / 5), 3),
+    ),
+    "trees": ("projective dependency trees over SIZE words, by --relaxation", _trees),
+    "graphs": (
+        "semantic graphs over SIZE words, LABELS labels, half of them deterministic",
+        _graphs,
     ),
     "dag-path": ("a path through SIZE nodes, with edges to the next 3", _dag_path),
 }
@@ -87,11 +105,18 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("polytope", metavar="POLYTOPE", help="a name or a file.npz")
         command.add_argument("--size", type=_positive, default=10, help="for a name (default 10)")
         command.add_argument(
-            "--labels", type=_positive, default=10, help="of label-sum (default 10)"
+            "--labels", type=_positive, default=10, help="of label-sum and graphs (default 10)"
+        )
+        command.add_argument(
+            "--relaxation", metavar="NAME", help="of trees and graphs, e.g. single-root"
         )
         command.add_argument("--seed", type=int, default=0, help="of random numbers (default 0)")
         if name == "validate":
             _add_validate_options(command)
+        else:
+            command.add_argument(
+                "--constraints", type=_positive, metavar="N", help="also print the first N rows"
+            )
     return parser
 
 
@@ -113,8 +138,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def read_polytope(args: argparse.Namespace) -> Polytope:
-    """The polytope that the command line asks for: a constructor by name, or a file."""
+def read_polytope(args: argparse.Namespace) -> FeasibleSet:
+    """The set that the command line asks for: a constructor by name, or a file."""
     if args.polytope in NAMES:
         return NAMES[args.polytope][1](args)
     if Path(args.polytope).suffix != ".npz" and not Path(args.polytope).exists():
@@ -124,15 +149,26 @@ def read_polytope(args: argparse.Namespace) -> Polytope:
     return load(args.polytope)
 
 
+def _explain(feasible_set: FeasibleSet, rows: int | None) -> None:
+    """A set, its relaxation if that is another, rows on request, and plans."""
+    polytope = feasible_set.relaxation
+    print(feasible_set)
+    if polytope is not feasible_set:
+        print(polytope)
+    if rows:
+        print(constraints(polytope, getattr(feasible_set, "part_names", None), rows))
+    print(plan(polytope, "projection"))
+    if polytope is feasible_set:
+        print(plan(polytope, "decoder"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: done (and the projection is right), 1: it is not, 2: cannot be done."""
     args = _parser().parse_args(arguments)
     try:
         polytope = read_polytope(args)
         if args.command == "explain":
-            print(polytope)
-            print(plan(polytope, "projection"))
-            print(plan(polytope, "decoder"))
+            _explain(polytope, args.constraints)
             return 0
         result = validate(polytope, args.samples, args.against, seed=args.seed)
     except (OptLayersError, OSError) as error:

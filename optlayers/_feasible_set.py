@@ -35,6 +35,11 @@ class AbstractFeasibleSet(ABC):
     def relaxation(self) -> Polytope:
         """The polytope that the backward pass projects onto, over the flattened structure."""
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one structure: the last `event_dim` dimensions of scores."""
+        return (self.relaxation.n,)
+
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode, telling `report` which instances of the flattened batch have no answer.
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from ._certificate import Certificate, certify
 from ._errors import InputError, SolverFailed
+from ._feasible_set import AbstractFeasibleSet
 from ._multipliers import problem_of
 from ._polytope import Polytope
 from ._references import SOLVERS, check_installed
-from ._verbs import project
+from ._verbs import FeasibleSet, project
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Validation:
 
 
 def validate(
-    polytope: Polytope,
+    polytope: FeasibleSet,
     samples: int = 100,
     against: Sequence[str] = ("osqp", "cvxpy"),
     projection: Callable[[Tensor], Tensor] | None = None,
@@ -102,10 +104,12 @@ def validate(
 
     Args:
         polytope: What to project onto; if it has batch dimensions, every instance gets `samples`.
+            Of a structured set, its own projection onto its relaxation.
         samples: Number of points: normal around the middle of the bounds, every second one rounded
             to a grid of halves, because ties and boundary points are where projections go wrong.
         against: Solvers to compare with: `"osqp"`, `"cvxpy"` (Clarabel), `"cvxpylayers"` (SCS).
-        projection: A callable `y -> z` of your own; by default `optlayers.project`.
+        projection: A callable `y -> z` of your own, on flat points `(..., n)`; by default
+            `optlayers.project`.
         scale: Standard deviation of the points.
         seed: Seed of the points.
         dtype: Dtype in which the projection computes; the solvers always use float64.
@@ -129,8 +133,9 @@ def validate(
     for name in against:
         check_installed(name)
     tol = max(1e-6, 100 * torch.finfo(dtype).eps) if tol is None else tol
+    title, feasible_set, polytope = repr(polytope), polytope, polytope.relaxation
     y = _points(polytope, samples, scale, seed).to(dtype)
-    z, ms = _timed(projection or (lambda points: project(polytope, points)), y)
+    z, ms = _timed(projection or partial(_project_flat, feasible_set), y)
     certificate = certify(polytope, y, z)
     name = "project" if projection is None else "projection"
     rows, problems = [_row(name, certificate, None, ms, np.zeros(y.shape[:-1], dtype=bool))], []
@@ -154,7 +159,15 @@ def validate(
         if bool((~(distance <= allowed) & ~torch.from_numpy(failed)).any()):
             problems.append(f"distance {rows[-1].distance:.1e} to {name}")
     dtype_name = str(dtype).removeprefix("torch.")
-    return Validation(repr(polytope), len(flat), dtype_name, tol, tuple(rows), tuple(problems))
+    return Validation(title, len(flat), dtype_name, tol, tuple(rows), tuple(problems))
+
+
+def _project_flat(feasible_set: FeasibleSet, y: Tensor) -> Tensor:
+    """`optlayers.project` on flattened structures."""
+    if isinstance(feasible_set, AbstractFeasibleSet):
+        shaped = y.reshape(*y.shape[:-1], *feasible_set.event_shape)
+        return project(feasible_set, shaped).reshape(y.shape)
+    return project(feasible_set, y)
 
 
 def _row(

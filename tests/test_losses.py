@@ -69,6 +69,23 @@ def test_hinge_is_the_maximum_over_all_structures(name, costs):
     assert abs(float(perceptron - dot(every - gold, scores.detach(), dims).max())) < 1e-12
 
 
+@pytest.mark.parametrize("n", range(1, 7))
+@pytest.mark.parametrize("projective", [True, False])
+@pytest.mark.parametrize("single_root", [True, False])
+def test_cost_augmented_trees_of_up_to_six_words(n, projective, single_root):
+    trees = ol.DependencyTrees(n, projective, single_root)
+    every = tree_tensors(n, projective, single_root)
+    scores = torch.randint(-3, 4, (8, n + 1, n + 1)).double() / 2  # ties are common
+    gold = every[torch.randint(len(every), (8,))]
+    for positive, negative in ((0.5, 0.0), (0.5, 1.5)):
+        loss = ol.structured_hinge(trees, scores, gold, (positive, negative), reduction="none")
+        for i in range(8):
+            cost = positive * (every * (1 - gold[i])).sum((1, 2))
+            cost += negative * ((1 - every) * gold[i]).sum((1, 2))
+            best = (dot(every, scores[i], 2) + cost).max() - dot(gold[i], scores[i], 2)
+            assert loss[i] == best  # halves add up exactly
+
+
 @pytest.mark.parametrize("name", [n for n in CASES if n not in ("polytope", "deterministic")])
 def test_log_loss_is_the_negative_log_probability(name):
     feasible_set, every, shape = CASES[name]()

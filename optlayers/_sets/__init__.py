@@ -1,3 +1,5 @@
 """Structured sets: each decodes exactly and names the polytope its gradient is projected onto."""
 
 from .dependency_trees import DependencyTrees as DependencyTrees
+from .semantic_graphs import SemanticGraphs as SemanticGraphs
+from .semantic_graphs import deterministic_labels as deterministic_labels

@@ -174,6 +174,11 @@ class DependencyTrees(AbstractFeasibleSet):
         return self._relaxation
 
     @property
+    def event_shape(self) -> tuple[int, int]:
+        """Heads by modifiers, with the root."""
+        return (self.size + 1, self.size + 1)
+
+    @property
     def part_names(self) -> list[str]:
         """Names of the arcs in the order of the variables, for printing: "0->1" and so on."""
         return [f"{h}->{m}" for h in range(self.size + 1) for m in range(self.size + 1)]
