@@ -38,6 +38,7 @@ from ._verbs import plan as plan
 from ._verbs import project as project
 from ._sets import DependencyTrees as DependencyTrees
 from ._sets import SemanticGraphs as SemanticGraphs
+from ._sets import SemanticParts as SemanticParts
 from ._sets import deterministic_labels as deterministic_labels
 from ._surrogates import SPIGOT as SPIGOT
 from ._surrogates import AbstractSurrogate as AbstractSurrogate

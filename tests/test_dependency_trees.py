@@ -358,7 +358,7 @@ def test_a_compiled_layer_runs():
         (lambda: ol.DependencyTrees(3).decode(torch.zeros(4, 4).long()), "tensor of floats"),
         (
             lambda: ol.DependencyTrees([3, 3]).decode(torch.zeros(4, 4)),
-            r"lengths, \(2,\). Got \(\)",
+            r"that of the set, \(2,\)\. Got \(\)",
         ),
         (lambda: ol.DependencyTrees(2).from_heads(torch.zeros(3).long()), "`heads` must be int"),
         (

@@ -907,6 +907,10 @@ def small(**options):
             lambda: small(arcs=torch.ones(3, 3) > 0).pack(arcs=torch.zeros(5, 3, 3)),
             "do not broadcast",
         ),
+        (
+            lambda: small(arcs=torch.eye(3).roll(1, 1) > 0).pack(arcs=torch.zeros(5, 3, 3)),
+            r"of the scores, \(5,\), and the batch of the set, \(2,\), do not broadcast",
+        ),
         (lambda: small().from_arcs([[]]), "`graphs` must hold 2 sentences. Got 1"),
         (lambda: small().from_arcs([[], []], missing="no"), "`missing` must be 'raise' or 'drop'"),
         (lambda: small().from_arcs([[(0, 1)], []]), r"triples \(predicate, argument, label\)"),
@@ -926,3 +930,16 @@ def small(**options):
 def test_errors(call, match):
     with pytest.raises(ol.InputError, match=match):
         call()
+
+
+def test_indicator_weighs_kinds_of_parts():
+    graphs = ol.SemanticGraphs([2, 1], labels=3)
+    parts = graphs.unpack(graphs.indicator("labels").expand(2, -1))
+    assert (parts.labels == 1).all()
+    assert (parts.arcs == 0).all()
+    assert parts.predicates is not None
+    assert (parts.predicates == 0).all()
+    assert graphs.indicator("predicates", "arcs").sum() == 2 + 4
+    assert ol.SemanticGraphs(2, 3, predicates=False).indicator("predicates").sum() == 0
+    with pytest.raises(ol.InputError, match=r"Parts are predicates, arcs, labels\. Got 'roots'"):
+        graphs.indicator("roots")  # type: ignore[arg-type]

@@ -2,4 +2,5 @@
 
 from .dependency_trees import DependencyTrees as DependencyTrees
 from .semantic_graphs import SemanticGraphs as SemanticGraphs
+from .semantic_graphs import SemanticParts as SemanticParts
 from .semantic_graphs import deterministic_labels as deterministic_labels

@@ -25,6 +25,17 @@ RELAXATIONS = (
 )
 
 
+def check_relaxation(relaxation: str, single_root: bool) -> None:
+    """Refuse a name that does not exist or would exclude trees."""
+    if relaxation not in RELAXATIONS:
+        raise InputError(f"`relaxation` must be one of {RELAXATIONS}. Got {relaxation!r}.")
+    if relaxation == "single-root" and not single_root:
+        raise InputError(
+            "The relaxation 'single-root' excludes trees with several words under the root; "
+            "use it with single_root=True."
+        )
+
+
 def tree_polytope(
     relaxation: str, n: int, lengths: Tensor, allowed: Tensor, single_root: bool, projective: bool
 ) -> Polytope:
@@ -60,13 +71,7 @@ def tree_polytope(
         >>> tree_polytope("head-selection", 2, torch.tensor(2), allowed, True, True)
         Polytope(n=9, equalities=2, integral)
     """
-    if relaxation not in RELAXATIONS:
-        raise InputError(f"`relaxation` must be one of {RELAXATIONS}. Got {relaxation!r}.")
-    if relaxation == "single-root" and not single_root:
-        raise InputError(
-            "The relaxation 'single-root' excludes trees with several words under the root; "
-            "use it with single_root=True."
-        )
+    check_relaxation(relaxation, single_root)
     if relaxation == "multi-commodity" or (relaxation == "hull" and not projective):
         relaxation = "arborescence"
     key = (relaxation, int(n), bool(single_root))

@@ -13,17 +13,17 @@ from .._decoders.arborescence import arborescence
 from .._decoders.eisner import eisner
 from .._eager import eager
 from .._errors import InfeasibleError, InputError
-from .._feasible_set import AbstractFeasibleSet
 from .._marginals import inside_outside, matrix_tree
 from .._plan import Report
 from .._polytope import Polytope
 from .._projections.heads import project_heads
-from ._tree_polytopes import RELAXATIONS, tree_polytope
+from ._padded import PaddedSentences, sentence_name
+from ._tree_polytopes import check_relaxation, tree_polytope
 
 _NO_TREE = "no tree is left among the allowed arcs"
 
 
-class DependencyTrees(AbstractFeasibleSet):
+class DependencyTrees(PaddedSentences):
     r"""Dependency trees over padded sentences, scored arc by arc.
 
     Scores are `(..., n + 1, n + 1)`, `scores[..., h, m]` for the arc from head $h$ to modifier
@@ -88,21 +88,10 @@ class DependencyTrees(AbstractFeasibleSet):
         allowed: Any = None,
         size: int | None = None,
     ):
-        self.lengths = _lengths(lengths)
-        self.device = lengths.device if isinstance(lengths, Tensor) else torch.device("cpu")
-        longest = int(self.lengths.max()) if self.lengths.numel() else 0
-        self.size = longest if size is None else int(size)
+        self._read_lengths(lengths, size)
         self.projective, self.single_root = bool(projective), bool(single_root)
         self.relaxation_name = relaxation
-        if longest > self.size:
-            raise InputError(f"`size` must be at least the longest length, {longest}. Got {size}.")
-        if relaxation not in RELAXATIONS:
-            raise InputError(f"`relaxation` must be one of {RELAXATIONS}. Got {relaxation!r}.")
-        if relaxation == "single-root" and not single_root:
-            raise InputError(
-                "The relaxation 'single-root' excludes trees with several words under the root; "
-                "use it with single_root=True."
-            )
+        check_relaxation(relaxation, single_root)
         self.allowed = self._allowed(allowed)
         self.batch_shape = torch.broadcast_shapes(self.lengths.shape, self.allowed.shape[:-2])
         self._relaxation: Polytope | None = None
@@ -148,15 +137,15 @@ class DependencyTrees(AbstractFeasibleSet):
             return
         _, state = self._decode_host(zeros, self.batch_shape)
         if state.any():
-            where = np.unravel_index(int(state.argmax()), self.batch_shape)
-            index = tuple(int(i) for i in where)
-            name = f"Sentence {index[0] if len(index) == 1 else index}" if index else "The sentence"
+            first = int(state.argmax())
+            name = sentence_name(first, self.batch_shape)
+            length = int(self.lengths.expand(self.batch_shape).reshape(-1)[first])
             more = f" The same holds for {state.sum() - 1} more." if state.sum() > 1 else ""
             kind = "projective " if self.projective else ""
             root = "one word under the root" if self.single_root else "words under the root"
             raise InfeasibleError(
                 f"{name}: `allowed` leaves no {kind}tree with {root} over its "
-                f"{int(self.lengths.expand(self.batch_shape)[index])} words.{more} Allow more arcs."
+                f"{length} words.{more} Allow more arcs."
             )
 
     @property
@@ -183,47 +172,13 @@ class DependencyTrees(AbstractFeasibleSet):
         """Names of the arcs in the order of the variables, for printing: "0->1" and so on."""
         return [f"{h}->{m}" for h in range(self.size + 1) for m in range(self.size + 1)]
 
-    def _batch(self, scores: Tensor, name: str = "scores") -> torch.Size:
-        n = self.size
-        if not (isinstance(scores, Tensor) and scores.is_floating_point()):
-            found = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
-            raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
-        if scores.shape[-2:] != (n + 1, n + 1):
-            raise InputError(
-                f"`{name}` must have shape (..., {n + 1}, {n + 1}): heads by modifiers, with the "
-                f"root, for up to {n} words (`size=` sets another number). "
-                f"Got {tuple(scores.shape)}."
-            )
-        batch = scores.shape[:-2]
-        try:
-            fits = torch.broadcast_shapes(batch, self.batch_shape) == batch
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise InputError(
-                f"The batch of `{name}` must be that of the lengths, {tuple(self.batch_shape)}. "
-                f"Got {tuple(batch)}."
-            )
-        return batch
+    def _layout_in_words(self) -> str:
+        return (
+            f"heads by modifiers, with the root, for up to {self.size} words (`size=` sets "
+            "another number)"
+        )
 
     # ------------------------------------------------------------------ decoding
-
-    def decode(self, scores: Tensor) -> Tensor:
-        r"""The best tree of every sentence, $\arg\max_{z \in Z} z \cdot s$, by the set's decoder.
-
-        Scores of $-\infty$ forbid an arc. Of equally good trees, always the same one.
-
-        Raises:
-            InputError: If a score of an allowed arc is NaN or infinite; names the sentence.
-            InfeasibleError: If scores of $-\infty$ leave a sentence without a tree.
-        """
-        report = Report()
-        z_hat = self.decode_instances(scores, report)
-        for i in sorted(report.failures):
-            where = tuple(int(k) for k in np.unravel_index(i, scores.shape[:-2]))
-            name = f"Sentence {where[0] if len(where) == 1 else where}" if where else "The sentence"
-            raise report.kinds[i](f"{name}: {report.failures[i]}.")
-        return z_hat
 
     @eager
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
@@ -389,16 +344,3 @@ class DependencyTrees(AbstractFeasibleSet):
             allowed.reshape(-1, side, side),
             self.single_root,
         )
-
-
-def _lengths(lengths: Any) -> Tensor:
-    """Lengths as int64 on the host."""
-    found = lengths if isinstance(lengths, Tensor) else torch.as_tensor(np.asarray(lengths))
-    if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
-        if found.numel():
-            raise InputError(f"`lengths` must be integers. Got {found.dtype}.")
-        found = found.long()
-    found = found.detach().to("cpu", torch.int64)
-    if bool((found < 0).any()):
-        raise InputError(f"`lengths` must not be negative. Got {int(found.min())}.")
-    return found

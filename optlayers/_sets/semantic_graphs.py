@@ -11,7 +11,6 @@ from .._decoders._common import NOT_FINITE
 from .._decoders.graphs import semantic_graphs
 from .._eager import eager
 from .._errors import InputError
-from .._feasible_set import AbstractFeasibleSet
 from .._marginals import graphs as sums
 from .._plan import Report
 from .._polytope import Polytope
@@ -20,10 +19,10 @@ from ._graph_lists import Arc, arcs_of_labels, parts_of_arcs
 from ._graph_lists import deterministic_labels as deterministic_labels
 from ._graph_parts import GraphLayout, SemanticParts
 from ._graph_polytopes import RELAXATIONS, Sequential, graph_polytope, one_slot
-from .dependency_trees import _lengths
+from ._padded import PaddedSentences
 
 
-class SemanticGraphs(AbstractFeasibleSet):
+class SemanticGraphs(PaddedSentences):
     r"""Predicate-argument graphs over padded sentences, scored part by part.
 
     Parts are predicates $z_i$, arcs $z_{ij}$ from predicate to argument (different words, 0 to
@@ -107,12 +106,7 @@ class SemanticGraphs(AbstractFeasibleSet):
     ):
         if isinstance(labels, bool) or not isinstance(labels, int | np.integer) or labels < 1:
             raise InputError(f"`labels` must be a positive number of labels. Got {labels!r}.")
-        self.lengths = _lengths(lengths)
-        self.device = lengths.device if isinstance(lengths, Tensor) else torch.device("cpu")
-        longest = int(self.lengths.max()) if self.lengths.numel() else 0
-        self.size = longest if size is None else int(size)
-        if longest > self.size:
-            raise InputError(f"`size` must be at least the longest length, {longest}. Got {size}.")
+        self._read_lengths(lengths, size)
         self.num_labels, self.predicates = int(labels), bool(predicates)
         self.deterministic = _deterministic(deterministic, self.num_labels)
         self.relaxation_name, self.projection = relaxation, projection
@@ -151,6 +145,37 @@ class SemanticGraphs(AbstractFeasibleSet):
         return f"SemanticGraphs({', '.join(parts)}, {self.relaxation_name!r})"
 
     # ------------------------------------------------------------------ the layout
+
+    @property
+    def event_shape(self) -> tuple[int]:
+        """The parts, side by side."""
+        return (self.num_parts,)
+
+    def _layout_in_words(self) -> str:
+        return (
+            f"{self._layout.offset} predicates, {self.num_slots} slots of an arc and "
+            f"{self.num_labels} labels (see `pack`)"
+        )
+
+    def indicator(
+        self, *kinds: Literal["predicates", "arcs", "labels"], device: Any = None
+    ) -> Tensor:
+        """1 at parts of the given kinds, 0 at the others, `(num_parts,)`; to weigh costs.
+
+        Examples:
+            >>> graphs = SemanticGraphs(2, labels=2)
+            >>> counted = graphs.indicator("labels")  # mistakes in labelled arcs count
+            >>> costs = (0.4 * counted, 0.6 * counted)  # for `structured_hinge`
+        """
+        if unknown := sorted(set(kinds) - set(SemanticParts._fields)):
+            raise InputError(f"Parts are {', '.join(SemanticParts._fields)}. Got {unknown[0]!r}.")
+        found = torch.zeros(self.num_parts, device=self.device if device is None else device)
+        own, slots = self._layout.split(found)  # views
+        parts = {"predicates": own, "arcs": slots[:, :1], "labels": slots[:, 1:]}
+        for kind in kinds:
+            if (part := parts[kind]) is not None:
+                part.fill_(1)
+        return found
 
     @property
     def arc_index(self) -> Tensor:
@@ -260,23 +285,6 @@ class SemanticGraphs(AbstractFeasibleSet):
 
     # ------------------------------------------------------------------ decoding
 
-    def decode(self, scores: Tensor) -> Tensor:
-        r"""The best graph of every sentence, $\arg\max_{z \in Z} z \cdot s$.
-
-        Scores of $-\infty$ forbid a part. What adds nothing is not chosen; of other equally good
-        graphs, always the same one.
-
-        Raises:
-            InputError: If a score in use is NaN or infinite; names the sentence.
-        """
-        report = Report()
-        z_hat = self.decode_instances(scores, report)
-        for i in sorted(report.failures):
-            where = tuple(int(k) for k in np.unravel_index(i, scores.shape[:-1]))
-            name = f"Sentence {where[0] if len(where) == 1 else where}" if where else "The sentence"
-            raise report.kinds[i](f"{name}: {report.failures[i]}.")
-        return z_hat
-
     @eager
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""
@@ -378,29 +386,6 @@ class SemanticGraphs(AbstractFeasibleSet):
         if scores.dtype not in (torch.float32, torch.float64):
             scores = scores.float()
         return self._layout.split(scores)
-
-    def _batch(self, scores: Tensor, name: str = "scores") -> torch.Size:
-        if not (isinstance(scores, Tensor) and scores.is_floating_point()):
-            found = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
-            raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
-        if scores.shape[-1:] != (self.num_parts,):
-            raise InputError(
-                f"`{name}` must have shape (..., {self.num_parts}): {self._layout.offset} "
-                f"predicates, {self.num_slots} slots of an arc and {self.num_labels} labels (see "
-                "`pack`). "
-                f"Got {tuple(scores.shape)}."
-            )
-        batch = scores.shape[:-1]
-        try:
-            fits = torch.broadcast_shapes(batch, self.batch_shape) == batch
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise InputError(
-                f"The batch of `{name}` must be that of the set, {tuple(self.batch_shape)}. "
-                f"Got {tuple(batch)}."
-            )
-        return batch
 
 
 def _deterministic(labels: Any, count: int) -> tuple[int, ...]:

@@ -157,7 +157,7 @@ def fit(model: Parser, train: list[dict], roles: list[int], steps: int) -> float
         graphs = graphs_of(model, batch, roles)
         packed = graphs.pack(*scores)
         gold = graphs.from_arcs([s["graph"] for s in batch])
-        counted = labels_only(graphs, packed)
+        counted = graphs.indicator("labels")
         loss = ol.structured_hinge(graphs, packed, gold, (0.4 * counted, 0.6 * counted))
         z = ol.structured_argmax(graphs, packed, ol.SPIGOT(ol.NormClip(1.0), warn=False))
         loss = loss + tagging_loss(model.tag(states, graphs, z), relations)
@@ -167,13 +167,6 @@ def fit(model: Parser, train: list[dict], roles: list[int], steps: int) -> float
         optimiser.step()
         latest.append(float(loss.detach()) / len(batch))
     return sum(latest[-50:]) / len(latest[-50:])
-
-
-def labels_only(graphs: ol.SemanticGraphs, scores: Tensor) -> Tensor:
-    """1 at labelled arcs, the parts whose mistakes cost."""
-    counted = torch.zeros_like(scores)
-    graphs.unpack(counted).labels.fill_(1)
-    return counted
 
 
 def graphs_of(model: Parser, batch: list[dict], roles: list[int], **options) -> ol.SemanticGraphs:

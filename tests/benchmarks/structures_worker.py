@@ -9,7 +9,6 @@ import importlib
 import json
 import os
 import sys
-import time
 import traceback
 import warnings
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from .structures_cases import FOLDER
+from .subject import timed
 
 
 def main() -> None:
@@ -40,21 +40,15 @@ def main() -> None:
 
 def _measure(make, library: str, task: str, case: str, budget: float) -> dict:
     subject = make(dict(np.load(FOLDER / f"{case}.npz")))
-    first = _timed(subject.call)
+    first = timed(subject.call)
     answer = FOLDER / f"{library} {task} {case}.npz"
     np.savez(answer, **subject.result(subject.last))
     if first > 5 * budget:
         return {"times": [first * subject.scale], "scale": subject.scale}
-    second = _timed(subject.call)
+    second = timed(subject.call)
     rounds = min(300, max(3, int(budget / second)))
-    times = [_timed(subject.call) * subject.scale for _ in range(rounds)]
+    times = [timed(subject.call) * subject.scale for _ in range(rounds)]
     return {"times": times, "scale": subject.scale}
-
-
-def _timed(call) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

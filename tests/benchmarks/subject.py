@@ -1,5 +1,6 @@
 """What a worker times."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,3 +28,10 @@ class Subject:
         """Run once."""
         self.last = self.run()
         return self.last
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

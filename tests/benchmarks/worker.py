@@ -9,10 +9,11 @@ import importlib
 import json
 import os
 import sys
-import time
 import traceback
 
 import numpy as np
+
+from .subject import timed
 
 
 def main() -> None:
@@ -24,8 +25,8 @@ def main() -> None:
         inputs = dict(np.load(f".cache/benchmarks/{case}.npz"))
         make = getattr(importlib.import_module(f"tests.benchmarks.{module}"), method)
         subject = make(case, inputs, threads=int(threads), **dict(o.split("=", 1) for o in options))
-        first = _timed(subject.call)
-        seconds = _timed(subject.call) if first < 2 else first
+        first = timed(subject.call)
+        seconds = timed(subject.call) if first < 2 else first
         np.savez(answer, **subject.result(subject.last))
     except Exception as error:
         traceback.print_exc()
@@ -34,13 +35,7 @@ def main() -> None:
     note = {"first": first, "seconds": seconds, "note": subject.note, "scale": subject.scale}
     print(json.dumps(note), file=talk)
     for _ in sys.stdin:
-        print(json.dumps({"seconds": _timed(subject.call)}), file=talk)
-
-
-def _timed(call) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+        print(json.dumps({"seconds": timed(subject.call)}), file=talk)
 
 
 if __name__ == "__main__":
