@@ -78,6 +78,8 @@ def test_one_length_for_any_batch():
     assert trees.contains(trees.decode(torch.randn(2, 5, 4, 4))).shape == (2, 5)
     assert trees.decode(torch.randn(0, 4, 4)).shape == (0, 4, 4)
     assert ol.DependencyTrees([]).decode(torch.randn(0, 1, 1)).shape == (0, 1, 1)
+    none = ol.DependencyTrees([], size=2, allowed=torch.ones(0, 3, 3, dtype=torch.bool))
+    assert none.decode(torch.randn(0, 3, 3)).shape == (0, 3, 3)
 
 
 def test_pruned_arcs_are_not_chosen():

@@ -132,9 +132,7 @@ class DependencyTrees(PaddedSentences):
             ) from None
 
     def _check_trees(self) -> None:
-        zeros = np.zeros((max(self.batch_shape.numel(), 1), self.size + 1, self.size + 1))
-        if not len(zeros):
-            return
+        zeros = np.zeros((self.batch_shape.numel(), self.size + 1, self.size + 1))
         _, state = self._decode_host(zeros, self.batch_shape)
         if state.any():
             first = int(state.argmax())
