@@ -301,6 +301,9 @@ surrogate gradients. *scores*: the scores themselves, where SPIGOT around the pr
 |---|---|---|---|---|---|---|---|---|
 {table}
 
+Where the rule alone takes an arc to zero, the arc's own score is not positive and its labels make up for it: the hinge loss sees only
+the sum of the two, so nothing keeps a trained parser from scoring this way.
+
 An arc differs if one of its entries moves by more than 1e-5. Relative difference: norm of the difference over the norm of the exact one, per sentence.
 """
 

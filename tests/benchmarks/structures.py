@@ -52,8 +52,8 @@ def main() -> None:
         + peaked
         + [(t, c) for t in TASKS if t.startswith("semantic") for c in GRAPHS],
         "supar": [(t, c) for t in both for c in TREES] + peaked,
-        # Its projective trees fail on this torch, after allocating their charts: asked once.
-        "torch-struct": [(t, c) for t in both for c in (TREES if t[0] != "p" else TREES[:1])]
+        # 256 projective trees over 100 words took more memory than the 24 GB of the machine.
+        "torch-struct": [(t, c) for t in both for c in (TREES if t[0] != "p" else TREES[:-1])]
         + peaked,
         "HiGHS": [("semantic argmax", c) for c in GRAPHS],
     }

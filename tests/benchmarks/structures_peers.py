@@ -59,6 +59,11 @@ def _without_root(x: torch.Tensor) -> torch.Tensor:
     return words
 
 
+def _leaf(inputs: Any) -> torch.Tensor:
+    """Requires a gradient: otherwise `DependencyCRF` makes it a leaf and writes into it."""
+    return _without_root(torch.from_numpy(inputs["scores"])).requires_grad_()
+
+
 def _with_root(x: torch.Tensor) -> np.ndarray:
     full = x.new_zeros(len(x), x.shape[1] + 1, x.shape[1] + 1)
     full[:, 1:, 1:] = x
@@ -71,7 +76,7 @@ def struct_argmax(inputs: Any, family: str) -> Subject:
     """`.argmax`."""
     import torch_struct
 
-    scores = _without_root(torch.from_numpy(inputs["scores"]))
+    scores = _leaf(inputs)
     make = getattr(torch_struct, family)
 
     def heads(z: torch.Tensor | None) -> dict[str, np.ndarray]:
@@ -86,7 +91,7 @@ def struct_marginals(inputs: Any, family: str) -> Subject:
     """`.marginals`."""
     import torch_struct
 
-    scores = _without_root(torch.from_numpy(inputs["scores"]))
+    scores = _leaf(inputs)
     make = getattr(torch_struct, family)
     return Subject(
         lambda: make(scores, multiroot=False).marginals,
@@ -98,7 +103,7 @@ def struct_attention(inputs: Any, family: str) -> Subject:
     """`.marginals` and their vector-Jacobian product."""
     import torch_struct
 
-    scores = _without_root(torch.from_numpy(inputs["scores"])).requires_grad_()
+    scores = _leaf(inputs)
     weight = _without_root(torch.from_numpy(inputs["weight"]))
     make = getattr(torch_struct, family)
 
