@@ -59,6 +59,8 @@ class PaddedSentences(AbstractFeasibleSet):
                 f"Got {tuple(x.shape)}."
             )
         batch = x.shape[: x.ndim - len(shape)]
+        if batch == self.batch_shape:
+            return batch
         try:
             fits = torch.broadcast_shapes(batch, self.batch_shape) == batch
         except RuntimeError:

@@ -92,12 +92,13 @@ class DependencyTrees(PaddedSentences):
         self.projective, self.single_root = bool(projective), bool(single_root)
         self.relaxation_name = relaxation
         check_relaxation(relaxation, single_root)
-        self.allowed = self._allowed(allowed)
-        self.batch_shape = torch.broadcast_shapes(self.lengths.shape, self.allowed.shape[:-2])
+        self._mask = None if allowed is None else self._read_mask(allowed)
+        self._allowed: Tensor | None = None
+        self.batch_shape = self.lengths.shape
         self._relaxation: Polytope | None = None
         self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self._masked = allowed is not None
-        if self._masked:
+        if self._mask is not None:
+            self.batch_shape = torch.broadcast_shapes(self.batch_shape, self._mask.shape[:-2])
             self._check_trees()
 
     def __repr__(self) -> str:
@@ -108,15 +109,9 @@ class DependencyTrees(PaddedSentences):
 
     # ------------------------------------------------------------------ the set
 
-    def _allowed(self, mask: Any) -> Tensor:
-        """Arcs between words of the sentence, and those of the mask only."""
-        n = self.size
-        index = torch.arange(n + 1)
-        word = index <= self.lengths[..., None]
-        arcs = word[..., :, None] & word[..., None, :] & (index[:, None] != index) & (index > 0)
-        if mask is None:
-            return arcs
-        mask = torch.as_tensor(mask)
+    def _read_mask(self, mask: Any) -> Tensor:
+        """The mask on the host, refused if it does not fit."""
+        n, mask = self.size, torch.as_tensor(mask)
         if mask.dtype != torch.bool or mask.shape[-2:] != (n + 1, n + 1):
             raise InputError(
                 f"`allowed` must be booleans of shape (..., {n + 1}, {n + 1}), heads by "
@@ -124,12 +119,24 @@ class DependencyTrees(PaddedSentences):
             )
         self.device = mask.device if self.device.type == "cpu" else self.device
         try:
-            return arcs & mask.cpu()
+            torch.broadcast_shapes(mask.shape[:-2], self.lengths.shape)
         except RuntimeError:
             raise InputError(
                 f"The batch of `allowed`, {tuple(mask.shape[:-2])}, does not broadcast against "
                 f"that of `lengths`, {tuple(self.lengths.shape)}."
             ) from None
+        return mask.cpu()
+
+    @property
+    def allowed(self) -> Tensor:
+        """Booleans `(..., n + 1, n + 1)` on the host: arcs of the mask between words."""
+        if self._allowed is None:
+            index = torch.arange(self.size + 1)
+            word = index <= self.lengths[..., None]
+            arcs = word[..., :, None] & word[..., None, :]
+            arcs &= (index[:, None] != index) & (index > 0)
+            self._allowed = arcs if self._mask is None else arcs & self._mask
+        return self._allowed
 
     def _check_trees(self) -> None:
         zeros = np.zeros((self.batch_shape.numel(), self.size + 1, self.size + 1))
@@ -200,7 +207,7 @@ class DependencyTrees(PaddedSentences):
         decoder = eisner if self.projective else arborescence
         lengths = self.lengths.expand(batch).reshape(-1)
         allowed = None
-        if self._masked:
+        if self._mask is not None:
             side = self.size + 1
             single = self.allowed.ndim == 2
             allowed = self.allowed if single else self.allowed.expand(*batch, side, side)
