@@ -31,6 +31,8 @@ from ._plan import Plan as Plan
 from ._plan import Report as Report
 from ._projections import PROJECTIONS as PROJECTIONS
 from ._decoders import DECODERS as DECODERS
+from ._hull import HullProjection as HullProjection
+from ._hull import project_hull as project_hull
 from ._feasible_set import AbstractFeasibleSet as AbstractFeasibleSet
 from ._verbs import Status as Status
 from ._verbs import decode as decode

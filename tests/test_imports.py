@@ -34,6 +34,7 @@ ORDER = [
     "_projections",
     "_decoders",
     "_marginals",
+    "_hull",
     "_feasible_set",
     "_verbs",
     "_sets",

@@ -12,7 +12,8 @@ from .._decoders._trees import is_tree
 from .._decoders.arborescence import arborescence
 from .._decoders.eisner import eisner
 from .._eager import eager
-from .._errors import InfeasibleError, InputError
+from .._errors import InfeasibleError, InputError, SolverFailed
+from .._hull.project_hull import hull_instances, is_exact
 from .._marginals import inside_outside, matrix_tree
 from .._plan import Report
 from .._polytope import Polytope
@@ -40,7 +41,7 @@ class DependencyTrees(PaddedSentences):
     | "single-root" | and one word under the root | QP |
     | "single-commodity" | and a flow that reaches every word, $O(n^2)$ auxiliary variables | QP |
     | "arborescence" | one flow per word: the convex hull of all trees, $O(n^3)$ variables | QP |
-    | "hull" | the convex hull of this very set, by chart if projective, $O(n^3)$ variables | QP |
+    | "hull" | the convex hull of this very set | by calls to the decoder, `project_hull` |
 
     A set is cheap enough to make per batch: what is compiled depends on n alone.
 
@@ -221,11 +222,18 @@ class DependencyTrees(PaddedSentences):
         return z.scatter_(-2, heads.clamp(min=0)[..., None, :], chosen[..., None, :])
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
-        """Head selection in one pass over the arcs; other relaxations by their plan."""
-        if self.relaxation_name != "head-selection":
-            return None
+        """Head selection in one pass, the hull by the decoder; other relaxations by their plan."""
         batch, side = self._batch(y, "y"), self.size + 1
         allowed = self.free_parts(y.device)
+        if self.relaxation_name == "hull":
+            wide = y if y.dtype in (torch.float32, torch.float64) else y.float()
+            wide = torch.where(allowed, wide, 0)
+            found = hull_instances(self.decode, wide, 2)
+            for i in (~is_exact(found, wide, 2)).flatten().nonzero()[:, 0].tolist():
+                report.fail(i, "the projection onto the hull did not converge", SolverFailed)
+            return found.z.to(y.dtype)
+        if self.relaxation_name != "head-selection":
+            return None
         if allowed.ndim > 2:
             allowed = allowed.expand(*batch, side, side)
         z = project_heads(y.reshape(-1, side, side), allowed.reshape(-1, side, side))

@@ -35,6 +35,8 @@ TASKS = {
     "projective attention": "Structured attention, projective: marginals and their backward pass",
     "attention": "Structured attention, all trees: marginals and their backward pass",
     "projective SPIGOT": "A layer over projective trees: argmax forward, SPIGOT backward",
+    "projective SPIGOT, hull": "The same, projected onto the convex hull of projective trees",
+    "SPIGOT, hull": "The same for all trees: Chu-Liu/Edmonds forward, onto their convex hull backward",
     "semantic argmax": "Semantic graphs, 58 labels, 50 of them deterministic",
     "semantic SPIGOT": "A layer over semantic graphs: argmax forward, SPIGOT (Eq. 6) backward",
 }
@@ -48,7 +50,7 @@ def main() -> None:
     both = [t for t in tree_tasks if "SPIGOT" not in t]
     peaked = [(t, c) for t in ("projective marginals", "marginals") for c in PEAKED]
     pairs = {
-        OURS: [(t, c) for t in tree_tasks for c in TREES]
+        OURS: [(t, c) for t in tree_tasks for c in (TREES[:3] if "hull" in t else TREES)]
         + peaked
         + [(t, c) for t in TASKS if t.startswith("semantic") for c in GRAPHS],
         "supar": [(t, c) for t in both for c in TREES] + peaked,

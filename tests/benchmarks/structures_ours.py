@@ -45,7 +45,7 @@ def attention(inputs: Any, projective: bool) -> Subject:
     return Subject(run, lambda grad: {"gradient": grad.numpy()})
 
 
-def step(inputs: Any, projective: bool) -> Subject:
+def step(inputs: Any, projective: bool, relaxation: str = "head-selection") -> Subject:
     """A layer: decode forward, SPIGOT backward, a set made anew."""
     trees, scores = _trees(inputs, projective)
     scores.requires_grad_()
@@ -53,7 +53,7 @@ def step(inputs: Any, projective: bool) -> Subject:
     layer = ol.StructuredArgmax(surrogate=ol.SPIGOT(warn=False))
 
     def run() -> torch.Tensor:
-        z = layer(scores, ol.DependencyTrees(trees.lengths, projective))
+        z = layer(scores, ol.DependencyTrees(trees.lengths, projective, relaxation=relaxation))
         return torch.autograd.grad(z, scores, weight)[0]
 
     return Subject(run, lambda _: {})
@@ -113,6 +113,8 @@ METHODS = {
         "projective attention": lambda i: attention(i, True),
         "attention": lambda i: attention(i, False),
         "projective SPIGOT": lambda i: step(i, True),
+        "projective SPIGOT, hull": lambda i: step(i, True, "hull"),
+        "SPIGOT, hull": lambda i: step(i, False, "hull"),
         "semantic argmax": graphs,
         "semantic SPIGOT": graphs_step,
     },
