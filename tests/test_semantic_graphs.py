@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 import optlayers as ol
 from optlayers._references import exact_projection
+from optlayers.testing import coarse_points
 
 from .graph_enumeration import all_pairs, graph_tensors
 from .helpers import QP_TOL, TOL
@@ -943,3 +944,15 @@ def test_indicator_weighs_kinds_of_parts():
     assert ol.SemanticGraphs(2, 3, predicates=False).indicator("predicates").sum() == 0
     with pytest.raises(ol.InputError, match=r"Parts are predicates, arcs, labels\. Got 'roots'"):
         graphs.indicator("roots")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("predicates", [True, False])
+def test_the_rows_of_determinism_are_the_convex_hull(predicates):
+    graphs = ol.SemanticGraphs(4, 3, [0, 2], predicates, relaxation="determinism")
+    linear = graphs.relaxation.with_(integral=False)  # HiGHS returns a vertex of the relaxation
+    for scores in (torch.randn(40, graphs.num_parts), coarse_points((40, graphs.num_parts))):
+        scores = scores.double()
+        vertex = ol.decode(linear, scores)
+        assert (vertex - vertex.round()).abs().max() < 1e-9
+        best = (ol.decode(graphs, scores) * scores).sum(-1)
+        assert ((vertex * scores).sum(-1) - best).abs().max() < 1e-9

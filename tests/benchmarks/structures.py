@@ -35,8 +35,8 @@ TASKS = {
     "projective attention": "Structured attention, projective: marginals and their backward pass",
     "attention": "Structured attention, all trees: marginals and their backward pass",
     "projective SPIGOT": "A layer over projective trees: argmax forward, SPIGOT backward",
-    "projective SPIGOT, hull": "The same, SPIGOT projected onto the convex hull of projective trees",
-    "SPIGOT, hull": "A layer over all trees, SPIGOT projected onto their convex hull",
+    "projective SPIGOT, hull": "A layer over projective trees, SPIGOT projected onto their hull",
+    "SPIGOT, hull": "A layer over all trees, SPIGOT projected onto their hull",
     "semantic argmax": "Semantic graphs, 58 labels, 50 of them deterministic",
     "semantic SPIGOT": "A layer over semantic graphs: argmax forward, SPIGOT (Eq. 6) backward",
 }
