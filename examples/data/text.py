@@ -1,0 +1,157 @@
+"""Lines and blank-line separated blocks of a text file, with errors that name the line."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from .sentence import DataError
+
+Line = tuple[int, str]
+"""The number of a line, from 1, and its text."""
+
+
+def lines(path: str | Path) -> Iterator[Line]:
+    """The lines of a UTF-8 file, split at newlines only (a word may hold any other separator).
+
+    Raises:
+        DataError: If the file cannot be read or a line is no UTF-8, ends as on Windows, or breaks
+            off at the end of the file.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                yield number, _decode(path, number, raw)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _decode(path: str | Path, number: int, raw: bytes) -> str:
+    if not raw.endswith(b"\n"):
+        raise DataError.at(
+            path,
+            number,
+            "the file breaks off within this line: a missing blank line, or an incomplete copy. "
+            "End the file with the sentence and a blank line.",
+        )
+    if raw.endswith(b"\r\n"):
+        raise DataError.at(path, number, "Windows line ends. Save the file with Unix ones.")
+    try:
+        return raw[:-1].decode()
+    except UnicodeDecodeError as error:
+        raise DataError.at(
+            path,
+            number,
+            f"byte {error.start + 1} of the line ({raw[error.start]:#04x}) is not UTF-8. "
+            f"Convert the file: iconv -f latin1 -t utf-8.",
+        ) from None
+
+
+def blocks(path: str | Path) -> Iterator[list[Line]]:
+    """The sentences of a file: runs of lines, each followed by a blank one."""
+    block: list[Line] = []
+    for number, line in lines(path):
+        if line:
+            block.append((number, line))
+        elif block:
+            yield block
+            block = []
+    if block:
+        raise DataError.at(
+            path, block[-1][0], "missing blank line after the last sentence. Add one, unless the "
+            "file is an incomplete copy."
+        )  # fmt: skip
+
+
+class Ids:
+    """Remembers where the ids of a file stand, so that none occurs twice."""
+
+    def __init__(self, path: str | Path):
+        self.path = path
+        self.seen: dict[str, int] = {}
+
+    def add(self, name: str, line: int) -> None:
+        """Notes an id.
+
+        Raises:
+            DataError: If it occurred before.
+        """
+        if name in self.seen:
+            raise DataError.at(
+                self.path, line, f"duplicate id {name!r}: it is on line {self.seen[name]} too."
+            )
+        self.seen[name] = line
+
+
+def check_heads(path: str | Path, block: Iterable[Line], heads: list[int]) -> None:
+    """Checks that heads form a tree; the lines of `block` are those of the words.
+
+    Raises:
+        DataError: At a head that is no word of the sentence, or is the word itself, or from which
+            no path leads to the root.
+    """
+    numbers = [number for number, _ in block]
+    n = len(heads)
+    for word, head in enumerate(heads, start=1):
+        if not 0 <= head <= n or head == word:
+            raise DataError.at(
+                path,
+                numbers[word - 1],
+                f"bad head {head} of word {word}: wanted another word of 1..{n}, or 0.",
+            )
+    reaches_root = [True] + [False] * n
+    for word in range(1, n + 1):
+        path_up: list[int] = []
+        node = word
+        while not reaches_root[node]:
+            if node in path_up:
+                circle = " -> ".join(map(str, [*path_up[path_up.index(node) :], node]))
+                raise DataError.at(
+                    path, numbers[word - 1], f"bad head: words go round in a circle, {circle}."
+                )
+            path_up.append(node)
+            node = heads[node - 1]
+        for node in path_up:
+            reaches_root[node] = True
+
+
+@contextmanager
+def output(target: str | Path | TextIO) -> Iterator[TextIO]:
+    """An open file as it is; a path as a file that appears only when it is complete."""
+    if not isinstance(target, str | Path):
+        yield target
+        return
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(handle, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are private
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def row(columns: Iterable[str]) -> str:
+    """A line of columns.
+
+    Raises:
+        DataError: If a column is empty, or holds what separates columns or lines.
+    """
+    columns = list(columns)
+    for column in columns:
+        if not column or "\t" in column or "\n" in column:
+            raise DataError(
+                f"A column must not be empty nor hold tabs or newlines. Got {column!r}."
+            )
+    return "\t".join(columns) + "\n"

@@ -1,0 +1,297 @@
+"""Scores of dependency trees and semantic graphs, and whether a difference between two is luck.
+
+    python -m examples.metrics GOLD SYSTEM [--json]      two .sdp or two .conllu files
+
+Graphs are counted as the toolkit of the SDP shared tasks does: over all sentences together, as sets
+of (sentence, predicate, argument, label); unlabelled scores leave the label out; scores with tops
+add an arc from nowhere to each top. Sentences are matched by their order.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from examples.data import DataError, Sentence, read_conllu, read_sdp
+
+PUNCTUATION = frozenset(("``", "''", ",", ".", ":", "HYPH", "NFP"))
+"""Tags of words that UAS without punctuation leaves out.
+
+The first five are customary on the Penn treebank, where brackets count as words; the last two are
+those that newer treebanks (EWT) have taken out of `:` and of words.
+"""
+
+TREE_METRICS = ("UAS", "UEM")
+GRAPH_METRICS = ("LP", "LR", "LF", "LM", "UP", "UR", "UF", "UM")
+CHUNK = 250  # resamples held in memory at once
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Arcs of each sentence: (sentences,) arrays of how many are gold, given, and both."""
+
+    gold: np.ndarray
+    system: np.ndarray
+    common: np.ndarray
+
+    def table(self) -> np.ndarray:
+        """(sentences, 5): gold, system, common, exact match, one. Sums of rows give all scores."""
+        exact = (self.gold == self.common) & (self.system == self.common)
+        ones = np.ones_like(self.gold)
+        return np.stack([self.gold, self.system, self.common, exact, ones], axis=1)
+
+
+def tree_scores(
+    gold: Sequence[Sentence], system: Sequence[Sentence], punctuation: bool = True
+) -> dict[str, float]:
+    """UAS: the fraction of words with the right head. UEM: of sentences with all of them right.
+
+    Args:
+        gold: Sentences with the right heads.
+        system: The same sentences with the heads to be judged.
+        punctuation: False leaves out words with gold tags in `PUNCTUATION`.
+    """
+    return _scores(tree_counts(gold, system, punctuation), TREE_METRICS)
+
+
+def graph_scores(
+    gold: Sequence[Sentence], system: Sequence[Sentence], tops: bool = False
+) -> dict[str, float]:
+    """Precision, recall, F1 and exact match: LP, LR, LF, LM with labels, UP, UR, UF, UM without.
+
+    A fraction of nothing is 0 here (the toolkit prints NaN).
+
+    Args:
+        gold: Sentences with the right arcs.
+        system: The same sentences with the arcs to be judged.
+        tops: Counts tops as arcs, as the shared tasks did. Leave it off for PropBank's graphs,
+            whose tops are a convention of this repository.
+    """
+    return {
+        **_scores(graph_counts(gold, system, True, tops), GRAPH_METRICS[:4]),
+        **_scores(graph_counts(gold, system, False, tops), GRAPH_METRICS[4:]),
+    }
+
+
+def tree_counts(
+    gold: Sequence[Sentence], system: Sequence[Sentence], punctuation: bool = True
+) -> Counts:
+    """Words that count and those with the right head, sentence by sentence."""
+    _check(gold, system, "heads")
+    words, right = [], []
+    for a, b in zip(gold, system, strict=True):
+        counted = [punctuation or tag not in PUNCTUATION for tag in a.tags]
+        pairs = zip(a.heads or (), b.heads or (), counted, strict=True)
+        words.append(sum(counted))
+        right.append(sum(one == other and counts for one, other, counts in pairs))
+    return Counts(np.array(words, int), np.array(words, int), np.array(right, int))
+
+
+def graph_counts(
+    gold: Sequence[Sentence], system: Sequence[Sentence], labelled: bool, tops: bool
+) -> Counts:
+    """Arcs of the gold graphs, of the system's, and of both, sentence by sentence."""
+    _check(gold, system, "arcs")
+    pairs = [
+        (_arcs(a, labelled, tops), _arcs(b, labelled, tops))
+        for a, b in zip(gold, system, strict=True)
+    ]
+    return Counts(
+        np.array([len(a) for a, _ in pairs], int),
+        np.array([len(b) for _, b in pairs], int),
+        np.array([len(a & b) for a, b in pairs], int),
+    )
+
+
+def _arcs(sentence: Sentence, labelled: bool, tops: bool) -> set[tuple[int, int, str]]:
+    arcs = {(i, j, label if labelled else "") for i, j, label in sentence.arcs or ()}
+    if tops:
+        arcs |= {(-1, top, "") for top in sentence.tops or ()}
+    return arcs
+
+
+def _check(gold: Sequence[Sentence], system: Sequence[Sentence], what: str) -> None:
+    if len(gold) != len(system):
+        raise DataError(f"Wanted the same sentences: gold has {len(gold)}, system {len(system)}.")
+    for k, (a, b) in enumerate(zip(gold, system, strict=True), start=1):
+        name = f"sentence {k} ({a.id or 'no id'})"
+        if len(a) != len(b):
+            raise DataError(f"{name}: gold has {len(a)} words, system {len(b)}.")
+        if a.id and b.id and a.id != b.id:
+            raise DataError(f"{name}: system has {b.id} in its place. Wanted the same order.")
+        for side, sentence in (("gold", a), ("system", b)):
+            if getattr(sentence, what) is None:
+                raise DataError(f"{name}: {side} has no {what}.")
+
+
+def _scores(counts: Counts, names: Sequence[str]) -> dict[str, float]:
+    sums = counts.table().sum(axis=0)
+    return {name: float(_metric(name, sums)) for name in names}
+
+
+def _metric(name: str, sums: np.ndarray) -> np.ndarray:
+    """A score from sums (.., 5) of the rows of `Counts.table`."""
+    gold, system, common, exact, sentences = np.moveaxis(np.asarray(sums, float), -1, 0)
+    if name == "UAS" or name.endswith("R"):
+        return _ratio(common, gold)
+    if name.endswith("P"):
+        return _ratio(common, system)
+    if name.endswith("F"):
+        # 2PR / (P + R), without the detour
+        return _ratio(2 * common, gold + system)
+    return _ratio(exact, sentences)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros_like(whole), where=whole != 0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the same sentences.
+
+    Args:
+        metric: What is compared.
+        a: The score of the first system.
+        b: That of the second.
+        difference: a - b.
+        interval: The middle 95 % of the differences on resampled sentences.
+        p_value: The share of resamples in which the better system is not better.
+        samples: How many resamples.
+    """
+
+    metric: str
+    a: float
+    b: float
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    samples: int
+
+
+def paired_bootstrap(
+    gold: Sequence[Sentence],
+    a: Sequence[Sentence],
+    b: Sequence[Sentence],
+    metric: str,
+    samples: int = 10_000,
+    seed: int = 0,
+    *,
+    tops: bool = False,
+    punctuation: bool = True,
+) -> Comparison:
+    """Whether the better of two systems would be better on other sentences too (Koehn 2004).
+
+    As many sentences as there are, drawn with replacement, and both systems are scored on them;
+    again and again. With equal scores the p-value is 1.
+
+    Args:
+        gold: Sentences with the right answers.
+        a: The first system's answers.
+        b: The second system's answers.
+        metric: One of UAS, UEM, LP, LR, LF, LM, UP, UR, UF, UM.
+        samples: How often to draw.
+        seed: The same seed gives the same figures.
+        tops: As in `graph_scores`.
+        punctuation: As in `tree_scores`.
+    """
+    if samples < 1 or not gold:
+        raise DataError(f"Nothing to draw: {samples} samples of {len(gold)} sentences.")
+    tables = [_table(gold, system, metric, tops, punctuation) for system in (a, b)]
+    scores = [float(_metric(metric, table.sum(axis=0))) for table in tables]
+    rng = np.random.default_rng(seed)
+    n = len(gold)
+    differences = []
+    for start in range(0, samples, CHUNK):
+        # How often each sentence is drawn, instead of which: sums become one matrix product.
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(CHUNK, samples - start))
+        first, second = (_metric(metric, drawn @ table) for table in tables)
+        differences.append(first - second)
+    resampled = np.concatenate(differences)
+    difference = scores[0] - scores[1]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    worse = np.sign(resampled) != np.sign(difference)
+    return Comparison(
+        metric,
+        *scores,
+        difference=difference,
+        interval=(float(low), float(high)),
+        p_value=1.0 if difference == 0 else float(worse.mean()),
+        samples=samples,
+    )
+
+
+def _table(
+    gold: Sequence[Sentence],
+    system: Sequence[Sentence],
+    metric: str,
+    tops: bool,
+    punctuation: bool,
+) -> np.ndarray:
+    if metric in TREE_METRICS:
+        return tree_counts(gold, system, punctuation).table()
+    if metric in GRAPH_METRICS:
+        return graph_counts(gold, system, metric.startswith("L"), tops).table()
+    raise DataError(
+        f"There is no metric {metric!r}. Choose one of {', '.join(TREE_METRICS + GRAPH_METRICS)}."
+    )
+
+
+def score_files(gold: str | Path, system: str | Path) -> dict[str, dict[str, float]]:
+    """All scores of two .sdp or two .conllu files, by what is counted."""
+    kinds = {Path(path).suffix == ".sdp" for path in (gold, system)}
+    if len(kinds) > 1:
+        raise DataError(f"Wanted two .sdp files or two of trees. Got {gold} and {system}.")
+    if kinds == {True}:
+        a, b = read_sdp(gold), read_sdp(system)
+        return {
+            "with tops": graph_scores(a, b, tops=True),
+            "without tops": graph_scores(a, b, tops=False),
+        }
+    a, b = read_conllu(gold), read_conllu(system, trees=False)
+    return {
+        "with punctuation": tree_scores(a, b, punctuation=True),
+        "without punctuation": tree_scores(a, b, punctuation=False),
+    }
+
+
+def table(scores: dict[str, dict[str, float]]) -> Table:
+    """The scores for the terminal, in percent."""
+    result = Table(box=SIMPLE_HEAD, pad_edge=False)
+    result.add_column("percent")
+    for name in next(iter(scores.values())):
+        result.add_column(name, justify="right", no_wrap=True)
+    for what, row in scores.items():
+        result.add_row(what, *(f"{100 * value:.2f}" for value in row.values()))
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Scores two files; returns the exit status."""
+    parser = argparse.ArgumentParser("python -m examples.metrics", description="Score two files.")
+    parser.add_argument("gold", metavar="GOLD", help="a .sdp, .conllu or .conllx file")
+    parser.add_argument("system", metavar="SYSTEM", help="the same sentences by a system")
+    parser.add_argument("--json", action="store_true", help="fractions, as JSON")
+    options = parser.parse_args(arguments)
+    try:
+        scores = score_files(options.gold, options.system)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(scores, indent=1))
+    else:
+        print(f"{options.system} against {options.gold}")
+        Console().print(table(scores))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,390 @@
+"""Downloads, against a server on this machine that can break off, refuse and forget."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from examples.data import DataError, load_corpus, read_sdp
+from examples.data import __main__ as command
+from examples.data.download import download, sha256
+from examples.data.fetch import EWT, Part, Release, default_folder, fetch_ewt, graph_file, tree_file
+
+from .test_data_propbank import SKELETON
+
+BODY = bytes(range(256)) * 2_000
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files`; `limits` says after how many bytes each answer breaks off."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.limits: list[int] = []
+        self.errors: list[int] = []
+        self.ranges = True
+        self.requests: list[str | None] = []
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}).start()
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.server.requests.append(wanted)
+        body = self.server.files.get(self.path[1:])
+        if self.server.errors or body is None:
+            self.send_error(self.server.errors.pop(0) if self.server.errors else 404)
+            return
+        start = 0
+        if wanted and self.server.ranges:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(body):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(body)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        limit = self.server.limits.pop(0) if self.server.limits else len(body)
+        self.wfile.write(body[start : start + limit])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    server.files["file"] = BODY
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def fetch(server, path, digest=DIGEST, **options):
+    return download(server.url("file"), path, digest, pause=0.0, **options)
+
+
+def test_download(server, tmp_path):
+    path = tmp_path / "new" / "file"
+    told = []
+    assert fetch(server, path, progress=lambda done, total: told.append((done, total)))
+    assert path.read_bytes() == BODY
+    assert sha256(path) == DIGEST
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+    assert told[-1] == (len(BODY), len(BODY))
+    assert not fetch(server, path)  # there already
+    assert server.requests == [None]
+    path.write_bytes(b"else")
+    assert fetch(server, path)
+    assert path.read_bytes() == BODY
+
+
+def test_a_broken_connection_is_continued(server, tmp_path):
+    server.limits = [1_000, 2_000]
+    fetch(server, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert server.requests == [None, "bytes=1000-", "bytes=3000-"]
+
+
+def test_a_later_run_continues_an_earlier_one(server, tmp_path):
+    server.limits = [100] * 4
+    with pytest.raises(
+        DataError,
+        match=r"file: the connection broke after 400 of 512,000 bytes \(4 attempts\)\. "
+        r"400 bytes are kept in .*file\.part\. Run the same command again to continue",
+    ):
+        fetch(server, tmp_path / "file")
+    assert [p.name for p in tmp_path.iterdir()] == ["file.part"]
+    fetch(server, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert server.requests[-1] == "bytes=400-"
+
+
+def test_a_server_that_cannot_continue_sends_all_of_it_again(server, tmp_path):
+    server.limits = [1_000]
+    server.ranges = False
+    fetch(server, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_a_complete_part_is_not_fetched_again(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(BODY)
+    fetch(server, tmp_path / "file")
+    assert server.requests == [f"bytes={len(BODY)}-"]
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_a_part_that_is_too_long_is_thrown_away(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(BODY + b"more")
+    fetch(server, tmp_path / "file")
+    assert server.requests == [f"bytes={len(BODY) + 4}-", None]
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_another_file_than_wanted_is_not_kept(server, tmp_path):
+    with pytest.raises(DataError, match=rf"wanted SHA-256 0000, found {DIGEST}\. The download was"):
+        fetch(server, tmp_path / "file", digest="0000")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_part_of_another_file_does_not_get_through(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(b"x" * 1_000)
+    with pytest.raises(DataError, match="wanted SHA-256"):
+        fetch(server, tmp_path / "file")
+    fetch(server, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_errors_of_the_server(server, tmp_path):
+    with pytest.raises(DataError, match=r"other: the server answers 404 Not Found\."):
+        download(server.url("other"), tmp_path / "file", pause=0.0)
+    server.errors = [503]
+    fetch(server, tmp_path / "file")  # the second attempt
+    server.errors = [500] * 4
+    with pytest.raises(DataError, match=r"the server answers 500 .* \(4 attempts\)"):
+        fetch(server, tmp_path / "second")
+
+
+def test_no_network(tmp_path):
+    with pytest.raises(
+        DataError,
+        match=r"http://127\.0\.0\.1:9/file: cannot be reached: .*refused.* it needs a network\.",
+    ):
+        download("http://127.0.0.1:9/file", tmp_path / "file", pause=0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_download_leaves_a_part_that_the_next_continues(server, tmp_path):
+    release = threading.Event()
+    started = threading.Event()
+
+    def slowly(self: Handler):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(BODY)))
+        self.end_headers()
+        self.wfile.write(BODY[:200_000])
+        self.wfile.flush()
+        started.set()
+        release.wait(30)
+
+    original: Callable[[Handler], None] = Handler.do_GET
+    Handler.do_GET = slowly
+    code = f"from examples.data.download import download; download({server.url('file')!r}, 'file')"
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    try:
+        assert started.wait(60)
+        part = tmp_path / "file.part"
+        while not (part.exists() and part.stat().st_size):
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+        release.set()
+        Handler.do_GET = original
+    kept = part.stat().st_size
+    assert not (tmp_path / "file").exists()
+    fetch(server, tmp_path / "file")
+    assert server.requests == [f"bytes={kept}-"]
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+# The corpus
+
+
+CONLLU = """\
+# sent_id = answers-doc-0001
+1\tDogs\tdog\t_\tNNS\t_\t6\tnsubj\t_\t_
+2\tthat\tthat\t_\tWDT\t_\t3\tnsubj\t_\t_
+3\tbark\tbark\t_\tVBP\t_\t1\tacl:relcl\t_\t_
+4\tloudly\tloudly\t_\tRB\t_\t3\tadvmod\t_\t_
+5\tseldom\tseldom\t_\tRB\t_\t6\tadvmod\t_\t_
+6\tbite\tbite\t_\tVBP\t_\t0\troot\t_\t_
+7\t.\t.\t_\t.\t_\t6\tpunct\t_\t_
+
+# sent_id = answers-doc-0002
+1\tOh\toh\t_\tUH\t_\t0\troot\t_\t_
+
+"""
+DROPPED = "answers-doc-0002\tno-propbank\n"
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"propbank-release-abc/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@pytest.fixture
+def release(server):
+    """A release of one sentence with a graph and one without, in each part."""
+    server.files = {f"en_ewt-ud-{part}.conllu": CONLLU.encode() for part in EWT.trees}
+    server.files["tar/abc"] = archive(
+        {
+            "README.md": b"x",
+            "data/google/ewt/answers/00/doc.xml.gold_skel": f"{SKELETON}\n".encode(),
+            "data/google/ewt/answers/00/other.xml.gold_skel": b"not needed, so not read",
+            "data/google/ewt/answers/00/doc.xml.prop": b"x",
+            "data/ontonotes/x/doc.xml.gold_skel": b"x",
+        }
+    )
+    digest = hashlib.sha256(CONLLU.encode()).hexdigest()
+    dropped = hashlib.sha256(DROPPED.encode()).hexdigest()
+    return Release(
+        trees=dict.fromkeys(EWT.trees, digest),
+        graphs={part: Part((1, 7), "?", "?", dropped) for part in EWT.graphs},
+        tree_url=server.url("en_ewt-ud-{part}.conllu"),
+        skeleton_url=server.url("tar/abc"),
+    )
+
+
+def fetch_all(folder, release):
+    said: list[str] = []
+    fetch_ewt(folder, release, say=said.append, pause=0.0)
+    return said
+
+
+def test_fetch_ewt(server, release, tmp_path):
+    said = fetch_all(tmp_path, release)
+    assert [line.rpartition(": ")[2] for line in said[:3]] == ["fetched"] * 3
+    assert "1 sentences, but NOT byte for byte" in said[3]
+    graph = read_sdp(graph_file(tmp_path, "train"), graph_file(tmp_path, "train", "cpn"))[0]
+    assert (5, 0, "ARG0") in graph.arcs
+    assert graph.heads == [6, 3, 1, 3, 6, 0, 6]
+    names = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert names == [
+        "dropped-dev.txt",
+        "dropped-train.txt",
+        *(f"en_ewt-ud-{part}.conllu" for part in ("dev", "test", "train")),
+        *(f"en_ewt-up-{part}.{kind}" for part in ("dev", "train") for kind in ("cpn", "sdp")),
+    ]
+    assert (tmp_path / "up_ewt" / "dropped-dev.txt").read_text() == DROPPED
+    before = len(server.requests)
+    assert all(line.endswith("there already") for line in fetch_all(tmp_path, release))
+    assert len(server.requests) == before
+
+
+def test_known_graphs_are_recognised(release, tmp_path):
+    fetch_all(tmp_path / "first", release)
+    known = {
+        part: replace(
+            wanted,
+            sdp=sha256(graph_file(tmp_path / "first", part)),
+            companion=sha256(graph_file(tmp_path / "first", part, "cpn")),
+        )
+        for part, wanted in release.graphs.items()
+    }
+    said = fetch_all(tmp_path / "second", replace(release, graphs=known))
+    assert said[3].endswith("1 sentences, as in the results in docs/")
+
+
+def test_graphs_of_another_size_are_refused(release, tmp_path):
+    wrong = replace(release, graphs={"dev": replace(release.graphs["dev"], size=(2, 8))})
+    with pytest.raises(
+        DataError,
+        match=r"The dev graphs .* wanted 2 sentences of 8 tokens together, found 1 of 7, .*"
+        r"Nothing was written",
+    ):
+        fetch_all(tmp_path, wrong)
+    assert not (tmp_path / "up_ewt").exists()
+    wrong = replace(release, graphs={"dev": replace(release.graphs["dev"], dropped="?")})
+    with pytest.raises(DataError, match="1 sentences left out, not the right ones"):
+        fetch_all(tmp_path, wrong)
+    assert any(
+        line.startswith(f"{graph_file(tmp_path, 'dev')}") for line in fetch_all(tmp_path, release)
+    )
+
+
+@pytest.mark.parametrize("content", [b"no archive", archive({"x": bytes(100_000)})[:-20]])
+def test_broken_archives_are_removed(server, release, tmp_path, content):
+    server.files["tar/abc"] = content
+    with pytest.raises(DataError, match=r"propbank-abc\.tar\.gz: not a complete \.tar\.gz"):
+        fetch_all(tmp_path, release)
+    assert not list(tmp_path.glob("propbank*"))
+
+
+def test_an_archive_without_skeletons(server, release, tmp_path):
+    server.files["tar/abc"] = archive({"x": b""})
+    with pytest.raises(DataError, match=r"holds no data/google/ewt/\*/\*\.xml\.gold_skel"):
+        fetch_all(tmp_path, release)
+
+
+def test_the_command(release, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "fetch_ewt", lambda to, **kw: fetch_ewt(to, release, **kw))
+    assert command.main(["fetch", "ewt", "--to", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "NOT byte for byte" in " ".join(err.split())
+    assert "CC BY-SA 4.0" in out
+    assert tree_file(tmp_path, "test").is_file()
+    gone = replace(release, trees={"other": "?"})
+    monkeypatch.setattr(command, "fetch_ewt", lambda to, **kw: fetch_ewt(to, gone, **kw))
+    assert command.main(["fetch", "ewt", "--to", str(tmp_path)]) == 2
+    assert "error: http" in capsys.readouterr().err
+
+
+def test_where_fetched_data_goes(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "optlayers" / "data"
+    assert command.parser().parse_args(["fetch", "ewt"]).to == default_folder()
+    monkeypatch.delenv("OPTLAYERS_DATA", raising=False)
+    with pytest.raises(DataError, match=rf"{tmp_path}.* does not exist\. Fetch the corpus"):
+        load_corpus("ewt")
+
+
+def test_the_pinned_figures_are_those_of_the_real_files(data_dir):
+    for part, digest in EWT.trees.items():
+        assert sha256(tree_file(data_dir, part)) == digest
+    for part, wanted in EWT.graphs.items():
+        assert sha256(graph_file(data_dir, part)) == wanted.sdp
+        assert sha256(graph_file(data_dir, part, "cpn")) == wanted.companion
+        assert sha256(data_dir / "up_ewt" / f"dropped-{part}.txt") == wanted.dropped
+        sentences = read_sdp(graph_file(data_dir, part))
+        assert (len(sentences), sum(map(len, sentences))) == wanted.size
+
+
+def test_fetching_the_real_development_part(server, tmp_path, data_dir):
+    server.files = {path.name: path.read_bytes() for path in (data_dir / "ud_ewt").iterdir()}
+    folder = data_dir / "propbank_ewt_dev"
+    server.files["tar/abc"] = archive(
+        {
+            f"data/google/ewt/{path.relative_to(folder).as_posix()}": path.read_bytes()
+            for path in folder.rglob("*.gold_skel")
+        }
+    )
+    release = replace(
+        EWT,
+        graphs={"dev": EWT.graphs["dev"]},
+        tree_url=server.url("en_ewt-ud-{part}.conllu"),
+        skeleton_url=server.url("tar/abc"),
+    )
+    assert fetch_all(tmp_path, release)[-1].endswith(", as in the results in docs/")
