@@ -1,0 +1,65 @@
+"""Pretrained word vectors in the text format of GloVe, read line by line.
+
+Only the vectors of wanted words are kept: the file of 6 billion tokens (400,000 words of 300
+numbers, 1 GB) takes the memory of the words of the corpus.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from examples.data import DataError
+
+from .vocabulary import Numbering
+
+
+def read_vectors(path: str | Path, wanted: Collection[str], size: int) -> dict[str, np.ndarray]:
+    """The vectors of the wanted words that the file has.
+
+    Args:
+        path: Lines of a word and `size` numbers, with spaces between them. A first line of two
+            numbers (the header of word2vec) is skipped.
+        wanted: The words, as the file spells them.
+        size: Numbers per word.
+
+    Raises:
+        DataError: If the file is missing or a wanted line has another number of numbers.
+    """
+    found: dict[str, np.ndarray] = {}
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} does not exist. Give word vectors in GloVe's text format.")
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            word, _, rest = line.partition(" ")
+            if word not in wanted or word in found:
+                continue
+            try:
+                vector = np.array(rest.split(), dtype=np.float32)
+            except ValueError:
+                raise DataError.at(path, number, f"the vector of {word!r} is no numbers.") from None
+            if number == 1 and len(vector) == 1:
+                continue
+            if len(vector) != size or not np.isfinite(vector).all():
+                raise DataError.at(
+                    path,
+                    number,
+                    f"the vector of {word!r} needs {size} finite numbers, as many as `word_size`. "
+                    f"Found {len(vector)}.",
+                )
+            found[word] = vector
+    return found
+
+
+def put_vectors(weight: Tensor, words: Numbering, vectors: dict[str, np.ndarray]) -> None:
+    """Writes vectors into a table of embeddings, scaled to the mean norm that its rows have."""
+    known = [word for word in vectors if word in words]
+    if not known:
+        return
+    rows = torch.from_numpy(np.stack([vectors[word] for word in known])).to(weight)
+    with torch.no_grad():
+        scale = weight.norm(dim=1).mean() / rows.norm(dim=1).mean().clamp(min=1e-12)
+        weight[[words[word] for word in known]] = rows * scale

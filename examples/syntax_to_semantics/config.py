@@ -1,0 +1,216 @@
+"""What can be set, and its values in the paper."""
+
+import json
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from examples.parsing.encoder import Sizes
+
+from .methods import METHODS
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist or has an impossible value."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run depends on; the defaults are the config `paper`.
+
+    They are the defaults of the published code, except for what mini-batches change. The code
+    takes one sentence per step, on which DyNet's Adam, clipping and decay act. Here a batch holds
+    up to `batch_size` sentences of about the same length; losses are summed over its sentences, so
+    that SPIGOT takes the step of each sentence that it would take alone; the gradient is divided
+    by their number before it is clipped. So there are fewer, less noisy steps in an epoch.
+
+    Args:
+        method: A name in `METHODS`.
+        data: "toy", "ewt" or "sdp".
+        data_options: Options of `examples.data.load_corpus`; `--set data.max_words=60`.
+        treebank: Share of the training trees that is used; 0 is purely latent syntax.
+        seed: Of the parameters, the order of the batches and dropout.
+        word_size: Of the embeddings of words.
+        lemma_size: Of lemmas.
+        tag_size: Of parts of speech.
+        layers: LSTM layers of each of the two encoders.
+        hidden: Of their LSTMs, per direction.
+        mlp: Of the perceptrons that score.
+        word_dropout: a in the chance a / (a + count) to read a word as unknown.
+        dropout: Elsewhere; none in the published code.
+        vectors: A file of word vectors in GloVe's format to start from.
+        epochs: At most.
+        patience: Epochs without a better development score before training stops.
+        batch_size: Sentences per step; 1 in the published code.
+        pairs: Pairs of words per step at most, which bounds memory.
+        learning_rate: Of Adam.
+        halve_every: Epochs after which the learning rate is halved, again and again; 0: never.
+        weight_decay: Share of each weight that a step takes away, as DyNet counts it (not times the
+            learning rate). Embeddings do not decay: in mini-batches most of their rows are absent.
+        clip: Norm of the gradient at most.
+        eta: T of SPIGOT's step, `NormClip(T)`, for each sentence.
+        temperature: Divides the scores where SPIGOT starts from the projection or the marginals.
+        warmup: Epochs in which the semantic loss does not reach the syntactic parser.
+        syntax_cost: Hamming cost of a wrong head in the hinge loss.
+        false_positive: Cost of a labelled arc too much.
+        false_negative: Cost of a labelled arc too few.
+        single_root: Whether trees have one word under the root.
+        relaxation: What SPIGOT projects onto; see `optlayers.DependencyTrees`.
+    """
+
+    method: str = "spigot"
+    data: str = "toy"
+    data_options: dict[str, Any] = field(default_factory=dict)
+    treebank: float = 1.0
+    seed: int = 0
+    word_size: int = 100
+    lemma_size: int = 50
+    tag_size: int = 50
+    layers: int = 2
+    hidden: int = 200
+    mlp: int = 100
+    word_dropout: float = 0.25
+    dropout: float = 0.0
+    vectors: str | None = None
+    epochs: int = 30
+    patience: int = 5
+    batch_size: int = 16
+    pairs: int = 60_000
+    learning_rate: float = 1e-3
+    halve_every: int = 5
+    weight_decay: float = 1e-6
+    clip: float = 1.0
+    eta: float = 1.0
+    temperature: float = 1.0
+    warmup: int = 0
+    syntax_cost: float = 0.5
+    false_positive: float = 0.4
+    false_negative: float = 0.6
+    single_root: bool = True
+    relaxation: str = "head-selection"
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ConfigError(f"`method` is one of {', '.join(METHODS)}. Got {self.method!r}.")
+        if not 0 <= self.treebank <= 1:
+            raise ConfigError(f"`treebank` is a share from 0 to 1. Got {self.treebank}.")
+        if self.treebank == 0 and METHODS[self.method].pretrained:
+            raise ConfigError(
+                f"{self.method!r} trains its parser on trees. Got treebank=0; give it some, or "
+                "choose a method that learns latent syntax."
+            )
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"`{name}` must be positive. Got {getattr(self, name)}.")
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if isinstance(value, int | float) and value < 0:
+                raise ConfigError(f"`{setting.name}` must not be negative. Got {value}.")
+
+    @property
+    def sizes(self) -> Sizes:
+        """Sizes of each of the two parsers."""
+        return Sizes(
+            self.word_size,
+            self.lemma_size,
+            self.tag_size,
+            self.layers,
+            self.hidden,
+            self.mlp,
+            self.word_dropout,
+            self.dropout,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes JSON."""
+        Path(path).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Config":
+        """Reads what `save` wrote."""
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: not JSON: {error}.") from None
+        return override(cls(), values)
+
+
+POSITIVE = (
+    "word_size layers hidden mlp epochs patience batch_size pairs learning_rate clip eta "
+    "temperature"
+).split()
+CONFIGS = {
+    "paper": Config(),
+    # For the generated corpus: its words are few, so vectors and layers may be small.
+    "small": Config(
+        word_size=50,
+        lemma_size=0,
+        tag_size=16,
+        layers=1,
+        hidden=64,
+        mlp=64,
+        epochs=25,
+        patience=8,
+        learning_rate=3e-3,
+        halve_every=8,
+    ),
+}
+
+
+def make_config(name: str, **settings: Any) -> Config:
+    """A config by name, with other values for some settings."""
+    if name not in CONFIGS:
+        raise ConfigError(f"There is no config {name!r}. Choose one of {', '.join(CONFIGS)}.")
+    return override(CONFIGS[name], settings)
+
+
+def override(config: Config, settings: dict[str, Any]) -> Config:
+    """The config with some settings changed, their types checked.
+
+    Raises:
+        ConfigError: If there is no such setting, or a value has another type.
+    """
+    kinds = {setting.name: setting.type for setting in fields(Config)}
+    for name, value in settings.items():
+        if name not in kinds:
+            near = get_close_matches(name, kinds, 1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Settings: {', '.join(kinds)}."
+            raise ConfigError(f"There is no setting {name!r}. {hint}")
+        settings = settings | {name: _typed(name, value, kinds[name])}
+    return replace(config, **settings)
+
+
+def read_settings(assignments: Iterable[str]) -> dict[str, Any]:
+    """Settings from `name=value` on the command line; `data.name=value` is for the data."""
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator or not name:
+            raise ConfigError(f"Settings are given as name=value. Got {assignment!r}.")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = {"True": True, "False": False, "None": None}.get(text, text)
+        if name.startswith("data."):
+            found.setdefault("data_options", {})[name.removeprefix("data.")] = value
+        else:
+            found[name] = value
+    return found
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """The value as the type of its setting; an int will do for a float."""
+    union = isinstance(kind, types.UnionType)
+    wanted = tuple(typing.get_origin(k) or k for k in (typing.get_args(kind) if union else (kind,)))
+    if float in wanted and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+        names = " or ".join(k.__name__.replace("NoneType", "None") for k in wanted)
+        raise ConfigError(f"`{name}` must be {names}. Got {value!r}.")
+    return value

@@ -1,0 +1,236 @@
+"""Both parsers in one module, their losses, and one training step."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+import optlayers as ol
+from examples import metrics
+from examples.data import Sentence
+from examples.parsing.batches import Batch
+from examples.parsing.semantics import SemanticParser
+from examples.parsing.syntax import SyntaxParser
+from examples.parsing.vocabulary import Vocabulary
+
+from .config import Config
+from .methods import METHODS
+
+KINDS = ("trees", "graphs")
+
+
+class JointParser(lightning.LightningModule):
+    """A semantic parser that reads the trees of a syntactic one (Peng, Thomson and Smith 2018).
+
+    A batch of trees trains the syntactic parser. A batch of graphs trains the semantic parser and,
+    through the tree between them, the syntactic one as well, if the method lets gradients pass.
+
+    Args:
+        config: All settings.
+        vocabulary: Of the training sentences.
+    """
+
+    def __init__(self, config: Config, vocabulary: Vocabulary):
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.method = method = METHODS[config.method]
+        self.syntax = SyntaxParser(vocabulary, config.sizes) if method.syntax else None
+        self.semantics = (
+            SemanticParser(vocabulary, config.sizes, heads=method.syntax)
+            if method.semantics
+            else None
+        )
+        surrogate = method.surrogate(config) if method.surrogate else ol.StraightThrough()
+        self.argmax = ol.StructuredArgmax(surrogate=surrogate)
+        self.totals: dict[str, tuple[float, int]] = dict.fromkeys(
+            KINDS, (0.0, 0)
+        )  # loss and sentences of this epoch
+        self.parsed: dict[str, tuple[list[Sentence], list[Sentence]]] = {}
+        if method.pretrained and self.syntax is not None:
+            self.syntax.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "JointParser":
+        """As always, but a frozen parser drops no words."""
+        super().train(mode)
+        if self.method.pretrained and self.syntax is not None:
+            self.syntax.eval()
+        return self
+
+    # ------------------------------------------------------------------ parsing
+
+    def trees(self, batch: Batch) -> ol.DependencyTrees:
+        """The trees of a batch."""
+        config = self.config
+        return ol.DependencyTrees(
+            batch.lengths, single_root=config.single_root, relaxation=config.relaxation
+        )
+
+    def graphs(self, batch: Batch) -> ol.SemanticGraphs:
+        """The graphs of a batch."""
+        known = self.vocabulary
+        return ol.SemanticGraphs(batch.lengths, len(known.labels), known.deterministic)
+
+    def score_trees(self, batch: Batch) -> Tensor:
+        """Scores of heads."""
+        assert self.syntax is not None
+        return self.syntax(batch)
+
+    def heads(self, trees: ol.DependencyTrees, scores: Tensor) -> Tensor:
+        """What the semantic parser reads: trees or marginals; gradients as the method says."""
+        if self.method.pretrained or self.current_epoch < self.config.warmup:
+            scores = scores.detach()
+        return trees.marginals(scores) if self.method.soft else self.argmax(scores, trees)
+
+    def score_graphs(self, batch: Batch, graphs: ol.SemanticGraphs) -> tuple[Tensor, Tensor | None]:
+        """Scores of graphs, and those of the trees that were read on the way."""
+        assert self.semantics is not None
+        if self.syntax is None:
+            return self.semantics(batch, graphs), None
+        scores = self.score_trees(batch)
+        return self.semantics(batch, graphs, self.heads(self.trees(batch), scores)), scores
+
+    @torch.no_grad()
+    def parse(self, batch: Batch) -> list[Sentence]:
+        """The sentences with the trees and graphs that the model gives them, and no others."""
+        parsed = [
+            replace(s, heads=None, relations=None, arcs=None, tops=None, predicates=None)
+            for s in batch.sentences
+        ]
+        scores = None
+        if self.semantics is not None:
+            graphs = self.graphs(batch)
+            part_scores, scores = self.score_graphs(batch, graphs)
+            labels = self.vocabulary.labels
+            for sentence, arcs in zip(
+                parsed, graphs.to_arcs(graphs.decode(part_scores)), strict=True
+            ):
+                sentence.arcs = [(i, j, labels[label]) for i, j, label in arcs]
+                sentence.tops, sentence.frames = [], None
+        if self.syntax is not None:
+            trees = self.trees(batch)
+            scores = self.score_trees(batch) if scores is None else scores
+            for sentence, heads in zip(
+                parsed, trees.heads(trees.decode(scores)).tolist(), strict=True
+            ):
+                sentence.heads = heads[: len(sentence)]
+        return parsed
+
+    # ------------------------------------------------------------------ losses
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch, summed over its sentences."""
+        return self.syntax_loss(batch) if batch.kind == "trees" else self.semantics_loss(batch)
+
+    def syntax_loss(self, batch: Batch) -> Tensor:
+        """Hinge loss of the trees, or log-loss, as the method wants."""
+        trees, scores = self.trees(batch), self.score_trees(batch)
+        heads = torch.zeros(len(batch), trees.size, dtype=torch.long)
+        for row, sentence in zip(heads, batch.sentences, strict=True):
+            row[: len(sentence)] = torch.tensor(sentence.heads)
+        gold = trees.from_heads(heads.to(scores.device), dtype=scores.dtype)
+        if self.method.loss == "log":
+            return ol.log_loss(trees, scores, gold)
+        return ol.structured_hinge(trees, scores, gold, self.config.syntax_cost)
+
+    def semantics_loss(self, batch: Batch) -> Tensor:
+        """Hinge loss of the graphs; mistakes in labelled arcs have a cost."""
+        graphs = self.graphs(batch)
+        scores, _ = self.score_graphs(batch, graphs)
+        arcs = [gold_arcs(sentence, self.vocabulary.labels) for sentence in batch.sentences]
+        gold = graphs.from_arcs(arcs, dtype=scores.dtype, device=scores.device)
+        counted = graphs.indicator("labels", device=scores.device)
+        costs = self.config.false_positive * counted, self.config.false_negative * counted
+        return ol.structured_hinge(graphs, scores, gold, costs)
+
+    # ------------------------------------------------------------------ what Lightning calls
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """The summed loss; kept by kind for the report of the epoch."""
+        loss = self.loss(batch)
+        total, count = self.totals[batch.kind]
+        self.totals[batch.kind] = (total + float(loss.detach()), count + len(batch))
+        self._sentences = batch.total
+        return loss
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Divides by the number of sentences, then clips."""
+        world = self.trainer.world_size if self._trainer else 1
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        for parameter in parameters:
+            assert parameter.grad is not None
+            parameter.grad.mul_(world / self._sentences)  # processes have been averaged already
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+
+    def on_train_epoch_start(self) -> None:
+        """Sets the learning rate, a function of the epoch alone."""
+        every = self.config.halve_every
+        rate = self.config.learning_rate * 0.5 ** (self.current_epoch // every if every else 0)
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate
+            group["weight_decay"] = group["decay"] / rate
+
+    def on_train_epoch_end(self) -> None:
+        """Logs losses per sentence."""
+        for kind, (total, count) in self.totals.items():
+            if count:
+                self.log(f"train/{kind}_loss", total / count)
+        self.totals: dict[str, tuple[float, int]] = dict.fromkeys(KINDS, (0.0, 0))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW, since decay in DyNet is no part of the gradient; none on embeddings."""
+        groups = {"weights": [], "embeddings": []}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                table = any(f"encoder.{kind}." in name for kind in ("word", "lemma", "tag"))
+                groups["embeddings" if table else "weights"].append(parameter)
+        rate, decay = self.config.learning_rate, self.config.weight_decay
+        return torch.optim.AdamW(
+            [
+                {"params": groups["weights"], "decay": decay, "weight_decay": decay / rate},
+                {"params": groups["embeddings"], "decay": 0.0, "weight_decay": 0.0},
+            ],
+            lr=rate,
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Forgets what was parsed before."""
+        self.parsed = {kind: ([], []) for kind in KINDS}
+
+    def validation_step(self, batch: Batch, *_: Any) -> None:
+        """Parses."""
+        gold, system = self.parsed[batch.kind]
+        gold += batch.sentences
+        system += self.parse(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs scores of the development sentences."""
+        for name, value in score(self.parsed).items():
+            self.log(f"dev/{name}", value, prog_bar=name in ("UAS", "LF"))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the losses of an unfinished epoch."""
+        checkpoint["totals"] = dict(self.totals)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.totals = dict(checkpoint["totals"])
+
+
+def gold_arcs(sentence: Sentence, labels: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Arcs with numbers of labels; without arcs from a word to itself, which no graph here has."""
+    return [(i, j, labels.index(label)) for i, j, label in sentence.arcs or () if i != j]
+
+
+def score(parsed: dict[str, tuple[list[Sentence], list[Sentence]]]) -> dict[str, float]:
+    """UAS and the scores of graphs, as far as there is something to score."""
+    found: dict[str, float] = {}
+    for kind, wanted in (("trees", ("UAS",)), ("graphs", ("UF", "LP", "LR", "LF"))):
+        gold, system = parsed.get(kind, ([], []))
+        if gold and getattr(system[0], "heads" if kind == "trees" else "arcs") is not None:
+            function = metrics.tree_scores if kind == "trees" else metrics.graph_scores
+            scores = function(gold, system)
+            found |= {name: scores[name] for name in wanted}
+    return found

@@ -1,0 +1,148 @@
+"""Trains one model with one seed; resumes what was interrupted."""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+from examples.data import Corpus
+from examples.parsing.batches import Batches
+
+from .callbacks import LAST, make_callbacks
+from .config import Config, ConfigError
+from .evaluate import evaluate
+from .model import JointParser
+from .run import CONFIG, PARSER, RESULT, VOCABULARY, load_data, load_model, make_model
+
+IGNORED = (  # each is about a choice made here on purpose
+    ".*does not have many workers.*",  # batches are made faster than they are used
+    ".*Checkpoint directory .* exists and is not empty.*",  # it is resumed from
+    ".*dataloader.*batch size.*",
+    ".*GPU available but not used.*",
+    ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # it is exact
+)
+
+
+def train(
+    config: Config,
+    output: str | Path,
+    *,
+    corpus: Corpus | None = None,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    precision: Any = "32-true",
+    save_every: int | None = None,
+    quiet: bool = False,
+    **trainer_options: Any,
+) -> dict[str, Any]:
+    """Trains into a folder, and scores the best epoch on the development and test parts.
+
+    If the folder has a checkpoint of the same config, training goes on from there, to the same
+    result as if it had never stopped; if it has a result, that is it.
+
+    Args:
+        config: All settings.
+        output: The folder.
+        corpus: Instead of the one that the config names.
+        accelerator: As of Lightning's Trainer.
+        devices: Likewise.
+        precision: Likewise; "bf16-mixed" for bfloat16.
+        save_every: Steps between checkpoints within an epoch; else there is one per epoch.
+        quiet: Shows no progress.
+        **trainer_options: More for the Trainer.
+
+    Raises:
+        ConfigError: If the folder holds a run of another config.
+    """
+    output = Path(output)
+    _claim(output, config)
+    if (output / RESULT).exists():
+        return json.loads((output / RESULT).read_text(encoding="utf-8"))
+    start = time.perf_counter()
+    corpus = load_data(config) if corpus is None else corpus
+    settings = {"accelerator": accelerator, "devices": devices, "precision": precision}
+    settings |= {"quiet": quiet, "save_every": save_every, **trainer_options}
+    lightning.seed_everything(config.seed, verbose=False)
+    model = make_model(config, corpus)
+    if model.method.pretrained:
+        _pretrain(model, output / PARSER, corpus, settings)
+    if not (output / VOCABULARY).exists():
+        model.vocabulary.save(output / VOCABULARY)
+    _fit(model, corpus, output, **settings)
+    best = load_model(output)
+    result = {"config": config.method, "seed": config.seed, "treebank": config.treebank}
+    result |= {part: evaluate(best, corpus, part) for part in ("dev", "test")}
+    result["seconds"] = round(time.perf_counter() - start, 1)
+    (output / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _claim(output: Path, config: Config) -> None:
+    """The folder is this run's, or the run says why not."""
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / CONFIG
+    if path.exists() and Config.load(path) != config:
+        raise ConfigError(
+            f"{output} holds a run with other settings ({path.name}). Choose another --output, or "
+            "delete it."
+        )
+    config.save(path)
+
+
+def _pretrain(model: JointParser, folder: Path, corpus: Corpus, settings: dict[str, Any]) -> None:
+    """Trains the parser of a pipeline as a run of its own, and takes its best epoch."""
+    train(replace(model.config, method="syntax"), folder, corpus=corpus, **settings)
+    parser = load_model(folder)
+    if parser.vocabulary != model.vocabulary:
+        raise ConfigError(f"{folder} has the vocabulary of other data. Delete it.")
+    assert model.syntax is not None
+    assert parser.syntax is not None
+    model.syntax.load_state_dict(parser.syntax.state_dict())
+    lightning.seed_everything(model.config.seed, verbose=False)
+
+
+def _fit(
+    model: JointParser,
+    corpus: Corpus,
+    output: Path,
+    *,
+    save_every: int | None,
+    quiet: bool,
+    **trainer_options: Any,
+) -> None:
+    config, method = model.config, model.method
+    kinds = {
+        "trees": method.syntax and not method.pretrained,
+        "graphs": method.semantics,
+    }
+    train_part = {k: getattr(corpus, k)["train"] for k, wanted in kinds.items() if wanted}
+    scored = {"trees": method.syntax, "graphs": method.semantics}
+    dev_part = {k: getattr(corpus, k)["dev"] for k, wanted in scored.items() if wanted}
+    batches = Batches(
+        train_part, model.vocabulary, config.batch_size, config.seed, pairs=config.pairs
+    )
+    dev = Batches(dev_part, model.vocabulary, 2 * config.batch_size, pairs=config.pairs)
+    monitor = "dev/LF" if method.semantics else "dev/UAS"
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in IGNORED:
+            warnings.filterwarnings("ignore", message)
+        trainer = lightning.Trainer(
+            max_epochs=config.epochs,
+            callbacks=make_callbacks(config, output, monitor, save_every, quiet),
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            enable_progress_bar=not quiet and sys.stderr.isatty(),
+            **trainer_options,
+        )
+        last = output / LAST
+        trainer.fit(
+            model, batches, dev, ckpt_path=last if last.exists() else None, weights_only=True
+        )
