@@ -176,6 +176,12 @@ def test_predicates_are_the_words_with_arcs_unless_given(save):
     ]
 
 
+def test_predicates_may_be_given_in_any_order(save):
+    first, second = read_sdp(save(SDP))
+    turned = replace(first, predicates=[2, 1], arcs=first.arcs[::-1])
+    assert written(write_sdp, [turned, second]) == SDP
+
+
 def test_files_appear_complete_or_not_at_all(save, tmp_path):
     good, _ = read_sdp(save(SDP))
     target = tmp_path / "new" / "out.sdp"

@@ -83,6 +83,12 @@ def test_a_roleset_without_arguments_is_no_predicate():
     assert graph.frames[5] == "bite.01"
 
 
+def test_the_verb_is_no_argument_wherever_it_is_marked():
+    skeleton = Skeleton(7, [(5, "bite.01")], [[(4, 4, "V"), (3, 3, "C-V")]])
+    graph = convert([TREE], {TREE.id: skeleton}).sentences[0]
+    assert graph.arcs == [(5, 3, "C-V")]
+
+
 def test_sentences_that_do_not_fit_are_dropped():
     others = [replace(TREE, id="a"), replace(TREE, id="b"), TREE]
     result = convert(others, {TREE.id: Skeleton(7), "b": Skeleton(8)})

@@ -20,6 +20,7 @@ from examples.metrics import (
     graph_scores,
     main,
     paired_bootstrap,
+    tree_counts,
     tree_scores,
 )
 
@@ -125,6 +126,14 @@ def test_tree_scores():
     only_stop_wrong = [sentence([2, 0, 2, 3]), system[1]]
     assert tree_scores(gold, only_stop_wrong, punctuation=False) == {"UAS": 1, "UEM": 1}
     assert tree_scores(gold, only_stop_wrong)["UEM"] == 1 / 2
+
+
+def test_which_tags_are_punctuation():
+    left_out = ["``", "''", ",", ".", ":", "HYPH", "NFP"]
+    words = ["-LRB-", "-RRB-", "#", "$", "SYM", "CD", "NN"]
+    for tag in left_out + words:
+        tree = Sentence(["x"], ["x"], [tag], heads=[0])
+        assert tree_counts([tree], [tree], punctuation=False).gold.tolist() == [tag in words]
 
 
 def test_tags_of_the_system_do_not_matter():
