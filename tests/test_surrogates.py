@@ -98,6 +98,25 @@ def test_norm_clip():
     assert repr(ol.StraightThrough(0.5)) == "StraightThrough(scale=0.5)"
 
 
+def test_straight_through_is_spigot_without_constraints():
+    """Whatever the step size, and for matrices as for vectors."""
+    scores = torch.tensor([[0.5, -0.5], [-1.0, 2.0]], requires_grad=True)
+    everything = ol.box(2, -1e6, 1e6)
+    for eta in (0.5, torch.tensor([0.5, 0.25]), ol.NormClip(1.0)):
+        found = []
+        for surrogate in (ol.StraightThrough(eta), ol.SPIGOT(eta, relaxation=everything)):
+            z_hat = ol.structured_argmax(ol.box(2), scores, surrogate)
+            (found_grad,) = torch.autograd.grad(z_hat, scores, torch.tensor([[3.0, 4.0], [0.1, 0]]))
+            found.append(found_grad)
+        torch.testing.assert_close(*found)
+    trees = ol.DependencyTrees([2, 2])
+    scores = torch.randn(2, 3, 3, requires_grad=True)
+    z_hat = ol.structured_argmax(trees, scores, ol.StraightThrough(ol.NormClip(1.0)))
+    grad = 3 * z_hat.detach()  # two arcs each
+    (found_grad,) = torch.autograd.grad(z_hat, scores, grad)
+    torch.testing.assert_close(found_grad, grad / (3 * 2**0.5))
+
+
 # ---------------------------------------------------------------------- diagnostics
 
 

@@ -3,5 +3,5 @@
 from ._base import AbstractSurrogate as AbstractSurrogate
 from ._diagnostics import diagnose as diagnose
 from ._spigot import SPIGOT as SPIGOT
-from ._spigot import NormClip as NormClip
+from ._steps import NormClip as NormClip
 from ._straight_through import StraightThrough as StraightThrough

@@ -1,7 +1,6 @@
 """SPIGOT: step, project, take the difference."""
 
 import warnings
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,28 +12,9 @@ from .._polytope import Polytope
 from .._verbs import FeasibleSet, OnFailure, Status, project
 from ._base import AbstractSurrogate
 from ._diagnostics import diagnose
+from ._steps import NormClip, step_size
 
 _CHECKED_CALLS = (10, 100, 1000)  # at which backward calls the effect of eta is looked at
-
-
-@dataclass(frozen=True)
-class NormClip:
-    r"""The step size of the published code, $\eta = \min(1, T / \|g\|_2)$, $g = \nabla_{\hat z}L$.
-
-    One per instance. The published pipelines use T = 1 (syntactic to semantic parsing) and
-    T = 5/32 (sentiment).
-    """
-
-    T: float
-
-    def __post_init__(self):
-        if not self.T > 0:
-            raise InputError(f"`NormClip` takes a positive norm. Got {self.T}.")
-
-    def step_size(self, grad: Tensor, event_dim: int = 1) -> Tensor:
-        """The step size of each instance, with trailing dimensions of size 1."""
-        norm = torch.linalg.vector_norm(grad, dim=tuple(range(-event_dim, 0)), keepdim=True)
-        return (self.T / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
 
 
 def _onto(
@@ -108,12 +88,7 @@ class SPIGOT(AbstractSurrogate):
 
     def step_size(self, grad: Tensor, event_dim: int = 1) -> Tensor | float:
         """Eta in a form that multiplies `grad`, whose last `event_dim` dimensions are one step."""
-        if isinstance(self.eta, NormClip):
-            return self.eta.step_size(grad, event_dim)
-        if isinstance(self.eta, Tensor):
-            eta = self.eta.detach().to(grad)
-            return eta[(..., *[None] * event_dim)] if eta.ndim else eta
-        return self.eta
+        return step_size(self.eta, grad, event_dim)
 
     def base_point(
         self, feasible_set: FeasibleSet, scores: Tensor, z_hat: Tensor, on_failure: OnFailure

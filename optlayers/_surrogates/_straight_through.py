@@ -4,6 +4,7 @@ from torch import Tensor
 
 from .._verbs import FeasibleSet, OnFailure, Status
 from ._base import AbstractSurrogate
+from ._steps import NormClip, step_size
 
 
 class StraightThrough(AbstractSurrogate):
@@ -12,14 +13,16 @@ class StraightThrough(AbstractSurrogate):
     SPIGOT without constraints. Cost: none.
 
     Args:
-        scale: The factor $c$.
+        scale: The factor $c$: a number, a tensor with one entry per instance, or `NormClip(T)`,
+            which shortens long gradients as SPIGOT's published step does. With it, SPIGOT and this
+            differ by the projection alone.
 
     References:
         Bengio, Léonard and Courville (2013), *Estimating or propagating gradients through
         stochastic neurons for conditional computation*.
     """
 
-    def __init__(self, scale: float = 1.0):
+    def __init__(self, scale: float | Tensor | NormClip = 1.0):
         self.scale = scale
 
     def backward(
@@ -31,7 +34,9 @@ class StraightThrough(AbstractSurrogate):
         on_failure: OnFailure = "raise",
     ) -> tuple[Tensor, Status]:
         """Return the gradient of the loss, scaled."""
-        return self.scale * grad, Status(tuple(grad.shape[: grad.ndim - feasible_set.event_dim]))
+        dims = feasible_set.event_dim
+        scaled = step_size(self.scale, grad, dims) * grad
+        return scaled, Status(tuple(grad.shape[: grad.ndim - dims]))
 
     def __repr__(self) -> str:
         return f"StraightThrough(scale={self.scale})"

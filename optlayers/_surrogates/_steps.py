@@ -1,0 +1,40 @@
+"""Step sizes of surrogates."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .._errors import InputError
+
+
+@dataclass(frozen=True)
+class NormClip:
+    r"""The step size of the published code, $\eta = \min(1, T / \|g\|_2)$, $g = \nabla_{\hat z}L$.
+
+    One per instance. The published pipelines use T = 1 (syntactic to semantic parsing) and
+    T = 5/32 (sentiment).
+    """
+
+    T: float
+
+    def __post_init__(self):
+        if not self.T > 0:
+            raise InputError(f"`NormClip` takes a positive norm. Got {self.T}.")
+
+    def step_size(self, grad: Tensor, event_dim: int = 1) -> Tensor:
+        """The step size of each instance, with trailing dimensions of size 1."""
+        norm = torch.linalg.vector_norm(grad, dim=tuple(range(-event_dim, 0)), keepdim=True)
+        return (self.T / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
+
+
+def step_size(
+    eta: "float | Tensor | NormClip", grad: Tensor, event_dim: int = 1
+) -> "Tensor | float":
+    """A number or a tensor of them, one per instance, that multiplies `grad`."""
+    if isinstance(eta, NormClip):
+        return eta.step_size(grad, event_dim)
+    if isinstance(eta, Tensor):
+        eta = eta.detach().to(grad)
+        return eta[(..., *[None] * event_dim)] if eta.ndim else eta
+    return eta
