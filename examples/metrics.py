@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -178,8 +179,8 @@ class Comparison:
 
 def paired_bootstrap(
     gold: Sequence[Sentence],
-    a: Sequence[Sentence],
-    b: Sequence[Sentence],
+    a: Sequence[Sentence] | Sequence[Sequence[Sentence]],
+    b: Sequence[Sentence] | Sequence[Sequence[Sentence]],
     metric: str,
     samples: int = 10_000,
     seed: int = 0,
@@ -194,8 +195,9 @@ def paired_bootstrap(
 
     Args:
         gold: Sentences with the right answers.
-        a: The first system's answers.
-        b: The second system's answers.
+        a: The first system's answers; or several, of as many runs of it with other seeds. Then
+            the counts of all runs are added for each sentence.
+        b: The second system's answers, likewise.
         metric: One of UAS, UEM, LP, LR, LF, LM, UP, UR, UF, UM.
         samples: How often to draw.
         seed: The same seed gives the same figures.
@@ -204,7 +206,10 @@ def paired_bootstrap(
     """
     if samples < 1 or not gold:
         raise DataError(f"Nothing to draw: {samples} samples of {len(gold)} sentences.")
-    tables = [_table(gold, system, metric, tops, punctuation) for system in (a, b)]
+    tables = [
+        np.sum([_table(gold, run, metric, tops, punctuation) for run in _runs(system)], axis=0)
+        for system in (a, b)
+    ]
     scores = [float(_metric(metric, table.sum(axis=0))) for table in tables]
     rng = np.random.default_rng(seed)
     n = len(gold)
@@ -226,6 +231,14 @@ def paired_bootstrap(
         p_value=1.0 if difference == 0 else float(worse.mean()),
         samples=samples,
     )
+
+
+def _runs(
+    system: Sequence[Sentence] | Sequence[Sequence[Sentence]],
+) -> list[Sequence[Sentence]]:
+    if not system or isinstance(system[0], Sentence):
+        return [cast(Sequence[Sentence], system)]
+    return list(cast(Sequence[Sequence[Sentence]], system))
 
 
 def _table(

@@ -1,6 +1,6 @@
 """The two banks of a corpus, each in three parts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .sentence import Sentence
 
@@ -12,7 +12,13 @@ class Corpus:
     """Sentences with heads and sentences with arcs; the parts are `train`, `dev` and `test`.
 
     A corpus may have more parts than these three (`ood`: out of domain), never fewer.
+
+    Args:
+        trees: The treebank.
+        graphs: The graph bank, of the formalism that is reported on.
+        more: Graph banks of further formalisms, by their names.
     """
 
     trees: dict[str, list[Sentence]]
     graphs: dict[str, list[Sentence]]
+    more: dict[str, dict[str, list[Sentence]]] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from .conll import read_conllu
 from .corpus import Corpus
 from .fetch import default_folder, graph_file, tree_file
+from .formalisms import check_formalisms, enhanced_graphs, relation_graph
 from .projectivity import is_projective, projectivise
 from .propbank import document
 from .sdp import read_sdp
@@ -43,12 +44,29 @@ def load_corpus(name: str, **options: Any) -> Corpus:
     return loaders[name](**options)
 
 
-def load_toy(seed: int = 0, max_words: int | None = None, **options: Any) -> Corpus:
-    """The generated corpus; its options are those of `toy.generate`."""
+def load_toy(
+    seed: int = 0,
+    max_words: int | None = None,
+    formalisms: Sequence[str] = ("roles", "relations"),
+    **options: Any,
+) -> Corpus:
+    """The generated corpus.
+
+    Args:
+        seed: Which corpus.
+        max_words: Leaves longer sentences out, of all parts.
+        formalisms: Of graphs, the first the one that is reported on: "roles" are the generated
+            graphs, "relations" the trees of the treebank as graphs. (Those of the graph bank's
+            sentences would give away what its graphs are to teach.)
+        **options: Those of `toy.generate`.
+    """
     from . import toy
 
+    names = check_formalisms(formalisms, ("roles", "relations"))
     corpus = toy.generate(seed, **options)
-    return _limited(corpus, max_words)
+    relations = {part: list(map(relation_graph, bank)) for part, bank in corpus.trees.items()}
+    banks = {"roles": corpus.graphs, "relations": relations}
+    return _limited(_corpus(corpus.trees, banks, names), max_words)
 
 
 def load_ewt(
@@ -56,6 +74,7 @@ def load_ewt(
     *,
     max_words: int | None = None,
     non_projective: NonProjective = "projectivise",
+    formalisms: Sequence[str] = ("propbank",),
 ) -> Corpus:
     """UD English-EWT trees and PropBank graphs of the same sentences.
 
@@ -72,26 +91,33 @@ def load_ewt(
         max_words: Leaves longer sentences out, of all parts. The division does not depend on it.
         non_projective: What becomes of training trees with crossing arcs (2.3 % of them), which a
             projective parser cannot give: "projectivise" lifts arcs until none cross, "skip" leaves
-            them out. `dev` and `test` keep them all as they are, and so does the graph bank.
+            them out. `dev` and `test` keep them all as they are, and so do the graph banks.
+        formalisms: Of graphs, the first the one that is reported on: "propbank", and "enhanced",
+            the enhanced dependencies of the trees (see `formalisms.enhanced_graphs`).
     """
+    names = check_formalisms(formalisms, ("propbank", "enhanced"))
     folder = data_folder(data)
     trees = read_conllu(_existing(tree_file(folder, "train")))
     graphs = read_sdp(_existing(graph_file(folder, "train")), graph_file(folder, "train", "cpn"))
     held_out = held_out_documents(trees)
-    corpus = Corpus(
-        {
-            "train": [s for s in trees if document(s) not in held_out],
-            "dev": [s for s in trees if document(s) in held_out],
-            "test": read_conllu(_existing(tree_file(folder, "dev"))),
-        },
-        {
+    tree_bank = {
+        "train": [s for s in trees if document(s) not in held_out],
+        "dev": [s for s in trees if document(s) in held_out],
+        "test": read_conllu(_existing(tree_file(folder, "dev"))),
+    }
+    banks = {
+        "propbank": {
             "train": [s for s in graphs if document(s) not in held_out],
             "dev": [s for s in graphs if document(s) in held_out],
             "test": read_sdp(
                 _existing(graph_file(folder, "dev")), graph_file(folder, "dev", "cpn")
             ),
-        },
-    )
+        }
+    }
+    if "enhanced" in names:
+        known = {relation for s in tree_bank["train"] for relation in s.relations or ()}
+        banks["enhanced"] = {part: enhanced_graphs(bank, known) for part, bank in tree_bank.items()}
+    corpus = _corpus(tree_bank, banks, names)
     corpus.trees["train"] = make_projective(corpus.trees["train"], non_projective)
     return _limited(corpus, max_words)
 
@@ -138,10 +164,17 @@ def make_projective(trees: Iterable[Sentence], how: NonProjective) -> list[Sente
     return [s for s in trees if s.heads is not None and is_projective(s.heads)]
 
 
+def _corpus(
+    trees: dict[str, list[Sentence]], banks: dict[str, dict[str, list[Sentence]]], names: list[str]
+) -> Corpus:
+    """The corpus with the graph banks of those names, the first as its own."""
+    return Corpus(trees, banks[names[0]], {name: banks[name] for name in names[1:]})
+
+
 def _limited(corpus: Corpus, max_words: int | None) -> Corpus:
     if max_words is None:
         return corpus
-    for bank in (corpus.trees, corpus.graphs):
+    for bank in (corpus.trees, corpus.graphs, *corpus.more.values()):
         for part, sentences in bank.items():
             bank[part] = [sentence for sentence in sentences if len(sentence) <= max_words]
     return corpus
@@ -154,6 +187,7 @@ def load_sdp(
     ood: str | Path | None = None,
     companions: Paths = (),
     ood_companion: str | Path | None = None,
+    more: Mapping[str, Paths] | None = None,
     tree_sections: Sections = SECTIONS,
     max_words: int | None = None,
     non_projective: NonProjective = "projectivise",
@@ -169,6 +203,7 @@ def load_sdp(
         ood: The .sdp file of the Brown corpus, which becomes the part `ood` of the graphs.
         companions: .cpn files, one for each file of `graphs`, or none.
         ood_companion: The .cpn file of `ood`.
+        more: .sdp files of further formalisms, by the names of these: `{"pas": "en.pas.sdp"}`.
         tree_sections: Which sections of the treebank make its parts: by default the same as those
             of the graphs, so that no tree of a test sentence is trained on. Others (02-21, 22 and
             23 are customary) are refused if they train on sections that graphs are tested on.
@@ -179,6 +214,8 @@ def load_sdp(
     corpus = Corpus(_tree_parts(_listed(trees), tree_sections), graph_bank)
     if ood is not None:
         corpus.graphs["ood"] = read_sdp(ood, ood_companion)
+    for name, paths in (more or {}).items():
+        corpus.more[name] = _graph_parts(_listed(paths), ())
     corpus.trees["train"] = make_projective(corpus.trees["train"], non_projective)
     return _limited(corpus, max_words)
 

@@ -83,7 +83,8 @@ def generate(
             parts[part] = sentences
     for sentence in (s for held in banks["trees"].values() for s in held):
         sentence.arcs = sentence.tops = sentence.predicates = None
-    return Corpus(**{bank: {part: parts[part] for part in PARTS} for bank, parts in banks.items()})
+    treebank, graphbank = ({part: parts[part] for part in PARTS} for parts in banks.values())
+    return Corpus(treebank, graphbank)
 
 
 def show(sentence: Sentence) -> None:

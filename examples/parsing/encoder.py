@@ -24,6 +24,10 @@ class Sizes:
         mlp: Of the layers that score.
         word_dropout: A word that occurs c times is read as unknown with probability a / (a + c).
         dropout: Of the embeddings and of what each LSTM layer gives; the published code has none.
+        activation: Of the layers that score, above the first layer of pairs: "tanh", or
+            "leaky_relu", which learns faster.
+        embedding_norm: Of the rows of the embeddings at the start; 1 in DyNet. With 6, entries are
+            about as large as PyTorch makes them.
     """
 
     word: int = 100
@@ -34,6 +38,8 @@ class Sizes:
     mlp: int = 100
     word_dropout: float = 0.25
     dropout: float = 0.0
+    activation: str = "tanh"
+    embedding_norm: float = 1.0
 
 
 class Encoder(nn.Module):
@@ -52,9 +58,10 @@ class Encoder(nn.Module):
     def __init__(self, vocabulary: Vocabulary, sizes: Sizes, root: bool):
         super().__init__()
         self.root, self.alpha = root, sizes.word_dropout
-        self.word = embedding(len(vocabulary.words), sizes.word)
-        self.lemma = embedding(len(vocabulary.lemmas), sizes.lemma) if sizes.lemma else None
-        self.tag = embedding(len(vocabulary.tags), sizes.tag) if sizes.tag else None
+        norm = sizes.embedding_norm
+        self.word = embedding(len(vocabulary.words), sizes.word, norm)
+        self.lemma = embedding(len(vocabulary.lemmas), sizes.lemma, norm) if sizes.lemma else None
+        self.tag = embedding(len(vocabulary.tags), sizes.tag, norm) if sizes.tag else None
         width = sizes.word + sizes.lemma + sizes.tag
         between = sizes.dropout if sizes.layers > 1 else 0.0
         self.lstm = nn.LSTM(
@@ -105,10 +112,11 @@ def counts(numbering: Numbering) -> Tensor:
     return torch.tensor((0,) * 3 + numbering.counts, dtype=torch.float)
 
 
-def embedding(count: int, size: int) -> nn.Embedding:
-    """Rows of norm about 1, as in DyNet: small enough for Adam's steps to matter."""
+def embedding(count: int, size: int, norm: float = 1.0) -> nn.Embedding:
+    """Rows of about that norm: the smaller, the more Adam's first steps matter."""
     table = nn.Embedding(count, size, padding_idx=PADDING)
-    nn.init.uniform_(table.weight, -math.sqrt(3 / size), math.sqrt(3 / size))
+    bound = norm * math.sqrt(3 / size)
+    nn.init.uniform_(table.weight, -bound, bound)
     with torch.no_grad():
         table.weight[PADDING] = 0
     return table

@@ -11,7 +11,63 @@ from .layers import PairPerceptron, Perceptron, linear
 from .vocabulary import Vocabulary
 
 
-class SemanticParser(nn.Module):
+class GraphScorer(nn.Module):
+    """The perceptrons that score graphs: what the parsers of one formalism or more have in common.
+
+    Two layers each: one perceptron for predicates, one for arcs, one for labelled arcs, each with
+    its own parameters; labels share the last and have a vector each.
+    """
+
+    def add_perceptrons(self, width: int, sizes: Sizes, labels: int) -> None:
+        """Makes them. A subclass calls this once it has its encoder.
+
+        Args:
+            width: Of the vectors of words.
+            sizes: Of the layers.
+            labels: How many; 0 for arcs without labels.
+        """
+        shape = (width, sizes.mlp, 2, sizes.activation)
+        self.predicate = nn.Sequential(Perceptron(*shape), linear(sizes.mlp, 1, bias=False))
+        self.arc_pairs = PairPerceptron(*shape)
+        self.arc = linear(sizes.mlp, 1, bias=False)
+        self.labelled = labels > 0
+        if self.labelled:
+            self.label_pairs = PairPerceptron(*shape)
+            self.label = linear(sizes.mlp, labels)
+
+    def score(self, h: Tensor, graphs: ol.SemanticGraphs) -> Tensor:
+        """Scores of the parts of `graphs`, `(B, num_parts)`, from vectors of words `(B, n, width)`.
+
+        Where arcs are pruned (the sparse layout), only the pairs that are kept are scored.
+        """
+        dense = graphs.num_slots == graphs.size**2
+        pairs = None if dense else graphs.arc_index.clamp(min=0).to(h.device)
+        predicates = self.predicate(h).squeeze(-1).float()
+        arcs = self.arc(pair_vectors(self.arc_pairs, h, pairs)).squeeze(-1).float()
+        labels = None
+        if self.labelled:
+            labels = self.label(pair_vectors(self.label_pairs, h, pairs)).float()
+        return graphs.pack(predicates, arcs, labels)
+
+
+def pair_vectors(perceptron: PairPerceptron, h: Tensor, pairs: Tensor | None) -> Tensor:
+    """What a perceptron makes of all pairs of words, `(B, n, n, size)`, or of some.
+
+    Args:
+        perceptron: The perceptron.
+        h: `(B, n, width)`.
+        pairs: `(B, K, 2)`, numbers of words; then the result is `(B, K, size)`. The first layer is
+            one product per word in any case, so that only the layers above it are saved.
+    """
+    if pairs is None:
+        return perceptron(h, h)
+    rows = pairs + torch.arange(len(h), device=h.device)[:, None, None] * h.shape[1]
+    left = perceptron.left(h).flatten(0, 1).index_select(0, rows[..., 0].flatten())
+    right = perceptron.right(h).flatten(0, 1).index_select(0, rows[..., 1].flatten())
+    return perceptron.rest(perceptron.first(left + right)).unflatten(0, pairs.shape[:2])
+
+
+class SemanticParser(GraphScorer):
     r"""NeurboParser's basic model; first order.
 
     With a tree $\hat z$, each word's vector has that of its head beside it (Eq. 7 of Peng, Thomson
@@ -19,9 +75,7 @@ class SemanticParser(nn.Module):
 
     $$ \tilde h_j = [h_j ;\; \sum_i \hat z_{i \to j} h_i] $$
 
-    The sum is linear in $\hat z$, so gradients reach it. Scores are from two-layer perceptrons:
-    one for predicates, one for arcs, one for labelled arcs, each with its own parameters; labels
-    share the last and have a vector each.
+    The sum is linear in $\hat z$, so gradients reach it. Scores are those of a `GraphScorer`.
 
     Args:
         vocabulary: Words, and the labels to score.
@@ -41,12 +95,7 @@ class SemanticParser(nn.Module):
         if self.root is not None:
             nn.init.normal_(self.root, std=0.1)  # about as long as the vectors of words
             width *= 2
-        mlp = sizes.mlp
-        self.predicate = nn.Sequential(Perceptron(width, mlp, 2), linear(mlp, 1, bias=False))
-        self.arc_pairs = PairPerceptron(width, mlp, 2)
-        self.arc = linear(mlp, 1, bias=False)
-        self.label_pairs = PairPerceptron(width, mlp, 2)
-        self.label = linear(mlp, len(vocabulary.labels))
+        self.add_perceptrons(width, sizes, len(vocabulary.labels))
 
     def forward(
         self, batch: Batch, graphs: ol.SemanticGraphs, heads: Tensor | None = None
@@ -63,11 +112,7 @@ class SemanticParser(nn.Module):
             if heads is None:
                 raise ValueError("This parser reads trees: give `heads`.")
             h = torch.cat([h, self.head_vectors(h, heads)], -1)
-        return graphs.pack(
-            self.predicate(h).squeeze(-1).float(),
-            self.arc(self.arc_pairs(h, h)).squeeze(-1).float(),
-            self.label(self.label_pairs(h, h)).float(),
-        )
+        return self.score(h, graphs)
 
     def head_vectors(self, h: Tensor, heads: Tensor) -> Tensor:
         """The vector of the head of each word, `(B, n, width)`."""

@@ -21,7 +21,7 @@ class SyntaxParser(nn.Module):
     def __init__(self, vocabulary: Vocabulary, sizes: Sizes):
         super().__init__()
         self.encoder = Encoder(vocabulary, sizes, root=True)
-        self.pairs = PairPerceptron(self.encoder.width, sizes.mlp, layers=1)
+        self.pairs = PairPerceptron(self.encoder.width, sizes.mlp, 1, sizes.activation)
         self.score = linear(sizes.mlp, 1, bias=False)
 
     def forward(self, batch: Batch) -> Tensor:

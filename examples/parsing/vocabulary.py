@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -53,6 +53,27 @@ class Numbering:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """The labels of graphs of one formalism.
+
+    Args:
+        names: Labels, by number from 0.
+        deterministic: Numbers of the labels that no predicate of the training graphs has twice.
+    """
+
+    names: tuple[str, ...]
+    deterministic: tuple[int, ...]
+
+    @classmethod
+    def of(cls, sentences: Sequence[Sentence]) -> "Labels":
+        """The labels of training graphs."""
+        names = sorted({label for s in sentences for _, _, label in s.arcs or ()})
+        number = {label: i for i, label in enumerate(names)}
+        graphs = [[(i, j, number[label]) for i, j, label in s.arcs or ()] for s in sentences]
+        return cls(tuple(names), tuple(ol.deterministic_labels(graphs, len(names))))
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """What a model knows by name.
 
@@ -62,6 +83,7 @@ class Vocabulary:
         tags: Parts of speech.
         labels: Labels of graphs, by number from 0.
         deterministic: Numbers of the labels that no predicate of the training graphs has twice.
+        more: The labels of further formalisms, by their names.
     """
 
     words: Numbering
@@ -69,25 +91,36 @@ class Vocabulary:
     tags: Numbering
     labels: tuple[str, ...]
     deterministic: tuple[int, ...]
+    more: dict[str, Labels] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, sentences: Sequence[Sentence], words: Iterable[str] = ()) -> "Vocabulary":
+    def of(
+        cls,
+        sentences: Sequence[Sentence],
+        words: Iterable[str] = (),
+        more: Mapping[str, Sequence[Sentence]] | None = None,
+    ) -> "Vocabulary":
         """The vocabulary of training sentences.
 
         Args:
             sentences: Those with trees and those with graphs, together.
             words: More words to know: those that have pretrained vectors.
+            more: Sentences with graphs of further formalisms, by the names of these.
         """
-        labels = sorted({label for s in sentences for _, _, label in s.arcs or ()})
-        number = {label: i for i, label in enumerate(labels)}
-        graphs = [[(i, j, number[label]) for i, j, label in s.arcs or ()] for s in sentences]
+        labels, more = Labels.of(sentences), more or {}
+        everything = [*sentences, *(s for bank in more.values() for s in bank)]
         return cls(
-            Numbering.of((w.lower() for s in sentences for w in s.words), words),
-            Numbering.of(lemma.lower() for s in sentences for lemma in s.lemmas),
-            Numbering.of(tag for s in sentences for tag in s.tags),
-            tuple(labels),
-            tuple(ol.deterministic_labels(graphs, len(labels))),
+            Numbering.of((w.lower() for s in everything for w in s.words), words),
+            Numbering.of(lemma.lower() for s in everything for lemma in s.lemmas),
+            Numbering.of(tag for s in everything for tag in s.tags),
+            labels.names,
+            labels.deterministic,
+            {name: Labels.of(bank) for name, bank in more.items()},
         )
+
+    def of_formalism(self, name: str) -> Labels:
+        """The labels of a further formalism, or of the main one, whose name here is empty."""
+        return self.more[name] if name else Labels(self.labels, self.deterministic)
 
     def save(self, path: str | Path) -> None:
         """Writes JSON."""
@@ -109,10 +142,15 @@ class Vocabulary:
                 name: Numbering(tuple(values[name]["names"]), tuple(values[name]["counts"]))
                 for name in ("words", "lemmas", "tags")
             }
+            more = values.get("more", {})  # older files have none
             return cls(
                 **numberings,
                 labels=tuple(values["labels"]),
                 deterministic=tuple(values["deterministic"]),
+                more={
+                    name: Labels(tuple(of["names"]), tuple(of["deterministic"]))
+                    for name, of in more.items()
+                },
             )
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror}.") from None

@@ -4,6 +4,8 @@ python -m examples.syntax_to_semantics train --method spigot --output runs/spigo
 python -m examples.syntax_to_semantics evaluate runs/spigot --part test
 python -m examples.syntax_to_semantics evaluate GOLD.sdp SYSTEM.sdp --json
 python -m examples.syntax_to_semantics predict runs/spigot FILE.conllu
+python -m examples.syntax_to_semantics analyse runs/pipeline runs/spigot --output analysis
+python -m examples.syntax_to_semantics experiment toy --processes 2
 """
 
 import argparse
@@ -19,8 +21,10 @@ import optlayers as ol
 from examples import metrics
 from examples.data import DataError, read_sdp
 
+from .analyse import add_analyse
 from .config import CONFIGS, ConfigError, make_config, read_settings
 from .evaluate import evaluate
+from .experiment import add_experiment
 from .methods import METHODS
 from .predict import predict
 from .run import load_data, load_model
@@ -108,6 +112,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("file", metavar="FILE.conllu", type=Path)
     command.add_argument("--output", type=Path, help="files to write, without their suffix")
     command.set_defaults(run=run_predict)
+    add_analyse(commands)
+    add_experiment(commands)
     return p
 
 
@@ -116,7 +122,7 @@ def add_train(commands: Any) -> None:
     command = commands.add_parser("train", help="train a model, or resume its training")
     add = command.add_argument
     add("--config", choices=CONFIGS, default="small", help="(%(default)s)")
-    add("--method", choices=METHODS, metavar="METHOD", help=", ".join(METHODS))
+    add("--method", help=", ".join((*METHODS, "surrogate:NAME")))
     add("--data", help="toy, ewt or sdp")
     add("--treebank", type=float, help="share of the treebank: 1, 0.1, 0")
     add("--seed", type=int)

@@ -7,13 +7,16 @@ from examples.data import Corpus, Sentence
 from examples.data.toy import ambiguities
 
 from .model import JointParser
+from .pruner import pruner_scores
 from .run import parse
 
 
 def evaluate(model: JointParser, corpus: Corpus, part: str) -> dict[str, float]:
     """UAS on trees, scores on graphs, and UAS on sentences of graphs that have gold heads.
 
-    On the toy corpus also the share of ambiguous words with the right head.
+    On the toy corpus also the share of ambiguous words with the right head; the scores of further
+    formalisms, if the model parses them, with their names before them; and if arcs are pruned, the
+    share of gold arcs that are left (`pruner_recall`) and that of all pairs of words.
     """
     found: dict[str, float] = {}
     if model.syntax is not None and part in corpus.trees:
@@ -23,12 +26,25 @@ def evaluate(model: JointParser, corpus: Corpus, part: str) -> dict[str, float]:
         gold = corpus.graphs[part]
         system = parse(model, gold)
         found |= metrics.graph_scores(gold, system)
+        if model.pruner is not None:
+            found |= pruner_scores(model, gold)
+        found |= formalism_scores(model, corpus, part)
         if model.syntax is not None:
             pairs = [(g, s) for g, s in zip(gold, system, strict=True) if g.heads is not None]
             if pairs:
                 golds, systems = (list(side) for side in zip(*pairs, strict=True))
                 toy = model.config.data == "toy"
                 found |= tree_scores(golds, systems, "graphs_", toy)
+    return found
+
+
+def formalism_scores(model: JointParser, corpus: Corpus, part: str) -> dict[str, float]:
+    """Scores of the further formalisms that have this part."""
+    found: dict[str, float] = {}
+    for name in model.vocabulary.more:
+        if gold := corpus.more.get(name, {}).get(part):
+            scores = metrics.graph_scores(gold, parse(model, gold, name))
+            found |= {f"{name}_{score}": value for score, value in scores.items()}
     return found
 
 

@@ -17,7 +17,9 @@ from examples.parsing.syntax import SyntaxParser
 from examples.parsing.vocabulary import Vocabulary
 
 from .config import Config
-from .methods import METHODS
+from .methods import Method, find_method
+from .multitask import MultitaskParser, formalism_of
+from .pruner import Pruner, arcs_loss, with_gold
 
 KINDS = ("trees", "graphs")
 
@@ -36,27 +38,28 @@ class JointParser(lightning.LightningModule):
     def __init__(self, config: Config, vocabulary: Vocabulary):
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
-        self.method = method = METHODS[config.method]
+        self.method = method = find_method(config.method)
         self.syntax = SyntaxParser(vocabulary, config.sizes) if method.syntax else None
-        self.semantics = (
-            SemanticParser(vocabulary, config.sizes, heads=method.syntax)
-            if method.semantics
-            else None
-        )
+        self.semantics = make_semantics(config, vocabulary, method) if method.semantics else None
         surrogate = method.surrogate(config) if method.surrogate else ol.StraightThrough()
         self.argmax = ol.StructuredArgmax(surrogate=surrogate)
         self.totals: dict[str, tuple[float, int]] = dict.fromkeys(
             KINDS, (0.0, 0)
         )  # loss and sentences of this epoch
         self.parsed: dict[str, tuple[list[Sentence], list[Sentence]]] = {}
-        if method.pretrained and self.syntax is not None:
-            self.syntax.requires_grad_(False)
+        pruned = config.prune > 0 and method.semantics and not method.pruner
+        self.pruner = Pruner(vocabulary, config.sizes) if pruned else None
+        self.frozen = [self.pruner, self.syntax if method.pretrained else None]
+        for part in self.frozen:
+            if part is not None:
+                part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "JointParser":
-        """As always, but a frozen parser drops no words."""
+        """As always, but frozen parts drop no words."""
         super().train(mode)
-        if self.method.pretrained and self.syntax is not None:
-            self.syntax.eval()
+        for part in self.frozen:
+            if part is not None:
+                part.eval()
         return self
 
     # ------------------------------------------------------------------ parsing
@@ -68,10 +71,18 @@ class JointParser(lightning.LightningModule):
             batch.lengths, single_root=config.single_root, relaxation=config.relaxation
         )
 
-    def graphs(self, batch: Batch) -> ol.SemanticGraphs:
-        """The graphs of a batch."""
-        known = self.vocabulary
-        return ol.SemanticGraphs(batch.lengths, len(known.labels), known.deterministic)
+    def graphs(self, batch: Batch, gold: bool = False) -> ol.SemanticGraphs:
+        """The graphs of a batch, of its formalism; of the arcs that the pruner keeps.
+
+        Args:
+            batch: The sentences.
+            gold: Keeps the arcs of their graphs in any case, as training needs.
+        """
+        arcs, labels = None, self.vocabulary.of_formalism(formalism_of(batch.kind))
+        if self.pruner is not None:
+            arcs = self.pruner.keep(batch, self.config.prune)
+            arcs = with_gold(arcs, batch.sentences) if gold else arcs
+        return ol.SemanticGraphs(batch.lengths, len(labels.names), labels.deterministic, arcs=arcs)
 
     def score_trees(self, batch: Batch) -> Tensor:
         """Scores of heads."""
@@ -103,7 +114,7 @@ class JointParser(lightning.LightningModule):
         if self.semantics is not None:
             graphs = self.graphs(batch)
             part_scores, scores = self.score_graphs(batch, graphs)
-            labels = self.vocabulary.labels
+            labels = self.vocabulary.of_formalism(formalism_of(batch.kind)).names
             for sentence, arcs in zip(
                 parsed, graphs.to_arcs(graphs.decode(part_scores)), strict=True
             ):
@@ -136,10 +147,13 @@ class JointParser(lightning.LightningModule):
         return ol.structured_hinge(trees, scores, gold, self.config.syntax_cost)
 
     def semantics_loss(self, batch: Batch) -> Tensor:
-        """Hinge loss of the graphs; mistakes in labelled arcs have a cost."""
-        graphs = self.graphs(batch)
+        """Hinge loss of the graphs; mistakes in labelled arcs have a cost. Log-loss of a pruner."""
+        graphs = self.graphs(batch, gold=True)
         scores, _ = self.score_graphs(batch, graphs)
-        arcs = [gold_arcs(sentence, self.vocabulary.labels) for sentence in batch.sentences]
+        if self.method.pruner:
+            return arcs_loss(graphs, scores, batch.sentences)
+        labels = self.vocabulary.of_formalism(formalism_of(batch.kind)).names
+        arcs = [gold_arcs(sentence, labels) for sentence in batch.sentences]
         gold = graphs.from_arcs(arcs, dtype=scores.dtype, device=scores.device)
         counted = graphs.indicator("labels", device=scores.device)
         costs = self.config.false_positive * counted, self.config.false_negative * counted
@@ -150,7 +164,7 @@ class JointParser(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The summed loss; kept by kind for the report of the epoch."""
         loss = self.loss(batch)
-        total, count = self.totals[batch.kind]
+        total, count = self.totals.get(batch.kind, (0.0, 0))
         self.totals[batch.kind] = (total + float(loss.detach()), count + len(batch))
         self._sentences = batch.total
         return loss
@@ -193,6 +207,7 @@ class JointParser(lightning.LightningModule):
                 {"params": groups["embeddings"], "decay": 0.0, "weight_decay": 0.0},
             ],
             lr=rate,
+            fused=True,
         )
 
     def on_validation_epoch_start(self) -> None:
@@ -201,7 +216,7 @@ class JointParser(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, *_: Any) -> None:
         """Parses."""
-        gold, system = self.parsed[batch.kind]
+        gold, system = self.parsed.setdefault(batch.kind, ([], []))
         gold += batch.sentences
         system += self.parse(batch)
 
@@ -225,12 +240,27 @@ def gold_arcs(sentence: Sentence, labels: Sequence[str]) -> list[tuple[int, int,
 
 
 def score(parsed: dict[str, tuple[list[Sentence], list[Sentence]]]) -> dict[str, float]:
-    """UAS and the scores of graphs, as far as there is something to score."""
+    """UAS and the scores of graphs, as far as there is something to score.
+
+    Scores of a further formalism begin with its name: `enhanced_LF`.
+    """
     found: dict[str, float] = {}
-    for kind, wanted in (("trees", ("UAS",)), ("graphs", ("UF", "LP", "LR", "LF"))):
-        gold, system = parsed.get(kind, ([], []))
-        if gold and getattr(system[0], "heads" if kind == "trees" else "arcs") is not None:
-            function = metrics.tree_scores if kind == "trees" else metrics.graph_scores
-            scores = function(gold, system)
-            found |= {name: scores[name] for name in wanted}
+    for kind, (gold, system) in parsed.items():
+        trees, formalism = kind == "trees", formalism_of(kind)
+        if gold and getattr(system[0], "heads" if trees else "arcs") is not None:
+            scores = (metrics.tree_scores if trees else metrics.graph_scores)(gold, system)
+            prefix = f"{formalism}_" if formalism else ""
+            wanted = ("UAS",) if trees else ("UF", "LP", "LR", "LF")
+            found |= {f"{prefix}{name}": scores[name] for name in wanted}
     return found
+
+
+def make_semantics(
+    config: Config, vocabulary: Vocabulary, method: Method
+) -> SemanticParser | MultitaskParser | Pruner:
+    """The parser of graphs that a method has."""
+    if method.pruner:
+        return Pruner(vocabulary, config.sizes)
+    if method.multitask:
+        return MultitaskParser(vocabulary, config.sizes, own=method.multitask == "freda")
+    return SemanticParser(vocabulary, config.sizes, heads=method.syntax)

@@ -9,42 +9,67 @@ import torch
 
 from examples.data import Corpus, DataError, Sentence, load_corpus
 from examples.parsing.batches import Batches
+from examples.parsing.encoder import Encoder
 from examples.parsing.vectors import put_vectors, read_vectors
 from examples.parsing.vocabulary import Vocabulary
 
 from .callbacks import BEST
 from .config import Config, ConfigError
+from .methods import find_method
 from .model import JointParser
+from .multitask import kind_of
+from .pruner import unlabelled
 
 CONFIG, VOCABULARY, RESULT, PARSER = "config.json", "vocabulary.json", "result.json", "parser"
 
 
 def load_data(config: Config) -> Corpus:
-    """The corpus, with the share of the training trees that the config wants."""
+    """The corpus, with the shares of the training sentences that the config wants."""
     try:
         corpus = load_corpus(config.data, **config.data_options)
     except TypeError as error:
         raise ConfigError(f"Options of the data {config.data!r}: {error}.") from None
-    trees = corpus.trees["train"]
-    # The same trees for each seed and method; a smaller share is part of a larger one.
-    order = sorted(range(len(trees)), key=lambda i: random.Random(f"treebank {i}").random())
-    kept = set(order[: round(config.treebank * len(trees))])
-    train = [sentence for i, sentence in enumerate(trees) if i in kept]
-    return Corpus(corpus.trees | {"train": train}, corpus.graphs)
+    method = find_method(config.method)
+    if method.multitask and not corpus.more:
+        raise ConfigError(
+            f"{config.method!r} learns from several formalisms; this data has one. Name more: "
+            '--set \'data.formalisms=["propbank", "enhanced"]\' with ewt, '
+            '--set \'data.more={"pas": "en.pas.sdp"}\' with sdp.'
+        )
+    corpus = unlabelled(corpus) if method.pruner else corpus
+    trees, graphs = corpus.trees["train"], corpus.graphs["train"]
+    return replace(
+        corpus,
+        trees=corpus.trees | {"train": share(trees, config.treebank, "treebank")},
+        graphs=corpus.graphs | {"train": share(graphs, config.graphbank, "graphbank")},
+    )
+
+
+def share(bank: Sequence[Sentence], part: float, name: str) -> list[Sentence]:
+    """A share of a bank: the same for each seed and method, a smaller one part of a larger one."""
+    order = sorted(range(len(bank)), key=lambda i: random.Random(f"{name} {i}").random())
+    kept = set(order[: round(part * len(bank))])
+    return [sentence for i, sentence in enumerate(bank) if i in kept]
 
 
 def make_model(config: Config, corpus: Corpus) -> JointParser:
-    """A new model, its vocabulary that of both training sets."""
+    """A new model, its vocabulary that of all training sets that its method reads."""
+    method = find_method(config.method)
+    corpus = unlabelled(corpus) if method.pruner else corpus
     train = [*corpus.trees["train"], *corpus.graphs["train"]]
+    more = corpus.more if method.multitask else {}
     vectors = {}
     if config.vectors is not None:
-        banks = (*corpus.trees.values(), *corpus.graphs.values())
+        banks = [b for bank in (corpus.trees, corpus.graphs, *more.values()) for b in bank.values()]
         wanted = {word.lower() for bank in banks for s in bank for word in s.words}
         vectors = read_vectors(config.vectors, wanted, config.word_size)
-    model = JointParser(config, Vocabulary.of(train, vectors))
-    for parser in (model.syntax, model.semantics):
-        if parser is not None:
-            put_vectors(parser.encoder.word.weight, model.vocabulary.words, vectors)
+    known = Vocabulary.of(train, vectors, {name: bank["train"] for name, bank in more.items()})
+    if method.pruner:  # whose probabilities are sums over all graphs
+        known = replace(known, deterministic=())
+    model = JointParser(config, known)
+    for encoder in model.modules():
+        if isinstance(encoder, Encoder):
+            put_vectors(encoder.word.weight, known.words, vectors)
     return model
 
 
@@ -64,10 +89,16 @@ def load_model(folder: str | Path, name: str = BEST) -> JointParser:
     return model.eval()
 
 
-def parse(model: JointParser, sentences: Sequence[Sentence]) -> list[Sentence]:
-    """The sentences with the model's trees and graphs, in their order."""
+def parse(model: JointParser, sentences: Sequence[Sentence], formalism: str = "") -> list[Sentence]:
+    """The sentences with the model's trees and graphs, in their order.
+
+    Args:
+        model: What to parse with.
+        sentences: Their trees and graphs, if they have any, are not looked at.
+        formalism: Of the graphs; the main one if not given.
+    """
     found: list[Sentence | None] = [None] * len(sentences)
-    for indices, parsed in _parsed(model, [s for s in sentences if len(s)]):
+    for indices, parsed in _parsed(model, [s for s in sentences if len(s)], kind_of(formalism)):
         for i, sentence in zip(indices, parsed, strict=True):
             found[i] = sentence
     filled = iter([sentence for sentence in found if sentence is not None])
@@ -76,13 +107,13 @@ def parse(model: JointParser, sentences: Sequence[Sentence]) -> list[Sentence]:
 
 
 def _parsed(
-    model: JointParser, sentences: Sequence[Sentence]
+    model: JointParser, sentences: Sequence[Sentence], kind: str
 ) -> Iterator[tuple[list[int], list[Sentence]]]:
     config = model.config
     training = model.training
     model.eval()
     for batch in Batches(
-        {"graphs": sentences}, model.vocabulary, 2 * config.batch_size, pairs=config.pairs
+        {kind: sentences}, model.vocabulary, 2 * config.batch_size, pairs=config.pairs
     ):
         yield batch.indices, model.parse(batch.to(model.device))
     model.train(training)

@@ -18,6 +18,9 @@ from .callbacks import LAST, make_callbacks
 from .config import Config, ConfigError
 from .evaluate import evaluate
 from .model import JointParser
+from .multitask import banks
+from .pruner import FOLDER as PRUNER
+from .pruner import train_pruner
 from .run import CONFIG, PARSER, RESULT, VOCABULARY, load_data, load_model, make_model
 
 IGNORED = (  # each is about a choice made here on purpose
@@ -72,6 +75,8 @@ def train(
     model = make_model(config, corpus)
     if model.method.pretrained:
         _pretrain(model, output / PARSER, corpus, settings)
+    if model.pruner is not None:
+        train_pruner(model, output / PRUNER, corpus, settings)
     if not (output / VOCABULARY).exists():
         model.vocabulary.save(output / VOCABULARY)
     _fit(model, corpus, output, **settings)
@@ -117,13 +122,7 @@ def _fit(
     **trainer_options: Any,
 ) -> None:
     config, method = model.config, model.method
-    kinds = {
-        "trees": method.syntax and not method.pretrained,
-        "graphs": method.semantics,
-    }
-    train_part = {k: getattr(corpus, k)["train"] for k, wanted in kinds.items() if wanted}
-    scored = {"trees": method.syntax, "graphs": method.semantics}
-    dev_part = {k: getattr(corpus, k)["dev"] for k, wanted in scored.items() if wanted}
+    train_part, dev_part = banks(method, corpus, "train"), banks(method, corpus, "dev")
     batches = Batches(
         train_part, model.vocabulary, config.batch_size, config.seed, pairs=config.pairs
     )

@@ -240,6 +240,17 @@ def test_bootstrap_passes_its_options_on():
     assert paired_bootstrap(*trees, "UAS", samples=10, punctuation=False).difference == 0
 
 
+def test_bootstrap_of_several_runs_adds_their_counts():
+    gold, a, b = systems(12, seed=3)
+    once = paired_bootstrap(gold, a, b, "LF", samples=100)
+    twice = paired_bootstrap(gold, [a, a], [b, b], "LF", samples=100)
+    assert twice == once
+    mixed = paired_bootstrap(gold, [a, b], [b, b], "LF", samples=100)
+    assert mixed.a == pytest.approx(graph_scores([*gold, *gold], [*a, *b])["LF"])
+    assert mixed.b == once.b
+    assert mixed.interval != once.interval
+
+
 def test_bootstrap_refuses():
     gold, a, b = systems(3)
     with pytest.raises(DataError, match=r"no metric 'F1'\. Choose one of UAS, UEM, LP"):

@@ -1,0 +1,144 @@
+"""Every method with several seeds: what is run, what is not run again, and the tables."""
+
+import argparse
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+from examples.syntax_to_semantics import experiment as module
+from examples.syntax_to_semantics import report
+from examples.syntax_to_semantics.config import ConfigError, make_config
+from examples.syntax_to_semantics.experiment import (
+    EXPERIMENTS,
+    Experiment,
+    add_experiment,
+    best_epoch,
+    outcomes,
+    run_all,
+)
+from examples.syntax_to_semantics.train import train
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
+
+TINY = Experiment(
+    "A tiny experiment",
+    "small",
+    ("none", "pipeline", "spigot"),
+    (1.0, 0.0),
+    1,
+    {"LF": "LF", "graphs_UAS": "UAS"},
+    {
+        "word_size": 6,
+        "tag_size": 4,
+        "hidden": 6,
+        "mlp": 6,
+        "epochs": 2,
+        "data_options": {"trees": [12, 6, 6], "graphs": [12, 6, 6]},
+    },
+    ("none", "pipeline", "spigot"),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """All runs but one, which another process is left to do."""
+    path = tmp_path_factory.mktemp("experiment")
+    for name, config in TINY.runs().items():
+        if name != "none-1-0":
+            train(config, path / name, accelerator="cpu", quiet=True)
+    return path
+
+
+def test_runs_that_make_no_sense_are_left_out():
+    assert list(TINY.runs()) == ["none-1-0", "pipeline-1-0", "spigot-1-0", "spigot-0-0"]
+    toy = EXPERIMENTS["toy"].runs()
+    assert len(toy) == 5 * (8 + 7 + 6)
+    assert toy["spigot-0.1-4"] == make_config("small", method="spigot", treebank=0.1, seed=4)
+    for known in EXPERIMENTS.values():
+        seeds = [config.seed for config in known.runs().values()]
+        assert seeds == sorted(seeds)  # what is interrupted has whole seeds
+
+
+def test_what_is_missing_is_run_in_another_process(folder):
+    before = {p: p.stat().st_mtime_ns for p in folder.glob("*/result.json")}
+    assert len(before) == 3
+    runs = TINY.runs()
+    wrong = replace(runs["none-1-0"], data_options={"colour": 3})
+    failed = run_all(runs | {"wrong": wrong}, folder, 1)
+    assert list(failed) == ["wrong"]
+    assert failed["wrong"].startswith("ConfigError: Options of the data 'toy'")
+    assert (folder / "none-1-0" / "result.json").is_file()
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert len(outcomes(runs, folder)) == 4
+
+
+def test_runs_of_other_settings_are_not_reported(folder):
+    others = replace(TINY, settings=TINY.settings | {"epochs": 3})
+    with pytest.raises(ConfigError, match=r"holds a run with other settings\. Choose another"):
+        outcomes(others.runs(), folder)
+    assert outcomes(TINY.runs(), folder / "nothing") == []
+
+
+def test_the_tables_have_the_scores_of_the_runs(folder, monkeypatch, capsys):
+    monkeypatch.setitem(EXPERIMENTS, "toy", TINY)
+    parser = argparse.ArgumentParser()
+    add_experiment(parser.add_subparsers())
+    command = ["experiment", "toy", "--output", str(folder), "--report-only", "--report"]
+    options = parser.parse_args([*command, str(folder / "tables")])
+    options.run(options)
+    assert "A tiny experiment" in capsys.readouterr().out
+    text = (folder / "tables" / "syntax-to-semantics-toy.md").read_text()
+    assert "`python -m examples.syntax_to_semantics experiment toy`" in text
+    result = json.loads((folder / "spigot-0-0" / "result.json").read_text())["test"]
+    latent = text[text.index("Treebank share 0") :]
+    row = next(line for line in latent.splitlines() if line.startswith("| SPIGOT |"))
+    wanted = f"| SPIGOT | {100 * result['LF']:.1f} | {100 * result['graphs_UAS']:.1f} | 1 |"
+    assert row == wanted
+    joint = text[: text.index("Treebank share 0")]
+    assert next(line for line in joint.splitlines() if "| no syntax |" in line).count(" - |") == 1
+    with (folder / "tables" / "syntax-to-semantics-toy.csv").open() as file:
+        rows = {(r["method"], r["treebank"]): r for r in csv.DictReader(file)}
+    ended = outcomes(TINY.runs(), folder)
+    assert len(rows) == len(ended)
+    assert float(rows["spigot", "0.0"]["test_LF"]) == pytest.approx(result["LF"], abs=1e-6)
+    with (folder / "tables" / "syntax-to-semantics-toy-curves.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == sum(len(o.curve) for o in ended)
+
+
+def test_differences_are_those_of_the_scores(folder):
+    ended = outcomes(TINY.runs(), folder)
+    lines = report.significance(TINY, ended)
+    scores = {o.config.method: o.result["test"]["LF"] for o in ended if o.config.treebank == 1}
+    row = next(line for line in lines if line.startswith("| no syntax | SPIGOT |"))
+    assert f"| {100 * (scores['none'] - scores['spigot']):+.2f} |" in row
+    assert len([line for line in lines if line.startswith("| ")]) == 2 + 3  # head and three pairs
+
+
+def test_nothing_to_report_is_said(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_experiment(parser.add_subparsers())
+    options = parser.parse_args(["experiment", "toy", "--output", str(tmp_path), "--report-only"])
+    with pytest.raises(ConfigError, match="No run has ended in"):
+        options.run(options)
+
+
+def test_summaries():
+    assert report.summary([0.5]) == "50.0"
+    assert report.summary([0.5, 0.7]) == "60.0 ±14.1"
+    assert report.summary([None, None]) == "-"
+    curve = [{"epoch": "1", "dev/LF": "0.2"}, {"epoch": "2", "dev/LF": "0.4"}]
+    assert best_epoch([*curve, {"epoch": "3", "dev/LF": "0.4"}], "dev/LF") == 2
+
+
+def test_fewer_methods_and_seeds(monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr(module, "run_all", lambda runs, *_: seen.update(runs) or {})
+    parser = argparse.ArgumentParser()
+    add_experiment(parser.add_subparsers())
+    command = ["experiment", "ewt", "--methods", "none", "spigot", "--seeds", "2"]
+    options = parser.parse_args([*command, "--output", str(tmp_path)])
+    with pytest.raises(ConfigError, match="No run has ended"):
+        options.run(options)
+    assert list(seen) == ["none-1-0", "spigot-1-0", "none-1-1", "spigot-1-1"]
