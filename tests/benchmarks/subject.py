@@ -25,7 +25,8 @@ class Subject:
         self.last: Any = None
 
     def call(self) -> Any:
-        """Run once."""
+        """Run once, with the answer before it gone: a graph of a peer may weigh gigabytes."""
+        self.last = None
         self.last = self.run()
         return self.last
 
