@@ -26,12 +26,13 @@ class Experiment:
     Args:
         title: Of its page.
         config: A name in `CONFIGS`.
-        methods: Names in `METHODS`.
+        methods: Names in `METHODS` or `variants`.
         shares: Of the treebank.
         seeds: How many.
         columns: Scores on the test part, and their titles in the table.
         settings: What differs from the config.
         compared: Methods whose outputs are compared by a paired bootstrap, each with each.
+        variants: Settings, among them the method, by the names that stand for them.
     """
 
     title: str
@@ -42,22 +43,30 @@ class Experiment:
     columns: dict[str, str]
     settings: dict[str, Any] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def runs(self) -> dict[str, Config]:
         """Configs by the names of their folders; all of one seed before those of the next."""
         found = {}
-        for seed, share, method in product(range(self.seeds), self.shares, self.methods):
-            if (share == 0 and METHODS[method].pretrained) or (share < 1 and method == "none"):
+        for seed, share, name in product(range(self.seeds), self.shares, self.methods):
+            varied = self.variants.get(name, {"method": name})
+            method = METHODS[varied["method"]]
+            if (share == 0 and method.pretrained) or (share < 1 and not method.syntax):
                 continue  # no trees to train on, or none wanted
-            settings = self.settings | {"method": method, "treebank": share, "seed": seed}
-            found[f"{method}-{share:g}-{seed}"] = make_config(self.config, **settings)
+            settings = self.settings | varied | {"treebank": share, "seed": seed}
+            found[f"{name}-{share:g}-{seed}"] = make_config(self.config, **settings)
         return found
+
+    def title_of(self, name: str) -> str:
+        """What a method or variant is called in tables."""
+        return name if name in self.variants else METHODS[name].title
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that has ended: its config, its scores, and a row per epoch."""
+    """A run that has ended: which method or variant, its config, its scores, a row per epoch."""
 
+    name: str
     config: Config
     folder: Path
     result: dict[str, Any]
@@ -75,6 +84,14 @@ ALL = (
     "spigot-projection",
     "spigot-marginals",
 )
+SPIGOTS = {
+    f"{method}, {', '.join(f'{name}={value:g}' for name, value in settings.items())}": {
+        "method": method,
+        **settings,
+    }
+    for method in ("spigot", "spigot-projection", "spigot-marginals")
+    for settings in ({"eta": 0.25}, {"eta": 1.0}, {"eta": 4.0}, {"eta": 1.0, "warmup": 5})
+}
 EXPERIMENTS = {
     "toy": Experiment(
         "Syntax to semantics on the generated corpus",
@@ -93,6 +110,15 @@ EXPERIMENTS = {
         TREES | {"LP": "LP", "LR": "LR"},
         {"data_options": {"max_words": 30}, "graphbank": 0.5},
         ALL,
+    ),
+    "toy-spigot": Experiment(
+        "What SPIGOT's settings do, on the generated corpus",
+        "small",
+        tuple(SPIGOTS),
+        (1.0,),
+        3,
+        TREES | {"graphs_UAS_ambiguous": "UAS, ambiguous words"},
+        variants=SPIGOTS,
     ),
 }
 
@@ -138,7 +164,8 @@ def outcomes(runs: dict[str, Config], output: Path) -> list[Outcome]:
             )
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         with (folder / CURVE).open(encoding="utf-8", newline="") as file:
-            found.append(Outcome(config, folder, result, list(csv.DictReader(file))))
+            method = name.rsplit("-", 2)[0]
+            found.append(Outcome(method, config, folder, result, list(csv.DictReader(file))))
     return found
 
 
@@ -150,6 +177,11 @@ def run_experiment(options: argparse.Namespace) -> None:
     if options.seeds is not None:
         experiment = replace(experiment, seeds=options.seeds)
     if options.methods is not None:
+        if unknown := [name for name in options.methods if name not in experiment.methods]:
+            raise ConfigError(
+                f"`--methods` are rows of {options.name!r}: {'; '.join(experiment.methods)}. Got "
+                f"{'; '.join(unknown)}."
+            )
         experiment = replace(
             experiment,
             methods=tuple(options.methods),
@@ -174,7 +206,7 @@ def add_experiment(commands: Any) -> None:
     add("name", choices=EXPERIMENTS)
     add("--processes", type=int, default=1, help="runs at once, a thread each (%(default)s)")
     add("--seeds", type=int, help="how many")
-    add("--methods", nargs="+", choices=METHODS, metavar="METHOD")
+    add("--methods", nargs="+", metavar="METHOD", help="only these rows of the table")
     add("--output", type=Path, help="folder of the runs (runs/NAME); what is there is not redone")
     add("--report", type=Path, help="folder of the tables (that of the runs)")
     add("--report-only", action="store_true", help="of the runs that have ended")

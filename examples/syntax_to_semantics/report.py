@@ -43,7 +43,7 @@ def write(
 
 def _key(outcome: Outcome) -> dict[str, Any]:
     config = outcome.config
-    return {"method": config.method, "treebank": config.treebank, "seed": config.seed}
+    return {"method": outcome.name, "treebank": config.treebank, "seed": config.seed}
 
 
 def row(outcome: Outcome) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def _notes(ended: Sequence[Outcome]) -> list[str]:
 def _table(experiment: Experiment, runs: Sequence[Outcome]) -> list[str]:
     body = []
     for method in experiment.methods:
-        group = [o for o in runs if o.config.method == method]
+        group = [o for o in runs if o.name == method]
         if group:
             tests = [o.result["test"] for o in group]
             cells = [summary([t.get(score) for t in tests]) for score in experiment.columns]
-            body.append([METHODS[method].title, *cells, str(len(group))])
+            body.append([experiment.title_of(method), *cells, str(len(group))])
     return grid(["method", *experiment.columns.values(), "seeds"], body)
 
 
@@ -128,7 +128,7 @@ def significance(experiment: Experiment, ended: Sequence[Outcome]) -> list[str]:
     for a, b in combinations([m for m in experiment.compared if m in systems], 2):
         seeds = min(len(systems[a]), len(systems[b]))
         found = paired_bootstrap(gold, systems[a][:seeds], systems[b][:seeds], "LF")
-        body.append([METHODS[a].title, METHODS[b].title, *comparison(found), str(seeds)])
+        body.append([*map(experiment.title_of, (a, b)), *comparison(found), str(seeds)])
     header = ["A", "B", "LF A - LF B", "95 % interval", "p", "seeds"]
     text = (
         "Sentences of the test part are drawn with replacement (10,000 times), each with the "
@@ -154,14 +154,12 @@ def outputs(
 ) -> tuple[list[Sentence], dict[str, list[list[Sentence]]]]:
     """Gold graphs, and what each compared method gave, by seed, with the largest treebank."""
     share = max(experiment.shares)
-    chosen = [
-        o for o in ended if o.config.treebank == share and o.config.method in experiment.compared
-    ]
+    chosen = [o for o in ended if o.config.treebank == share and o.name in experiment.compared]
     gold = load_data(chosen[0].config).graphs[part]
     systems: dict[str, list[list[Sentence]]] = {}
     for outcome in chosen:
         parsed = parse(load_model(outcome.folder), gold)
-        systems.setdefault(outcome.config.method, []).append(parsed)
+        systems.setdefault(outcome.name, []).append(parsed)
     return gold, systems
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from .structures_cases import FOLDER
-from .subject import timed
 
 
 def main() -> None:
@@ -40,14 +39,14 @@ def main() -> None:
 
 def _measure(make, library: str, task: str, case: str, budget: float) -> dict:
     subject = make(dict(np.load(FOLDER / f"{case}.npz")))
-    first = timed(subject.call)
+    first = subject.seconds()
     answer = FOLDER / f"{library} {task} {case}.npz"
     np.savez(answer, **subject.result(subject.last))
     if first > 5 * budget:
         return {"times": [first * subject.scale], "scale": subject.scale}
-    second = timed(subject.call)
+    second = subject.seconds()
     rounds = min(300, max(3, int(budget / second)))
-    times = [timed(subject.call) * subject.scale for _ in range(rounds)]
+    times = [subject.seconds() * subject.scale for _ in range(rounds)]
     return {"times": times, "scale": subject.scale}
 
 

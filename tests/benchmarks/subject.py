@@ -24,15 +24,12 @@ class Subject:
         self.run, self.result, self.note, self.scale = run, result, note, scale
         self.last: Any = None
 
-    def call(self) -> Any:
-        """Run once, with the answer before it gone: a graph of a peer may weigh gigabytes."""
+    def seconds(self) -> float:
+        """Run once; how long it takes.
+
+        The answer before is gone by then: the autograd graph of a peer may weigh gigabytes.
+        """
         self.last = None
+        start = time.perf_counter()
         self.last = self.run()
-        return self.last
-
-
-def timed(call: Callable[[], Any]) -> float:
-    """Seconds that a call takes."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+        return time.perf_counter() - start

@@ -61,6 +61,16 @@ def test_runs_that_make_no_sense_are_left_out():
         assert seeds == sorted(seeds)  # what is interrupted has whole seeds
 
 
+def test_variants_are_rows_of_their_own():
+    variants = {"slow": {"method": "spigot", "eta": 0.1}, "old": {"method": "pipeline"}}
+    varied = replace(TINY, methods=("spigot", *variants), variants=variants, compared=())
+    runs = varied.runs()
+    assert list(runs) == ["spigot-1-0", "slow-1-0", "old-1-0", "spigot-0-0", "slow-0-0"]
+    assert (runs["slow-0-0"].method, runs["slow-0-0"].eta) == ("spigot", 0.1)
+    assert [varied.title_of(name) for name in varied.methods] == ["SPIGOT", "slow", "old"]
+    assert len(EXPERIMENTS["toy-spigot"].runs()) == 36
+
+
 def test_what_is_missing_is_run_in_another_process(folder):
     before = {p: p.stat().st_mtime_ns for p in folder.glob("*/result.json")}
     assert len(before) == 3
@@ -142,3 +152,6 @@ def test_fewer_methods_and_seeds(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match="No run has ended"):
         options.run(options)
     assert list(seen) == ["none-1-0", "spigot-1-0", "none-1-1", "spigot-1-1"]
+    options = parser.parse_args(["experiment", "ewt", "--methods", "magic"])
+    with pytest.raises(ConfigError, match=r"rows of 'ewt': none; pipeline; .*Got magic"):
+        options.run(options)
