@@ -26,22 +26,13 @@ import optlayers as ol
 from examples.data import Corpus
 from examples.parsing.batches import Batch, Batches
 from examples.syntax_to_semantics.config import make_config
+from examples.syntax_to_semantics.experiment import ALL
 from examples.syntax_to_semantics.methods import METHODS
 from examples.syntax_to_semantics.model import JointParser
 from examples.syntax_to_semantics.run import load_data, make_model
 
 RESULTS = Path("docs/results")
 LONGEST, WARM_UP = 40, 5
-OURS = (
-    "none",
-    "pipeline",
-    "attention",
-    "straight-through",
-    "straight-through-clipped",
-    "spigot",
-    "spigot-projection",
-    "spigot-marginals",
-)
 KINDS = ("trees", "graphs")
 PARTS = ("decoding", "surrogate", "marginals")
 
@@ -95,7 +86,7 @@ def main() -> None:
     corpus = load_data(make_config(options.config, method="spigot", **settings))
     models = {
         name: make_model(make_config(options.config, method=name, **settings), corpus)
-        for name in OURS
+        for name in ALL
     }
     rows = measure(models, corpus, options, clock)
     write(rows, options)
@@ -158,7 +149,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each method."""
     by_batch = {(r["method"], r["kind"], r["batch"]): r for r in rows}
     found = []
-    for name in OURS:
+    for name in ALL:
         line: dict[str, Any] = {"method": METHODS[name].title}
         for kind in KINDS:
             own = [r for r in rows if r["method"] == name and r["kind"] == kind]
