@@ -10,7 +10,7 @@ columns that nothing here uses are kept as they stand, because the package's own
 does not survive a round trip (it merges repeated keys and drops comments without a value).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TextIO
@@ -35,14 +35,17 @@ def read_conllu(path: str | Path, *, trees: bool = True) -> list[Sentence]:
     Raises:
         DataError: If the file is malformed; the message names the line and what is wrong with it.
     """
+    return list(stream_conllu(path, trees=trees))
+
+
+def stream_conllu(path: str | Path, *, trees: bool = True) -> Iterator[Sentence]:
+    """The same, one sentence after the other, for files larger than memory."""
     ids = Ids(path)
-    sentences = []
     for block in blocks(path):
         sentence = _sentence(path, block, trees)
         if sentence.id:
             ids.add(sentence.id, block[0][0])
-        sentences.append(sentence)
-    return sentences
+        yield sentence
 
 
 def _sentence(path: str | Path, block: list[Line], trees: bool) -> Sentence:

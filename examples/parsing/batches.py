@@ -25,6 +25,8 @@ class Batch:
         tags: `(B, n)`.
         indices: Where each sentence stands in its bank.
         total: Sentences of this batch in all processes together.
+        idle: Whether this is a sentence of another process, for one whose own part is empty: it
+            takes the step with the others, without a loss of its own.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Batch:
     tags: Tensor
     indices: list[int]
     total: int
+    idle: bool = False
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -51,6 +54,7 @@ def collate(
     kind: str = "graphs",
     indices: Sequence[int] = (),
     total: int = 0,
+    idle: bool = False,
 ) -> Batch:
     """The batch of some sentences."""
     lengths = torch.tensor([len(s) for s in sentences], dtype=torch.long)
@@ -69,6 +73,7 @@ def collate(
         numbers(vocabulary.tags, [s.tags for s in sentences]),
         list(indices),
         total or len(sentences),
+        idle,
     )
 
 
@@ -136,7 +141,8 @@ class Batches:
         size: Sentences per batch.
         seed: Fixes the order; None does not shuffle.
         pairs: See `Order`.
-        rank: Which part of each batch this process gets.
+        rank: Which part of each batch this process gets; where there is none for it, an idle batch,
+            so that all processes take the same steps.
         world: In how many parts each batch is dealt out.
     """
 
@@ -167,8 +173,9 @@ class Batches:
         for kind, indices in self.sampler.batches()[self.position :]:
             self.position += 1
             own = indices[self.rank :: self.world]
-            chosen = [self.banks[kind][i] for i in own]
-            yield collate(chosen, self.vocabulary, kind, own, len(indices))
+            shown = own or indices[:1]
+            chosen = [self.banks[kind][i] for i in shown]
+            yield collate(chosen, self.vocabulary, kind, shown, len(indices), idle=not own)
 
     def state_dict(self) -> dict[str, int]:
         """How many batches of the epoch are done."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import optlayers as ol
 from examples.data import DataError, Sentence
+from examples.data.text import output
 
 PADDING, UNKNOWN, ROOT = range(3)
 SPECIAL = ("<padding>", "<unknown>", "<root>")
@@ -127,7 +128,8 @@ class Vocabulary:
         values = asdict(self)
         for name in ("words", "lemmas", "tags"):
             del values[name]["_numbers"]
-        Path(path).write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
+        with output(path) as file:
+            file.write(json.dumps(values, ensure_ascii=False))
 
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":

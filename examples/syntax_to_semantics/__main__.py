@@ -3,7 +3,7 @@
 python -m examples.syntax_to_semantics train --method spigot --output runs/spigot
 python -m examples.syntax_to_semantics evaluate runs/spigot --part test
 python -m examples.syntax_to_semantics evaluate GOLD.sdp SYSTEM.sdp --json
-python -m examples.syntax_to_semantics predict runs/spigot FILE.conllu
+python -m examples.syntax_to_semantics predict runs/spigot FILE.conllu --processes 4
 python -m examples.syntax_to_semantics analyse runs/pipeline runs/spigot --output analysis
 python -m examples.syntax_to_semantics experiment toy --processes 2
 """
@@ -11,6 +11,7 @@ python -m examples.syntax_to_semantics experiment toy --processes 2
 import argparse
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ from rich.console import Console
 from rich.table import Table
 
 import optlayers as ol
-from examples import metrics
-from examples.data import DataError, read_sdp
+from examples.data import DataError
 
 from .analyse import add_analyse
-from .config import CONFIGS, ConfigError, make_config, read_settings
+from .config import CONFIGS, ConfigError, read_settings
 from .evaluate import evaluate
 from .experiment import add_experiment
+from .files import score_files
 from .methods import METHODS
 from .predict import predict
 from .run import load_data, load_model
+from .settings import read_config
 from .train import train
 
 
@@ -48,7 +50,7 @@ def run_train(options: argparse.Namespace) -> None:
     for name in ("method", "data", "treebank", "seed"):
         if (value := getattr(options, name)) is not None:
             settings[name] = value
-    config = make_config(options.config, **settings)
+    config = read_config(options.config, settings)
     output = options.output or Path("runs") / f"{config.data}-{config.method}-{config.seed}"
     result = train(
         config,
@@ -57,9 +59,11 @@ def run_train(options: argparse.Namespace) -> None:
         devices=options.devices,
         precision=options.precision,
         save_every=options.save_every,
+        tensorboard=options.tensorboard,
         quiet=options.quiet,
     )
-    show({part: result[part] for part in ("dev", "test")}, options.json, f"{output}")
+    if result:  # one of several processes has it
+        show({part: result[part] for part in ("dev", "test")}, options.json, f"{output}")
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -68,15 +72,13 @@ def run_evaluate(options: argparse.Namespace) -> None:
         model = load_model(options.run_or_gold)
         scores = {options.part: evaluate(model, load_data(model.config), options.part)}
     else:
-        gold, system = read_sdp(options.run_or_gold), read_sdp(options.system)
-        tops = metrics.graph_scores(gold, system, tops=True)
-        scores = {"without tops": metrics.graph_scores(gold, system), "with tops": tops}
+        scores = score_files(options.run_or_gold, options.system)
     show(scores, options.json, f"{options.system or options.run_or_gold}")
 
 
 def run_predict(options: argparse.Namespace) -> None:
     """Parses a file."""
-    for path in predict(load_model(options.run_folder), options.file, options.output):
+    for path in predict(options.run_folder, options.file, options.output, options.processes):
         print(path)
 
 
@@ -101,9 +103,9 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = p.add_subparsers(required=True, metavar="COMMAND")
     add_train(commands)
-    command = commands.add_parser("evaluate", help="score a run, or two .sdp files")
-    command.add_argument("run_or_gold", metavar="RUN|GOLD.sdp")
-    command.add_argument("system", nargs="?", metavar="SYSTEM.sdp")
+    command = commands.add_parser("evaluate", help="score a run, or one file against another")
+    command.add_argument("run_or_gold", metavar="RUN|GOLD")
+    command.add_argument("system", nargs="?", metavar="SYSTEM")
     command.add_argument("--part", default="test", help="part of the corpus (%(default)s)")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run_evaluate)
@@ -111,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("run_folder", metavar="RUN", type=Path)
     command.add_argument("file", metavar="FILE.conllu", type=Path)
     command.add_argument("--output", type=Path, help="files to write, without their suffix")
+    command.add_argument("--processes", type=int, default=1, help="that parse (%(default)s)")
     command.set_defaults(run=run_predict)
     add_analyse(commands)
     add_experiment(commands)
@@ -121,7 +124,8 @@ def add_train(commands: Any) -> None:
     """The options of `train`."""
     command = commands.add_parser("train", help="train a model, or resume its training")
     add = command.add_argument
-    add("--config", choices=CONFIGS, default="small", help="(%(default)s)")
+    names = f"{', '.join(CONFIGS)}, or a YAML file of settings (%(default)s)"
+    add("--config", default="small", help=names)
     add("--method", help=", ".join((*METHODS, "surrogate:NAME")))
     add("--data", help="toy, ewt or sdp")
     add("--treebank", type=float, help="share of the treebank: 1, 0.1, 0")
@@ -131,6 +135,8 @@ def add_train(commands: Any) -> None:
     add("--accelerator", default="auto", help="cpu, gpu, ... (%(default)s)")
     add("--devices", default=1, type=int)
     add("--precision", default="32-true", help="bf16-mixed for bfloat16 (%(default)s)")
+    board = find_spec("tensorboard") is not None
+    add("--tensorboard", action=argparse.BooleanOptionalAction, default=board, help="write logs")
     add("--save-every", type=int, metavar="STEPS", help="checkpoints within an epoch too")
     add("--quiet", action="store_true", help="show no progress")
     add("--json", action="store_true", help="print scores as JSON")

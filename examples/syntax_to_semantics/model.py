@@ -19,6 +19,7 @@ from examples.parsing.vocabulary import Vocabulary
 from .config import Config
 from .methods import Method, find_method
 from .multitask import MultitaskParser, formalism_of
+from .processes import no_loss
 from .pruner import Pruner, arcs_loss, with_gold
 
 KINDS = ("trees", "graphs")
@@ -163,10 +164,12 @@ class JointParser(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The summed loss; kept by kind for the report of the epoch."""
+        self._sentences = batch.total
+        if batch.idle:
+            return no_loss(self, batch)
         loss = self.loss(batch)
         total, count = self.totals.get(batch.kind, (0.0, 0))
         self.totals[batch.kind] = (total + float(loss.detach()), count + len(batch))
-        self._sentences = batch.total
         return loss
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
@@ -188,10 +191,13 @@ class JointParser(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs losses per sentence."""
-        for kind, (total, count) in self.totals.items():
-            if count:
-                self.log(f"train/{kind}_loss", total / count)
+        for name, value in self.mean_losses().items():
+            self.log(name, value)
         self.totals: dict[str, tuple[float, int]] = dict.fromkeys(KINDS, (0.0, 0))
+
+    def mean_losses(self) -> dict[str, float]:
+        """Losses of this epoch per sentence, by kind."""
+        return {f"train/{kind}_loss": total / n for kind, (total, n) in self.totals.items() if n}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW, since decay in DyNet is no part of the gradient; none on embeddings."""
@@ -216,6 +222,8 @@ class JointParser(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, *_: Any) -> None:
         """Parses."""
+        if batch.idle:
+            return
         gold, system = self.parsed.setdefault(batch.kind, ([], []))
         gold += batch.sentences
         system += self.parse(batch)

@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 
 from examples.data import Corpus
+from examples.data.text import output as whole_file
 from examples.parsing.batches import Batches
+from examples.parsing.vocabulary import Vocabulary
 
-from .callbacks import LAST, make_callbacks
+from .callbacks import LAST, WholeFiles, make_callbacks
 from .config import Config, ConfigError
 from .evaluate import evaluate
 from .model import JointParser
 from .multitask import banks
+from .processes import is_first, strategy
 from .pruner import FOLDER as PRUNER
 from .pruner import train_pruner
 from .run import CONFIG, PARSER, RESULT, VOCABULARY, load_data, load_model, make_model
@@ -28,6 +33,9 @@ IGNORED = (  # each is about a choice made here on purpose
     ".*Checkpoint directory .* exists and is not empty.*",  # it is resumed from
     ".*dataloader.*batch size.*",
     ".*GPU available but not used.*",
+    ".*recommended to use `self.log.*sync_dist=True.*",  # all processes log the same numbers
+    ".*find_unused_parameters=True was specified.*",  # only batches of trees leave some unused
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning, of torch 2.13
     ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # it is exact
 )
 
@@ -41,6 +49,7 @@ def train(
     devices: int | str = 1,
     precision: Any = "32-true",
     save_every: int | None = None,
+    tensorboard: bool = False,
     quiet: bool = False,
     **trainer_options: Any,
 ) -> dict[str, Any]:
@@ -57,8 +66,13 @@ def train(
         devices: Likewise.
         precision: Likewise; "bf16-mixed" for bfloat16.
         save_every: Steps between checkpoints within an epoch; else there is one per epoch.
+        tensorboard: Whether to write logs for TensorBoard too, into `OUTPUT/tensorboard`.
         quiet: Shows no progress.
         **trainer_options: More for the Trainer.
+
+    Returns:
+        The scores; nothing in processes other than the first. Several processes need a program
+        that Lightning can start again: this one as `python -m`, or a script.
 
     Raises:
         ConfigError: If the folder holds a run of another config.
@@ -70,21 +84,24 @@ def train(
     start = time.perf_counter()
     corpus = load_data(config) if corpus is None else corpus
     settings = {"accelerator": accelerator, "devices": devices, "precision": precision}
-    settings |= {"quiet": quiet, "save_every": save_every, **trainer_options}
+    settings |= {"quiet": quiet, "save_every": save_every, "tensorboard": tensorboard}
+    settings |= trainer_options
     lightning.seed_everything(config.seed, verbose=False)
     model = make_model(config, corpus)
     if model.method.pretrained:
         _pretrain(model, output / PARSER, corpus, settings)
     if model.pruner is not None:
         train_pruner(model, output / PRUNER, corpus, settings)
-    if not (output / VOCABULARY).exists():
-        model.vocabulary.save(output / VOCABULARY)
+    _keep_vocabulary(model, output / VOCABULARY)
     _fit(model, corpus, output, **settings)
+    if not is_first():
+        return {}
     best = load_model(output)
     result = {"config": config.method, "seed": config.seed, "treebank": config.treebank}
     result |= {part: evaluate(best, corpus, part) for part in ("dev", "test")}
     result["seconds"] = round(time.perf_counter() - start, 1)
-    (output / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    with whole_file(output / RESULT) as file:
+        file.write(json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -97,7 +114,19 @@ def _claim(output: Path, config: Config) -> None:
             f"{output} holds a run with other settings ({path.name}). Choose another --output, or "
             "delete it."
         )
-    config.save(path)
+    if is_first() and not path.exists():
+        config.save(path)
+
+
+def _keep_vocabulary(model: JointParser, path: Path) -> None:
+    """Writes it, or says that a run to resume was of other data."""
+    if path.exists() and Vocabulary.load(path) != model.vocabulary:
+        raise ConfigError(
+            f"{path} is the vocabulary of other data: the files have changed since this run began. "
+            "Choose another --output, or delete it."
+        )
+    if is_first() and not path.exists():
+        model.vocabulary.save(path)
 
 
 def _pretrain(model: JointParser, folder: Path, corpus: Corpus, settings: dict[str, Any]) -> None:
@@ -118,6 +147,7 @@ def _fit(
     output: Path,
     *,
     save_every: int | None,
+    tensorboard: bool,
     quiet: bool,
     **trainer_options: Any,
 ) -> None:
@@ -127,21 +157,42 @@ def _fit(
         train_part, model.vocabulary, config.batch_size, config.seed, pairs=config.pairs
     )
     dev = Batches(dev_part, model.vocabulary, 2 * config.batch_size, pairs=config.pairs)
-    monitor = "dev/LF" if method.semantics else "dev/UAS"
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    callbacks = make_callbacks(
+        config,
+        output,
+        monitor="dev/LF" if method.semantics else "dev/UAS",
+        batches=(batches, dev),
+        save_every=save_every,
+        tensorboard=tensorboard,
+        quiet=quiet,
+    )
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in IGNORED:
             warnings.filterwarnings("ignore", message)
-        trainer = lightning.Trainer(
-            max_epochs=config.epochs,
-            callbacks=make_callbacks(config, output, monitor, save_every, quiet),
-            logger=False,
-            num_sanity_val_steps=0,
-            enable_model_summary=False,
-            enable_progress_bar=not quiet and sys.stderr.isatty(),
-            **trainer_options,
-        )
+        trainer = _trainer(trainer_options, config, callbacks, quiet)
         last = output / LAST
         trainer.fit(
             model, batches, dev, ckpt_path=last if last.exists() else None, weights_only=True
         )
+
+
+def _trainer(
+    options: dict[str, Any], config: Config, callbacks: list[Callback], quiet: bool
+) -> lightning.Trainer:
+    defaults: dict[str, Any] = {"strategy": strategy(options["devices"])}
+    try:
+        return lightning.Trainer(
+            **defaults | options,
+            max_epochs=config.epochs,
+            callbacks=callbacks,
+            plugins=[WholeFiles()],
+            logger=False,  # see `History` and `Board`
+            use_distributed_sampler=False,  # see `Batches`
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            enable_progress_bar=not quiet and sys.stderr.isatty(),
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"Lightning cannot train like this: {error}") from None
