@@ -57,6 +57,8 @@ class Config:
         clip: Norm of the gradient at most.
         eta: T of SPIGOT's step, `NormClip(T)`, for each sentence.
         temperature: Divides the scores where SPIGOT starts from the projection or the marginals.
+        pretrain: Whether the syntactic parser is trained alone before the joint training, as that
+            of a pipeline is.
         warmup: Epochs in which the semantic loss does not reach the syntactic parser.
         syntax_cost: Hamming cost of a wrong head in the hinge loss.
         false_positive: Cost of a labelled arc too much.
@@ -95,6 +97,7 @@ class Config:
     clip: float = 1.0
     eta: float = 1.0
     temperature: float = 1.0
+    pretrain: bool = False
     warmup: int = 0
     syntax_cost: float = 0.5
     false_positive: float = 0.4
@@ -119,10 +122,12 @@ class Config:
             raise ConfigError(
                 f"`activation` is one of {', '.join(ACTIVATIONS)}. Got {self.activation!r}."
             )
-        if self.treebank == 0 and method.pretrained:
+        if self.pretrain and not (method.syntax and method.semantics):
+            raise ConfigError(f"`pretrain` is for methods with both parsers. Got {self.method!r}.")
+        if self.treebank == 0 and (method.pretrained or self.pretrain):
             raise ConfigError(
-                f"{self.method!r} trains its parser on trees. Got treebank=0; give it some, or "
-                "choose a method that learns latent syntax."
+                f"{self.method!r} trains its parser on trees first. Got treebank=0; give it some, "
+                "or choose a method that learns latent syntax, without `pretrain`."
             )
         if self.prune > 0 and method.multitask:
             raise ConfigError(

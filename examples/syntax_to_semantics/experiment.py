@@ -92,6 +92,12 @@ SPIGOTS = {
     for method in ("spigot", "spigot-projection", "spigot-marginals")
     for settings in ({"eta": 0.25}, {"eta": 1.0}, {"eta": 4.0}, {"eta": 1.0, "warmup": 5})
 }
+EWT_SPIGOTS = {
+    "spigot, pretrain": {"method": "spigot", "pretrain": True},
+    "spigot, warmup=3": {"method": "spigot", "warmup": 3},
+    "spigot, eta=0.25": {"method": "spigot", "eta": 0.25},
+    "spigot-projection, pretrain": {"method": "spigot-projection", "pretrain": True},
+}
 EXPERIMENTS = {
     "toy": Experiment(
         "Syntax to semantics on the generated corpus",
@@ -110,6 +116,16 @@ EXPERIMENTS = {
         TREES | {"LP": "LP", "LR": "LR"},
         {"data_options": {"max_words": 30}, "graphbank": 0.5},
         ALL,
+    ),
+    "ewt-spigot": Experiment(
+        "What SPIGOT's settings do, on EWT",
+        "ewt",
+        tuple(EWT_SPIGOTS),
+        (1.0,),
+        1,
+        TREES | {"LP": "LP", "LR": "LR"},
+        {"data_options": {"max_words": 30}, "graphbank": 0.5},
+        variants=EWT_SPIGOTS,
     ),
     "toy-spigot": Experiment(
         "What SPIGOT's settings do, on the generated corpus",

@@ -88,7 +88,7 @@ def train(
     settings |= trainer_options
     lightning.seed_everything(config.seed, verbose=False)
     model = make_model(config, corpus)
-    if model.method.pretrained:
+    if model.method.pretrained or config.pretrain:
         _pretrain(model, output / PARSER, corpus, settings)
     if model.pruner is not None:
         train_pruner(model, output / PRUNER, corpus, settings)
@@ -130,8 +130,9 @@ def _keep_vocabulary(model: JointParser, path: Path) -> None:
 
 
 def _pretrain(model: JointParser, folder: Path, corpus: Corpus, settings: dict[str, Any]) -> None:
-    """Trains the parser of a pipeline as a run of its own, and takes its best epoch."""
-    train(replace(model.config, method="syntax"), folder, corpus=corpus, **settings)
+    """Trains the syntactic parser as a run of its own, and takes its best epoch."""
+    alone = replace(model.config, method="syntax", pretrain=False, surrogate_options={})
+    train(alone, folder, corpus=corpus, **settings)
     parser = load_model(folder)
     if parser.vocabulary != model.vocabulary:
         raise ConfigError(f"{folder} has the vocabulary of other data. Delete it.")

@@ -236,6 +236,21 @@ def test_a_pipeline_trains_its_parser_first_and_keeps_it(trained):
         assert torch.equal(one, other)
 
 
+def test_joint_training_goes_on_from_a_parser_that_was_trained_first(trained, tmp_path, corpus):
+    config = replace(TINY, method="spigot", epochs=1, pretrain=True)
+    train(config, tmp_path / "run", corpus=corpus, quiet=True)
+    # The parser is that of the pipeline, to the last digit; joint training moves it on.
+    alone, known = load_model(tmp_path / "run" / "parser"), load_model(trained / "parser")
+    joint = load_model(tmp_path / "run", "last.ckpt")
+    assert alone.syntax is not None
+    assert known.syntax is not None
+    assert joint.syntax is not None
+    parsers = (model.syntax.state_dict() for model in (alone, known, joint))
+    for one, other, moved in zip(*(p.values() for p in parsers), strict=True):
+        assert torch.equal(one, other)
+        assert not torch.equal(one, moved)
+
+
 def test_checkpoints_hold_tensors_and_plain_values(trained):
     for path in (trained / "best.ckpt", trained / "last.ckpt"):
         assert "random_states" in torch.load(path, weights_only=True)
@@ -329,8 +344,10 @@ def test_settings_are_saved_and_read(tmp_path):
         (["method=magic"], "`method` is one of none, pipeline, .*Got 'magic'"),
         (
             ["method=pipeline", "treebank=0"],
-            "'pipeline' trains its parser on trees. Got treebank=0",
+            "'pipeline' trains its parser on trees first. Got treebank=0",
         ),
+        (["pretrain=true", "treebank=0"], "'spigot' trains its parser on trees first"),
+        (["pretrain=true", "method=none"], "`pretrain` is for methods with both parsers"),
         (["epochs"], "given as name=value. Got 'epochs'"),
         (["data.colour=3"], "Options of the data 'toy': .*colour"),
     ],
