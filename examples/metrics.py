@@ -1,26 +1,17 @@
 """Scores of dependency trees and semantic graphs, and whether a difference between two is luck.
 
-    python -m examples.metrics GOLD SYSTEM [--json]      two .sdp or two .conllu files
-
 Graphs are counted as the toolkit of the SDP shared tasks does: over all sentences together, as sets
 of (sentence, predicate, argument, label); unlabelled scores leave the label out; scores with tops
 add an arc from nowhere to each top. Sentences are matched by their order.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
-from examples.data import DataError, Sentence, read_conllu, read_sdp
+from examples.data import DataError, Sentence
 
 PUNCTUATION = frozenset(("``", "''", ",", ".", ":", "HYPH", "NFP"))
 """Tags of words that UAS without punctuation leaves out.
@@ -255,56 +246,3 @@ def _table(
     raise DataError(
         f"There is no metric {metric!r}. Choose one of {', '.join(TREE_METRICS + GRAPH_METRICS)}."
     )
-
-
-def score_files(gold: str | Path, system: str | Path) -> dict[str, dict[str, float]]:
-    """All scores of two .sdp or two .conllu files, by what is counted."""
-    kinds = {Path(path).suffix == ".sdp" for path in (gold, system)}
-    if len(kinds) > 1:
-        raise DataError(f"Wanted two .sdp files or two of trees. Got {gold} and {system}.")
-    if kinds == {True}:
-        a, b = read_sdp(gold), read_sdp(system)
-        return {
-            "with tops": graph_scores(a, b, tops=True),
-            "without tops": graph_scores(a, b, tops=False),
-        }
-    a, b = read_conllu(gold), read_conllu(system, trees=False)
-    return {
-        "with punctuation": tree_scores(a, b, punctuation=True),
-        "without punctuation": tree_scores(a, b, punctuation=False),
-    }
-
-
-def table(scores: dict[str, dict[str, float]]) -> Table:
-    """The scores for the terminal, in percent."""
-    result = Table(box=SIMPLE_HEAD, pad_edge=False)
-    result.add_column("percent")
-    for name in next(iter(scores.values())):
-        result.add_column(name, justify="right", no_wrap=True)
-    for what, row in scores.items():
-        result.add_row(what, *(f"{100 * value:.2f}" for value in row.values()))
-    return result
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Scores two files; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m examples.metrics", description="Score two files.")
-    parser.add_argument("gold", metavar="GOLD", help="a .sdp, .conllu or .conllx file")
-    parser.add_argument("system", metavar="SYSTEM", help="the same sentences by a system")
-    parser.add_argument("--json", action="store_true", help="fractions, as JSON")
-    options = parser.parse_args(arguments)
-    try:
-        scores = score_files(options.gold, options.system)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.json:
-        print(json.dumps(scores, indent=1))
-    else:
-        print(f"{options.system} against {options.gold}")
-        Console().print(table(scores))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

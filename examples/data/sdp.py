@@ -11,12 +11,12 @@ arcs from the k-th word with PRED `+`, with `_` for no arc.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Literal, TextIO
 
 from .sentence import DataError, Sentence
-from .text import Ids, Line, blocks, check_heads, output, row
+from .text import Ids, Line, blocks, check_heads, lines, output, row
 
 HEADER = "#SDP 2015"
 FIXED = {2014: 6, 2015: 7}
@@ -35,6 +35,8 @@ def read_sdp(path: str | Path, companion: str | Path | None = None) -> list[Sent
     ids = Ids(path)
     sentences: list[Sentence] = []
     style: int | None = None
+    if [text for _, text in islice(lines(path), 2)] in ([f"#SDP {year}"] for year in FIXED):
+        return []  # what `write_sdp` makes of no sentences
     for block in blocks(path):
         if not sentences and block[0][1].startswith("#SDP "):
             style = _style(path, *block[0])

@@ -20,12 +20,12 @@ from rich.table import Table
 
 import optlayers as ol
 from examples.data import DataError
+from examples.files import score_files
 
 from .analyse import add_analyse
 from .config import CONFIGS, ConfigError, read_settings
 from .evaluate import evaluate
 from .experiment import add_experiment
-from .files import score_files
 from .methods import METHODS
 from .predict import predict
 from .run import load_data, load_model

@@ -1,24 +1,19 @@
 """Scores, against the official toolkit's figures and counts by hand; the bootstrap."""
 
-import json
 import math
 import random
 import re
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from examples.data import DataError, Sentence, read_sdp, write_conllu, write_sdp
+from examples.data import DataError, Sentence, read_sdp
 from examples.metrics import (
     GRAPH_METRICS,
     TREE_METRICS,
     graph_counts,
     graph_scores,
-    main,
     paired_bootstrap,
     tree_counts,
     tree_scores,
@@ -259,53 +254,3 @@ def test_bootstrap_refuses():
         paired_bootstrap(gold, a, b, "LF", samples=0)
     with pytest.raises(DataError, match="Nothing to draw: 10 samples of 0 sentences"):
         paired_bootstrap([], [], [], "LF", samples=10)
-
-
-# The command
-
-
-def test_the_command_on_graphs(tmp_path, capsys):
-    write_sdp(tmp_path / "gold.sdp", [graphs((0, 1, "A"), (0, 2, "B"), tops=[0])])
-    write_sdp(tmp_path / "system.sdp", [graphs((0, 1, "A"), (0, 2, "A"), tops=[0])])
-    files = [str(tmp_path / "gold.sdp"), str(tmp_path / "system.sdp")]
-    assert main([*files, "--json"]) == 0
-    scores = json.loads(capsys.readouterr().out)
-    assert scores["without tops"]["LF"] == 1 / 2
-    assert scores["with tops"]["LF"] == pytest.approx(2 / 3)
-    assert main(files) == 0
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == f"{files[1]} against {files[0]}"
-    (row,) = (line.split() for line in shown if "with tops" in line)
-    assert row[2:] == ["66.67", "66.67", "66.67", "0.00", *["100.00"] * 4]
-
-
-def test_the_command_on_trees(tmp_path, capsys):
-    gold, system = tmp_path / "gold.conllu", tmp_path / "system.conllx"
-    write_conllu(gold, [sentence([2, 0, 2, 2])])
-    write_conllu(system, [sentence([2, 1, 2, 1])])  # no tree, and may be scored all the same
-    assert main([str(gold), str(system), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "with punctuation": {"UAS": 1 / 2, "UEM": 0},
-        "without punctuation": {"UAS": 1, "UEM": 1},
-    }
-
-
-def test_errors_of_the_command(tmp_path, capsys):
-    assert main(["a.sdp", "b.conllu"]) == 2
-    assert "error: Wanted two .sdp files or two of trees." in capsys.readouterr().err
-    assert main([str(tmp_path / "a.sdp"), str(tmp_path / "b.sdp")]) == 2
-    assert "a.sdp cannot be read" in capsys.readouterr().err
-
-
-def test_the_command_runs_as_a_module(tmp_path):
-    write_sdp(tmp_path / "gold.sdp", [graphs((0, 1, "A"))])
-    command = [
-        sys.executable,
-        "-m",
-        "examples.metrics",
-        *[str(tmp_path / "gold.sdp")] * 2,
-        "--json",
-    ]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["with tops"]["LF"] == 1

@@ -19,10 +19,10 @@ from examples.data import (
 )
 from examples.data.load import load_ewt, load_sdp
 from examples.data.toy import generate
+from examples.files import score_files
 from examples.syntax_to_semantics import predict as predict_module
 from examples.syntax_to_semantics.__main__ import main
 from examples.syntax_to_semantics.config import CONFIGS, Config, ConfigError, make_config
-from examples.syntax_to_semantics.files import score_files
 from examples.syntax_to_semantics.predict import predict
 from examples.syntax_to_semantics.run import load_model, make_model, parse
 from examples.syntax_to_semantics.settings import read_config
@@ -97,6 +97,7 @@ def test_an_empty_file_gives_files_without_sentences(folder, tmp_path):
     source.write_text("")
     trees, graphs = predict(folder, source, processes=2)
     assert (trees.read_text(), graphs.read_text()) == ("", "#SDP 2015\n")
+    assert read_sdp(graphs) == []
 
 
 TEXT = """\
