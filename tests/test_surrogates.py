@@ -98,6 +98,14 @@ def test_norm_clip():
     assert repr(ol.StraightThrough(0.5)) == "StraightThrough(scale=0.5)"
 
 
+@pytest.mark.parametrize("eta", [[1.0], "1", None, True])
+def test_step_sizes_of_another_kind_are_refused(eta):
+    with pytest.raises(ol.InputError, match=r"`eta` must be a number, a tensor .* or NormClip"):
+        ol.SPIGOT(eta)
+    with pytest.raises(ol.InputError, match=r"`scale` must be a number.*Got"):
+        ol.StraightThrough(eta)
+
+
 def test_straight_through_is_spigot_without_constraints():
     """Whatever the step size, and for matrices as for vectors."""
     scores = torch.tensor([[0.5, -0.5], [-1.0, 2.0]], requires_grad=True)

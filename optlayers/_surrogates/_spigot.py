@@ -12,7 +12,7 @@ from .._polytope import Polytope
 from .._verbs import FeasibleSet, OnFailure, Status, project
 from ._base import AbstractSurrogate
 from ._diagnostics import diagnose
-from ._steps import NormClip, step_size
+from ._steps import NormClip, check_step, step_size
 
 _CHECKED_CALLS = (10, 100, 1000)  # at which backward calls the effect of eta is looked at
 
@@ -76,6 +76,7 @@ class SPIGOT(AbstractSurrogate):
             )
         if not temperature > 0:
             raise InputError(f"`temperature` must be positive. Got {temperature}.")
+        check_step("eta", eta)
         if isinstance(eta, int | float) and not eta > 0:
             raise InputError(f"`eta` must be positive. Got {eta}.")
         self.eta, self.around, self.temperature = eta, around, temperature

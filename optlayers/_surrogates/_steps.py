@@ -1,6 +1,7 @@
 """Step sizes of surrogates."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,15 @@ class NormClip:
         """The step size of each instance, with trailing dimensions of size 1."""
         norm = torch.linalg.vector_norm(grad, dim=tuple(range(-event_dim, 0)), keepdim=True)
         return (self.T / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
+
+
+def check_step(name: str, eta: Any) -> None:
+    """Raises InputError unless `step_size` can use it."""
+    if isinstance(eta, bool) or not isinstance(eta, int | float | Tensor | NormClip):
+        raise InputError(
+            f"`{name}` must be a number, a tensor with one entry per instance, or NormClip(T). "
+            f"Got {eta!r}."
+        )
 
 
 def step_size(

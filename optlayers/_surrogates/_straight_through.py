@@ -4,7 +4,7 @@ from torch import Tensor
 
 from .._verbs import FeasibleSet, OnFailure, Status
 from ._base import AbstractSurrogate
-from ._steps import NormClip, step_size
+from ._steps import NormClip, check_step, step_size
 
 
 class StraightThrough(AbstractSurrogate):
@@ -23,6 +23,7 @@ class StraightThrough(AbstractSurrogate):
     """
 
     def __init__(self, scale: float | Tensor | NormClip = 1.0):
+        check_step("scale", scale)
         self.scale = scale
 
     def backward(
