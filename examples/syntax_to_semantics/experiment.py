@@ -102,7 +102,7 @@ EXPERIMENTS = {
     "toy": Experiment(
         "Syntax to semantics on the generated corpus",
         "small",
-        ALL,
+        (*ALL, "freda"),
         (1.0, 0.1, 0.0),
         5,
         TREES | {"graphs_UAS_ambiguous": "UAS, ambiguous words"},

@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 def test_runs_that_make_no_sense_are_left_out():
     assert list(TINY.runs()) == ["none-1-0", "pipeline-1-0", "spigot-1-0", "spigot-0-0"]
     toy = EXPERIMENTS["toy"].runs()
-    assert len(toy) == 5 * (8 + 7 + 6)
+    assert len(toy) == 5 * (9 + 7 + 6)
     assert toy["spigot-0.1-4"] == make_config("small", method="spigot", treebank=0.1, seed=4)
     for known in EXPERIMENTS.values():
         seeds = [config.seed for config in known.runs().values()]
