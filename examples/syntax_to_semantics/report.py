@@ -145,7 +145,7 @@ def comparison(found: Comparison) -> list[str]:
     return [
         f"{100 * found.difference:+.2f}",
         f"{100 * low:+.2f} to {100 * high:+.2f}",
-        f"{found.p_value:.4f}",
+        f"{found.p_value:.4f}" if found.p_value else f"< {1 / found.samples:g}",
     ]
 
 
