@@ -1,4 +1,4 @@
-"""The two banks of a corpus, each in three parts."""
+"""The banks of a corpus, each in three parts."""
 
 from dataclasses import dataclass, field
 
@@ -17,8 +17,10 @@ class Corpus:
         trees: The treebank.
         graphs: The graph bank, of the formalism that is reported on.
         more: Graph banks of further formalisms, by their names.
+        reviews: Sentences with a sentiment.
     """
 
     trees: dict[str, list[Sentence]]
     graphs: dict[str, list[Sentence]]
     more: dict[str, dict[str, list[Sentence]]] = field(default_factory=dict)
+    reviews: dict[str, list[Sentence]] = field(default_factory=dict)

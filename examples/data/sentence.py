@@ -1,4 +1,4 @@
-"""A sentence with a dependency tree, a semantic graph, both or neither; and the error of its files.
+"""A sentence with what is known about it (tree, graph, sentiment), and the error of its files.
 
 Files count words from 1 and give 0 to the root. `heads` keeps that numbering (it is what
 `DependencyTrees` decodes to); everything else that points at words counts from 0, so that
@@ -34,6 +34,7 @@ class Sentence:
         predicates: Words marked as predicates, with or without arguments; None in a sentence with
             arcs stands for the words that arcs leave.
         frames: The sense of each word, `_` for none.
+        sentiment: The probability that the sentence is positive: 1 or 0 where that is known.
         comments: Comment lines as they stand in the file; from here on, columns that only a
             round trip byte for byte needs.
         companion_tags: The part of speech of each word in the companion file.
@@ -54,6 +55,7 @@ class Sentence:
     tops: list[int] | None = None
     predicates: list[int] | None = None
     frames: list[str] | None = None
+    sentiment: float | None = None
     comments: list[str] = field(default_factory=list)
     companion_tags: list[str] | None = None
     upos: list[str] | None = None

@@ -17,7 +17,7 @@ class Batch:
     """Sentences of one kind, padded to the longest.
 
     Args:
-        kind: "trees" or "graphs": which bank they are from.
+        kind: "trees", "graphs" or "reviews": which bank they are from.
         sentences: The sentences themselves, for gold structures and for scores.
         lengths: `(B,)`, on the host.
         words: `(B, n)`, 0 at padding.
@@ -82,7 +82,7 @@ class Order:
 
     Sentences of a bank are sorted by length, those of one length in a new order in each epoch, and
     cut into batches; the batches of all banks are shuffled together. So an epoch sees each
-    sentence once, whatever bank it is from.
+    sentence once, whatever bank it is from, unless it sees a share of a bank only.
 
     Args:
         lengths: For each bank, the lengths of its sentences.
@@ -90,12 +90,20 @@ class Order:
         pairs: At most so many pairs of words per batch, which is what memory grows with; batches
             of long sentences are smaller.
         seed: None keeps the sentences in the order of their lengths, in all epochs.
+        shares: The share of a bank's batches that an epoch sees, others in each epoch; all of them
+            where nothing is said.
     """
 
     def __init__(
-        self, lengths: Mapping[str, Sequence[int]], size: int, pairs: int, seed: int | None
+        self,
+        lengths: Mapping[str, Sequence[int]],
+        size: int,
+        pairs: int,
+        seed: int | None,
+        shares: Mapping[str, float] | None = None,
     ):
         self.lengths, self.size, self.pairs, self.seed = dict(lengths), size, pairs, seed
+        self.shares = dict(shares or {})
         self.epoch = 0
         self._count = len(self.batches())
 
@@ -113,7 +121,11 @@ class Order:
         for bank, lengths in sorted(self.lengths.items()):
             tie = [rng.random() if self.seed is not None else i for i in range(len(lengths))]
             order = sorted(range(len(lengths)), key=lambda i: (lengths[i], tie[i]))
-            found += [(bank, batch) for batch in self._cut(order, lengths)]
+            batches = [(bank, batch) for batch in self._cut(order, lengths)]
+            if bank in self.shares:
+                # Their number does not depend on the epoch, nor does that of all batches.
+                batches = rng.sample(batches, round(self.shares[bank] * len(batches)))
+            found += batches
         if self.seed is not None:
             rng.shuffle(found)
         return found
@@ -136,7 +148,7 @@ class Batches:
     `state_dict` and `load_state_dict` make it resume in the middle of an epoch.
 
     Args:
-        banks: Sentences by kind, "trees" and "graphs".
+        banks: Sentences by kind, "trees", "graphs" and so on.
         vocabulary: Numbers the words.
         size: Sentences per batch.
         seed: Fixes the order; None does not shuffle.
@@ -144,6 +156,7 @@ class Batches:
         rank: Which part of each batch this process gets; where there is none for it, an idle batch,
             so that all processes take the same steps.
         world: In how many parts each batch is dealt out.
+        shares: See `Order`.
     """
 
     def __init__(
@@ -156,11 +169,12 @@ class Batches:
         pairs: int = 60_000,
         rank: int = 0,
         world: int = 1,
+        shares: Mapping[str, float] | None = None,
     ):
         self.banks, self.vocabulary = {k: v for k, v in banks.items() if v}, vocabulary
         lengths = {kind: [len(s) for s in bank] for kind, bank in self.banks.items()}
         # Under this name Lightning finds it, and calls set_epoch.
-        self.sampler = Order(lengths, size, pairs, seed)
+        self.sampler = Order(lengths, size, pairs, seed, shares)
         self.batch_sampler = None
         self.rank, self.world = rank, world
         self.position = self._start = 0

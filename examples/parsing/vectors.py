@@ -4,14 +4,14 @@ Only the vectors of wanted words are kept: the file of 6 billion tokens (400,000
 numbers, 1 GB) takes the memory of the words of the corpus.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from examples.data import DataError
+from examples.data import DataError, Sentence
 
 from .vocabulary import Numbering
 
@@ -52,6 +52,15 @@ def read_vectors(path: str | Path, wanted: Collection[str], size: int) -> dict[s
                 )
             found[word] = vector
     return found
+
+
+def known_vectors(
+    path: str | Path | None, banks: Iterable[Iterable[Sentence]], size: int
+) -> dict[str, np.ndarray]:
+    """The vectors that a file has of the words of some sentences; none without a file."""
+    if path is None:
+        return {}
+    return read_vectors(path, {w.lower() for bank in banks for s in bank for w in s.words}, size)
 
 
 def put_vectors(weight: Tensor, words: Numbering, vectors: dict[str, np.ndarray]) -> None:

@@ -16,9 +16,10 @@ from rich.table import Table
 
 from examples.data import Corpus, Sentence
 from examples.picture import ROOT, Arc, Style, draw, save
+from examples.training.settings import ConfigError
 
 from .compare import GROUPS, analyse, choose, compared
-from .config import Config, ConfigError
+from .config import Config
 from .model import JointParser
 from .run import load_data, load_model, parse
 

@@ -1,10 +1,9 @@
-"""Both parsers in one module, their losses, and one training step."""
+"""Both parsers in one module, their losses and their scores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 
@@ -15,17 +14,15 @@ from examples.parsing.batches import Batch
 from examples.parsing.semantics import SemanticParser
 from examples.parsing.syntax import SyntaxParser
 from examples.parsing.vocabulary import Vocabulary
+from examples.training.module import JointModule, Parsed
 
 from .config import Config
 from .methods import Method, find_method
 from .multitask import MultitaskParser, formalism_of
-from .processes import no_loss
 from .pruner import Pruner, arcs_loss, with_gold
 
-KINDS = ("trees", "graphs")
 
-
-class JointParser(lightning.LightningModule):
+class JointParser(JointModule[Config]):
     """A semantic parser that reads the trees of a syntactic one (Peng, Thomson and Smith 2018).
 
     A batch of trees trains the syntactic parser. A batch of graphs trains the semantic parser and,
@@ -36,32 +33,20 @@ class JointParser(lightning.LightningModule):
         vocabulary: Of the training sentences.
     """
 
+    KINDS = ("trees", "graphs")
+    SHOWN = ("UAS", "LF")
+
     def __init__(self, config: Config, vocabulary: Vocabulary):
-        super().__init__()
-        self.config, self.vocabulary = config, vocabulary
+        super().__init__(config)
+        self.vocabulary = vocabulary
         self.method = method = find_method(config.method)
         self.syntax = SyntaxParser(vocabulary, config.sizes) if method.syntax else None
         self.semantics = make_semantics(config, vocabulary, method) if method.semantics else None
         surrogate = method.surrogate(config) if method.surrogate else ol.StraightThrough()
         self.argmax = ol.StructuredArgmax(surrogate=surrogate)
-        self.totals: dict[str, tuple[float, int]] = dict.fromkeys(
-            KINDS, (0.0, 0)
-        )  # loss and sentences of this epoch
-        self.parsed: dict[str, tuple[list[Sentence], list[Sentence]]] = {}
         pruned = config.prune > 0 and method.semantics and not method.pruner
         self.pruner = Pruner(vocabulary, config.sizes) if pruned else None
-        self.frozen = [self.pruner, self.syntax if method.pretrained else None]
-        for part in self.frozen:
-            if part is not None:
-                part.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "JointParser":
-        """As always, but frozen parts drop no words."""
-        super().train(mode)
-        for part in self.frozen:
-            if part is not None:
-                part.eval()
-        return self
+        self.freeze_parts(self.pruner, self.syntax if method.pretrained else None)
 
     # ------------------------------------------------------------------ parsing
 
@@ -72,18 +57,21 @@ class JointParser(lightning.LightningModule):
             batch.lengths, single_root=config.single_root, relaxation=config.relaxation
         )
 
-    def graphs(self, batch: Batch, gold: bool = False) -> ol.SemanticGraphs:
+    def graphs(self, batch: Batch, gold: bool = False, **options: Any) -> ol.SemanticGraphs:
         """The graphs of a batch, of its formalism; of the arcs that the pruner keeps.
 
         Args:
             batch: The sentences.
             gold: Keeps the arcs of their graphs in any case, as training needs.
+            **options: More of `optlayers.SemanticGraphs`.
         """
         arcs, labels = None, self.vocabulary.of_formalism(formalism_of(batch.kind))
         if self.pruner is not None:
             arcs = self.pruner.keep(batch, self.config.prune)
             arcs = with_gold(arcs, batch.sentences) if gold else arcs
-        return ol.SemanticGraphs(batch.lengths, len(labels.names), labels.deterministic, arcs=arcs)
+        return ol.SemanticGraphs(
+            batch.lengths, len(labels.names), labels.deterministic, arcs=arcs, **options
+        )
 
     def score_trees(self, batch: Batch) -> Tensor:
         """Scores of heads."""
@@ -160,107 +148,25 @@ class JointParser(lightning.LightningModule):
         costs = self.config.false_positive * counted, self.config.false_negative * counted
         return ol.structured_hinge(graphs, scores, gold, costs)
 
-    # ------------------------------------------------------------------ what Lightning calls
+    def scores(self, parsed: Parsed) -> dict[str, float]:
+        """UAS and the scores of graphs, as far as there is something to score.
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """The summed loss; kept by kind for the report of the epoch."""
-        self._sentences = batch.total
-        if batch.idle:
-            return no_loss(self, batch)
-        loss = self.loss(batch)
-        total, count = self.totals.get(batch.kind, (0.0, 0))
-        self.totals[batch.kind] = (total + float(loss.detach()), count + len(batch))
-        return loss
-
-    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        """Divides by the number of sentences, then clips."""
-        world = self.trainer.world_size if self._trainer else 1
-        parameters = [p for p in self.parameters() if p.grad is not None]
-        for parameter in parameters:
-            assert parameter.grad is not None
-            parameter.grad.mul_(world / self._sentences)  # processes have been averaged already
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
-
-    def on_train_epoch_start(self) -> None:
-        """Sets the learning rate, a function of the epoch alone."""
-        every = self.config.halve_every
-        rate = self.config.learning_rate * 0.5 ** (self.current_epoch // every if every else 0)
-        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = rate
-            group["weight_decay"] = group["decay"] / rate
-
-    def on_train_epoch_end(self) -> None:
-        """Logs losses per sentence."""
-        for name, value in self.mean_losses().items():
-            self.log(name, value)
-        self.totals: dict[str, tuple[float, int]] = dict.fromkeys(KINDS, (0.0, 0))
-
-    def mean_losses(self) -> dict[str, float]:
-        """Losses of this epoch per sentence, by kind."""
-        return {f"train/{kind}_loss": total / n for kind, (total, n) in self.totals.items() if n}
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW, since decay in DyNet is no part of the gradient; none on embeddings."""
-        groups = {"weights": [], "embeddings": []}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                table = any(f"encoder.{kind}." in name for kind in ("word", "lemma", "tag"))
-                groups["embeddings" if table else "weights"].append(parameter)
-        rate, decay = self.config.learning_rate, self.config.weight_decay
-        return torch.optim.AdamW(
-            [
-                {"params": groups["weights"], "decay": decay, "weight_decay": decay / rate},
-                {"params": groups["embeddings"], "decay": 0.0, "weight_decay": 0.0},
-            ],
-            lr=rate,
-            fused=True,
-        )
-
-    def on_validation_epoch_start(self) -> None:
-        """Forgets what was parsed before."""
-        self.parsed = {kind: ([], []) for kind in KINDS}
-
-    def validation_step(self, batch: Batch, *_: Any) -> None:
-        """Parses."""
-        if batch.idle:
-            return
-        gold, system = self.parsed.setdefault(batch.kind, ([], []))
-        gold += batch.sentences
-        system += self.parse(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs scores of the development sentences."""
-        for name, value in score(self.parsed).items():
-            self.log(f"dev/{name}", value, prog_bar=name in ("UAS", "LF"))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the losses of an unfinished epoch."""
-        checkpoint["totals"] = dict(self.totals)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes them back."""
-        self.totals = dict(checkpoint["totals"])
+        Scores of a further formalism begin with its name: `enhanced_LF`.
+        """
+        found: dict[str, float] = {}
+        for kind, (gold, system) in parsed.items():
+            trees, formalism = kind == "trees", formalism_of(kind)
+            if gold and getattr(system[0], "heads" if trees else "arcs") is not None:
+                scores = (metrics.tree_scores if trees else metrics.graph_scores)(gold, system)
+                prefix = f"{formalism}_" if formalism else ""
+                wanted = ("UAS",) if trees else ("UF", "LP", "LR", "LF")
+                found |= {f"{prefix}{name}": scores[name] for name in wanted}
+        return found
 
 
 def gold_arcs(sentence: Sentence, labels: Sequence[str]) -> list[tuple[int, int, int]]:
     """Arcs with numbers of labels; without arcs from a word to itself, which no graph here has."""
     return [(i, j, labels.index(label)) for i, j, label in sentence.arcs or () if i != j]
-
-
-def score(parsed: dict[str, tuple[list[Sentence], list[Sentence]]]) -> dict[str, float]:
-    """UAS and the scores of graphs, as far as there is something to score.
-
-    Scores of a further formalism begin with its name: `enhanced_LF`.
-    """
-    found: dict[str, float] = {}
-    for kind, (gold, system) in parsed.items():
-        trees, formalism = kind == "trees", formalism_of(kind)
-        if gold and getattr(system[0], "heads" if trees else "arcs") is not None:
-            scores = (metrics.tree_scores if trees else metrics.graph_scores)(gold, system)
-            prefix = f"{formalism}_" if formalism else ""
-            wanted = ("UAS",) if trees else ("UF", "LP", "LR", "LF")
-            found |= {f"{prefix}{name}": scores[name] for name in wanted}
-    return found
 
 
 def make_semantics(

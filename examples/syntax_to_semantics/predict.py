@@ -16,8 +16,8 @@ from examples.data import DataError, Sentence, write_conllu, write_sdp
 from examples.data.conll import stream_conllu
 from examples.data.sdp import HEADER
 from examples.data.text import output as whole_file
+from examples.training.settings import ConfigError
 
-from .methods import ConfigError
 from .model import JointParser
 from .run import load_model, parse
 

@@ -15,8 +15,7 @@ from examples.parsing.batches import Batch, Batches
 from examples.parsing.encoder import Encoder, Sizes
 from examples.parsing.semantics import GraphScorer
 from examples.parsing.vocabulary import Vocabulary
-
-from .methods import ConfigError
+from examples.training.settings import ConfigError
 
 if TYPE_CHECKING:
     from .model import JointParser

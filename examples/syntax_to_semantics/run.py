@@ -5,22 +5,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from examples.data import Corpus, DataError, Sentence, load_corpus
+from examples.data import Corpus, Sentence, load_corpus
 from examples.parsing.batches import Batches
 from examples.parsing.encoder import Encoder
-from examples.parsing.vectors import put_vectors, read_vectors
+from examples.parsing.vectors import known_vectors, put_vectors
 from examples.parsing.vocabulary import Vocabulary
+from examples.training.callbacks import BEST
+from examples.training.runs import CONFIG, VOCABULARY, weights
+from examples.training.settings import ConfigError
 
-from .callbacks import BEST
-from .config import Config, ConfigError
+from .config import Config
 from .methods import find_method
 from .model import JointParser
 from .multitask import kind_of
 from .pruner import unlabelled
 
-CONFIG, VOCABULARY, RESULT, PARSER = "config.json", "vocabulary.json", "result.json", "parser"
+PARSER = "parser"
+"""The folder of the run of a pipeline's parser, in that of the pipeline."""
 
 
 def load_data(config: Config) -> Corpus:
@@ -58,11 +59,8 @@ def make_model(config: Config, corpus: Corpus) -> JointParser:
     corpus = unlabelled(corpus) if method.pruner else corpus
     train = [*corpus.trees["train"], *corpus.graphs["train"]]
     more = corpus.more if method.multitask else {}
-    vectors = {}
-    if config.vectors is not None:
-        banks = [b for bank in (corpus.trees, corpus.graphs, *more.values()) for b in bank.values()]
-        wanted = {word.lower() for bank in banks for s in bank for word in s.words}
-        vectors = read_vectors(config.vectors, wanted, config.word_size)
+    banks = [b for bank in (corpus.trees, corpus.graphs, *more.values()) for b in bank.values()]
+    vectors = known_vectors(config.vectors, banks, config.word_size)
     known = Vocabulary.of(train, vectors, {name: bank["train"] for name, bank in more.items()})
     if method.pruner:  # whose probabilities are sums over all graphs
         known = replace(known, deterministic=())
@@ -79,13 +77,11 @@ def load_model(folder: str | Path, name: str = BEST) -> JointParser:
     Raises:
         DataError: If the folder has no such checkpoint.
     """
-    path = Path(folder) / name
-    if not path.is_file():
-        raise DataError(f"{path} does not exist. Train a model into {folder} first.")
+    state = weights(folder, name)
     model = JointParser(
         Config.load(Path(folder) / CONFIG), Vocabulary.load(Path(folder) / VOCABULARY)
     )
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    model.load_state_dict(state)
     return model.eval()
 
 

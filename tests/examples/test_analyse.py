@@ -17,10 +17,11 @@ from examples.picture import ROOT
 from examples.syntax_to_semantics import analyse as command
 from examples.syntax_to_semantics import compare
 from examples.syntax_to_semantics.analyse import add_analyse, picture
-from examples.syntax_to_semantics.config import ConfigError, make_config
+from examples.syntax_to_semantics.config import make_config
 from examples.syntax_to_semantics.evaluate import evaluate
 from examples.syntax_to_semantics.run import load_data, load_model, make_model
 from examples.syntax_to_semantics.train import train
+from examples.training.settings import ConfigError
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")

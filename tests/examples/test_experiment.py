@@ -7,29 +7,24 @@ from dataclasses import replace
 
 import pytest
 
-from examples.syntax_to_semantics import experiment as module
-from examples.syntax_to_semantics import report
-from examples.syntax_to_semantics.config import ConfigError, make_config
-from examples.syntax_to_semantics.experiment import (
-    EXPERIMENTS,
-    Experiment,
-    add_experiment,
-    best_epoch,
-    outcomes,
-    run_all,
-)
+from examples.syntax_to_semantics.config import make_config
+from examples.syntax_to_semantics.experiment import EXPERIMENTS, SyntaxExperiment
 from examples.syntax_to_semantics.train import train
+from examples.training import experiments as module
+from examples.training import report
+from examples.training.experiments import add_experiment, best_epoch, outcomes, run_all
+from examples.training.settings import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
 
-TINY = Experiment(
-    "A tiny experiment",
-    "small",
-    ("none", "pipeline", "spigot"),
-    (1.0, 0.0),
-    1,
-    {"LF": "LF", "graphs_UAS": "UAS"},
-    {
+TINY = SyntaxExperiment(
+    title="A tiny experiment",
+    config="small",
+    methods=("none", "pipeline", "spigot"),
+    shares=(1.0, 0.0),
+    seeds=1,
+    columns={"LF": "LF", "graphs_UAS": "UAS"},
+    settings={
         "word_size": 6,
         "tag_size": 4,
         "hidden": 6,
@@ -37,7 +32,7 @@ TINY = Experiment(
         "epochs": 2,
         "data_options": {"trees": [12, 6, 6], "graphs": [12, 6, 6]},
     },
-    ("none", "pipeline", "spigot"),
+    compared=("none", "pipeline", "spigot"),
 )
 
 
@@ -76,25 +71,25 @@ def test_what_is_missing_is_run_in_another_process(folder):
     assert len(before) == 3
     runs = TINY.runs()
     wrong = replace(runs["none-1-0"], data_options={"colour": 3})
-    failed = run_all(runs | {"wrong": wrong}, folder, 1)
+    failed = run_all(TINY.PACKAGE, runs | {"wrong": wrong}, folder, 1)
     assert list(failed) == ["wrong"]
     assert failed["wrong"].startswith("ConfigError: Options of the data 'toy'")
     assert (folder / "none-1-0" / "result.json").is_file()
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    assert len(outcomes(runs, folder)) == 4
+    assert len(outcomes(TINY, folder)) == 4
 
 
 def test_runs_of_other_settings_are_not_reported(folder):
     others = replace(TINY, settings=TINY.settings | {"epochs": 3})
     with pytest.raises(ConfigError, match=r"holds a run with other settings\. Choose another"):
-        outcomes(others.runs(), folder)
-    assert outcomes(TINY.runs(), folder / "nothing") == []
+        outcomes(others, folder)
+    assert outcomes(TINY, folder / "nothing") == []
 
 
 def test_the_tables_have_the_scores_of_the_runs(folder, monkeypatch, capsys):
     monkeypatch.setitem(EXPERIMENTS, "toy", TINY)
     parser = argparse.ArgumentParser()
-    add_experiment(parser.add_subparsers())
+    add_experiment(parser.add_subparsers(), EXPERIMENTS)
     command = ["experiment", "toy", "--output", str(folder), "--report-only", "--report"]
     options = parser.parse_args([*command, str(folder / "tables")])
     options.run(options)
@@ -110,7 +105,7 @@ def test_the_tables_have_the_scores_of_the_runs(folder, monkeypatch, capsys):
     assert next(line for line in joint.splitlines() if "| no syntax |" in line).count(" - |") == 1
     with (folder / "tables" / "syntax-to-semantics-toy.csv").open() as file:
         rows = {(r["method"], r["treebank"]): r for r in csv.DictReader(file)}
-    ended = outcomes(TINY.runs(), folder)
+    ended = outcomes(TINY, folder)
     assert len(rows) == len(ended)
     assert float(rows["spigot", "0.0"]["test_LF"]) == pytest.approx(result["LF"], abs=1e-6)
     with (folder / "tables" / "syntax-to-semantics-toy-curves.csv").open() as file:
@@ -118,7 +113,7 @@ def test_the_tables_have_the_scores_of_the_runs(folder, monkeypatch, capsys):
 
 
 def test_differences_are_those_of_the_scores(folder):
-    ended = outcomes(TINY.runs(), folder)
+    ended = outcomes(TINY, folder)
     lines = report.significance(TINY, ended)
     scores = {o.config.method: o.result["test"]["LF"] for o in ended if o.config.treebank == 1}
     row = next(line for line in lines if line.startswith("| no syntax | SPIGOT |"))
@@ -128,7 +123,7 @@ def test_differences_are_those_of_the_scores(folder):
 
 def test_nothing_to_report_is_said(tmp_path):
     parser = argparse.ArgumentParser()
-    add_experiment(parser.add_subparsers())
+    add_experiment(parser.add_subparsers(), EXPERIMENTS)
     options = parser.parse_args(["experiment", "toy", "--output", str(tmp_path), "--report-only"])
     with pytest.raises(ConfigError, match="No run has ended in"):
         options.run(options)
@@ -144,9 +139,9 @@ def test_summaries():
 
 def test_fewer_methods_and_seeds(monkeypatch, tmp_path):
     seen = {}
-    monkeypatch.setattr(module, "run_all", lambda runs, *_: seen.update(runs) or {})
+    monkeypatch.setattr(module, "run_all", lambda _, runs, *__: seen.update(runs) or {})
     parser = argparse.ArgumentParser()
-    add_experiment(parser.add_subparsers())
+    add_experiment(parser.add_subparsers(), EXPERIMENTS)
     command = ["experiment", "ewt", "--methods", "none", "spigot", "--seeds", "2"]
     options = parser.parse_args([*command, "--output", str(tmp_path)])
     with pytest.raises(ConfigError, match="No run has ended"):

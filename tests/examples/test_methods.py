@@ -10,9 +10,11 @@ from examples.data import Corpus
 from examples.data.toy import generate
 from examples.parsing.batches import collate
 from examples.syntax_to_semantics.__main__ import main
-from examples.syntax_to_semantics.config import Config, ConfigError, make_config, read_settings
-from examples.syntax_to_semantics.methods import METHODS, find_method, find_surrogate, surrogates
+from examples.syntax_to_semantics.config import Config, make_config
+from examples.syntax_to_semantics.methods import METHODS, find_method
 from examples.syntax_to_semantics.run import make_model
+from examples.training.settings import ConfigError, read_settings
+from examples.training.surrogates import find_surrogate, surrogates
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
@@ -26,7 +28,7 @@ def corpus() -> Corpus:
 
 
 def config_of(*settings: str) -> Config:
-    return make_config("small", **SIZES, **read_settings(settings))
+    return make_config("small", **SIZES, **read_settings(settings, Config))
 
 
 @pytest.mark.parametrize("name", sorted(surrogates()))

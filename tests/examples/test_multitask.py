@@ -13,12 +13,13 @@ from examples.parsing.batches import Batches, collate
 from examples.parsing.encoder import Sizes
 from examples.parsing.semantics import SemanticParser
 from examples.parsing.vocabulary import Labels, Vocabulary
-from examples.syntax_to_semantics.config import Config, ConfigError, make_config
+from examples.syntax_to_semantics.config import Config, make_config
 from examples.syntax_to_semantics.methods import METHODS
 from examples.syntax_to_semantics.model import JointParser
 from examples.syntax_to_semantics.multitask import MultitaskParser, banks
 from examples.syntax_to_semantics.run import load_data, load_model, make_model, parse
 from examples.syntax_to_semantics.train import train
+from examples.training.settings import ConfigError
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")

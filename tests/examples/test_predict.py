@@ -22,11 +22,12 @@ from examples.data.toy import generate
 from examples.files import score_files
 from examples.syntax_to_semantics import predict as predict_module
 from examples.syntax_to_semantics.__main__ import main
-from examples.syntax_to_semantics.config import CONFIGS, Config, ConfigError, make_config
+from examples.syntax_to_semantics.config import CONFIGS, Config, make_config
 from examples.syntax_to_semantics.predict import predict
 from examples.syntax_to_semantics.run import load_model, make_model, parse
-from examples.syntax_to_semantics.settings import read_config
 from examples.syntax_to_semantics.train import train
+from examples.training.config_files import read_config
+from examples.training.settings import ConfigError
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
@@ -319,18 +320,18 @@ data.non_projective: skip
 def test_a_file_of_settings_changes_its_base(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(FILE)
-    config = read_config(path, {"eta": 0.5, "data_options": {"max_words": 20}})
+    config = read_config(path, {"eta": 0.5, "data_options": {"max_words": 20}}, CONFIGS)
     options = {"max_words": 20, "non_projective": "skip"}
     expected = replace(CONFIGS["ewt"], method="none", learning_rate=0.001, data_options=options)
     assert config == replace(expected, eta=0.5)
     path.write_text("")
-    assert read_config(path, {}) == CONFIGS["paper"]
-    assert read_config("small", {"eta": 2}) == make_config("small", eta=2)
+    assert read_config(path, {}, CONFIGS) == CONFIGS["paper"]
+    assert read_config("small", {"eta": 2}, CONFIGS) == make_config("small", eta=2)
 
 
 @pytest.mark.parametrize("path", sorted(FILES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_files_that_come_with_it_can_be_read(path):
-    config = read_config(path, {})
+    config = read_config(path, {}, CONFIGS)
     load = {"sdp": load_sdp, "ewt": load_ewt}[config.data]
     inspect.signature(load).bind(**config.data_options)
     with pytest.raises(DataError, match=r"cannot be read|does not exist"):
@@ -341,7 +342,9 @@ def test_the_config_of_a_run_is_a_file_of_settings(tmp_path):
     config = make_config("small", weight_decay=1e-7, vectors=None, data_options={"max_words": 9})
     config.save(tmp_path / "config.json")
     assert (
-        read_config(tmp_path / "config.json", {}) == config == Config.load(tmp_path / "config.json")
+        read_config(tmp_path / "config.json", {}, CONFIGS)
+        == config
+        == Config.load(tmp_path / "config.json")
     )
 
 
@@ -371,9 +374,9 @@ def test_a_wrong_file_of_settings_is_refused(text, reason, tmp_path, capsys):
 
 def test_missing_configs_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
-        read_config(tmp_path / "none.yaml", {})
+        read_config(tmp_path / "none.yaml", {}, CONFIGS)
     with pytest.raises(ConfigError, match=r"no config 'papr'\. Did you mean 'paper'\? .*\.yaml"):
-        read_config("papr", {})
+        read_config("papr", {}, CONFIGS)
 
 
 def test_settings_of_the_command_line_go_before_those_of_the_file(tmp_path, capsys):

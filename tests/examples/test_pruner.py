@@ -14,7 +14,7 @@ from examples.parsing.batches import collate
 from examples.parsing.encoder import Sizes
 from examples.parsing.semantics import SemanticParser, pair_vectors
 from examples.parsing.vocabulary import Vocabulary
-from examples.syntax_to_semantics.config import Config, ConfigError, make_config
+from examples.syntax_to_semantics.config import Config, make_config
 from examples.syntax_to_semantics.evaluate import evaluate
 from examples.syntax_to_semantics.methods import find_method
 from examples.syntax_to_semantics.model import JointParser
@@ -30,6 +30,7 @@ from examples.syntax_to_semantics.pruner import (
 )
 from examples.syntax_to_semantics.run import load_data, load_model, make_model, parse
 from examples.syntax_to_semantics.train import train
+from examples.training.settings import ConfigError
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")

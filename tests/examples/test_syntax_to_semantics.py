@@ -13,18 +13,12 @@ from examples.data import Corpus, load_corpus, read_conllu, read_sdp, write_conl
 from examples.data.toy import generate
 from examples.parsing.batches import Batches, collate
 from examples.syntax_to_semantics.__main__ import main
-from examples.syntax_to_semantics.config import (
-    CONFIGS,
-    Config,
-    ConfigError,
-    make_config,
-    override,
-    read_settings,
-)
+from examples.syntax_to_semantics.config import CONFIGS, Config, make_config
 from examples.syntax_to_semantics.methods import METHODS
 from examples.syntax_to_semantics.model import JointParser
 from examples.syntax_to_semantics.run import load_data, load_model, make_model, parse
 from examples.syntax_to_semantics.train import train
+from examples.training.settings import ConfigError, override, read_settings
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
@@ -324,7 +318,9 @@ def test_paper_holds_the_published_defaults():
 
 
 def test_settings_are_saved_and_read(tmp_path):
-    config = make_config("small", **read_settings(["epochs=3", "eta=2", "data.max_words=9"]))
+    config = make_config(
+        "small", **read_settings(["epochs=3", "eta=2", "data.max_words=9"], Config)
+    )
     assert (config.epochs, config.eta, config.data_options) == (3, 2.0, {"max_words": 9})
     config.save(tmp_path / "c.json")
     assert Config.load(tmp_path / "c.json") == config

@@ -18,13 +18,14 @@ import optlayers as ol
 from examples.data import Corpus
 from examples.data.toy import generate
 from examples.parsing.batches import Batches, collate
-from examples.syntax_to_semantics import model as model_module
-from examples.syntax_to_semantics import train as train_module
-from examples.syntax_to_semantics.config import Config, ConfigError, make_config, override
+from examples.syntax_to_semantics import run as run_module
+from examples.syntax_to_semantics.config import Config, make_config
 from examples.syntax_to_semantics.model import JointParser
-from examples.syntax_to_semantics.processes import no_loss
 from examples.syntax_to_semantics.run import make_model
 from examples.syntax_to_semantics.train import train
+from examples.training.callbacks import WholeFiles
+from examples.training.processes import no_loss
+from examples.training.settings import ConfigError, override
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
@@ -209,7 +210,7 @@ def test_a_run_of_other_data_is_not_resumed(tmp_path, corpus, monkeypatch):
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "evaluate", killed)
+        patch.setattr(run_module, "weights", killed)
         with pytest.raises(KilledError):
             run(tmp_path, corpus=corpus)
     other = generate(1, trees=(11, 5, 4), graphs=(13, 7, 4))
@@ -265,7 +266,7 @@ def test_early_stopping_is_remembered(epoch, tmp_path, monkeypatch):
         return step(*args)
 
     with monkeypatch.context() as patch:
-        where = (train_module, "evaluate") if epoch is None else (JointParser, "training_step")
+        where = (run_module, "weights") if epoch is None else (JointParser, "training_step")
         patch.setattr(*where, killed)
         with pytest.raises(KilledError):
             run(tmp_path, config)
@@ -285,7 +286,7 @@ def points(folder: Path, name: str) -> list[tuple[int, float]]:
 
 def test_tensorboard_has_each_step_once(tmp_path, monkeypatch):
     """Also those of epochs that were done twice."""
-    save = train_module.WholeFiles.save_checkpoint
+    save = WholeFiles.save_checkpoint
 
     def killed(self, checkpoint, path, **rest):
         if checkpoint["epoch"] == 1 and Path(path).name == "last.ckpt":
@@ -293,7 +294,7 @@ def test_tensorboard_has_each_step_once(tmp_path, monkeypatch):
         save(self, checkpoint, path, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module.WholeFiles, "save_checkpoint", killed)
+        patch.setattr(WholeFiles, "save_checkpoint", killed)
         with pytest.raises(KilledError):
             run(tmp_path, tensorboard=True)
     assert [step for step, _ in points(tmp_path, "dev/LF")] == [STEPS, 2 * STEPS]
@@ -340,11 +341,15 @@ def test_bfloat16_is_for_layers_and_not_for_scores(tmp_path, monkeypatch, corpus
         seen["scores"].add(scores.dtype)
         return scores, rest
 
+    def scored(*_):
+        raise KilledError
+
     with monkeypatch.context() as patch:
         patch.setattr(JointParser, "score_trees", trees)
         patch.setattr(JointParser, "score_graphs", graphs)
-        patch.setattr(train_module, "evaluate", lambda *_: {})  # in float32
-        run(tmp_path, override(TINY, {"epochs": 1}), precision="bf16-mixed")
+        patch.setattr(run_module, "weights", scored)  # in float32
+        with pytest.raises(KilledError):
+            run(tmp_path, override(TINY, {"epochs": 1}), precision="bf16-mixed")
     assert seen == {"layers": {torch.bfloat16}, "scores": {torch.float32}}
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     assert {value.dtype for value in saved.values()} == {torch.float32}
@@ -436,4 +441,4 @@ def test_an_idle_batch_counts_for_nothing(corpus):
     assert model.totals["trees"] == (0.0, 0)
     model.on_validation_epoch_start()
     model.validation_step(batch)
-    assert model_module.score(model.parsed) == {}
+    assert model.scores(model.parsed) == {}

@@ -1,22 +1,23 @@
 """A config from the command line: a name or a YAML file, then what is changed."""
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .config import CONFIGS, GROUPS, Config, ConfigError, make_config
+from .settings import C, ConfigError, grouped, merged, named
 
 BASE = "base"
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def read_config(source: str | Path, changed: dict[str, Any]) -> Config:
+def read_config(source: str | Path, changed: dict[str, Any], configs: Mapping[str, C]) -> C:
     """The config that `source` names, with other values for some settings.
 
     Args:
-        source: A name in `CONFIGS`, or a YAML file of settings (the `config.json` of a run is one),
+        source: A name in `configs`, or a YAML file of settings (the `config.json` of a run is one),
             with the name of a config that they change as `base`, by default "paper":
 
                 base: ewt
@@ -24,26 +25,24 @@ def read_config(source: str | Path, changed: dict[str, Any]) -> Config:
                 eta: 0.5
                 data_options: {max_words: 30}   # or: data.max_words: 30
         changed: Settings that override those; groups of options are merged.
+        configs: Those of the pipeline, by name.
 
     Raises:
         ConfigError: If there is no such config, or a setting is wrong.
     """
     source = str(source)
     if not source.endswith(SUFFIXES):
-        if source not in CONFIGS:
-            raise ConfigError(f"{_unknown(source)}, or a file ({', '.join(SUFFIXES)}).")
-        return make_config(source, **changed)
-    name, settings = read_yaml(Path(source))
-    for key, value in changed.items():
-        both = isinstance(value, dict) and isinstance(settings.get(key), dict)
-        settings[key] = settings[key] | value if both else value
+        if source not in configs:
+            raise ConfigError(f"{_unknown(source, configs)}, or a file ({', '.join(SUFFIXES)}).")
+        return named(configs, source, changed)
+    name, settings = read_yaml(Path(source), configs)
     try:
-        return make_config(name, **settings)
+        return named(configs, name, merged(settings, changed))
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
 
 
-def read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
+def read_yaml(path: Path, configs: Mapping[str, C]) -> tuple[str, dict[str, Any]]:
     """The name of the base and the settings of a file."""
     import yaml
 
@@ -57,26 +56,15 @@ def read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path}: wanted lines of `setting: value`. Got {values!r:.60}.")
     base = str(values.pop(BASE, "paper"))
-    if base not in CONFIGS:
-        raise ConfigError(f"{path}: `{BASE}`: {_unknown(base)}.")
-    settings: dict[str, Any] = {}
-    for key, value in values.items():
-        group, dot, option = key.partition(".")
-        if dot and group in GROUPS:
-            options = settings.setdefault(f"{group}_options", {})
-            if isinstance(options, dict):  # else its type is what is wrong
-                options[option] = value
-        elif isinstance(value, dict) and isinstance(settings.get(key), dict):
-            settings[key] |= value
-        else:
-            settings[key] = value
-    return base, settings
+    if base not in configs:
+        raise ConfigError(f"{path}: `{BASE}`: {_unknown(base, configs)}.")
+    return base, grouped(values, type(configs[base]))
 
 
-def _unknown(name: str) -> str:
-    near = get_close_matches(name, CONFIGS, 1)
+def _unknown(name: str, configs: Mapping[str, Any]) -> str:
+    near = get_close_matches(name, configs, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"There is no config {name!r}.{hint} Choose one of {', '.join(CONFIGS)}"
+    return f"There is no config {name!r}.{hint} Choose one of {', '.join(configs)}"
 
 
 @cache

@@ -17,8 +17,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from examples.data.text import output
 from examples.parsing.batches import Batches
 
-from .config import Config
 from .processes import Processes, gathered
+from .settings import TrainingConfig
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
@@ -234,7 +234,7 @@ def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 def make_callbacks(
-    config: Config,
+    config: TrainingConfig,
     folder: Path,
     *,
     monitor: str,

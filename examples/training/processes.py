@@ -13,14 +13,12 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, distributed
 
-from examples.data import Sentence
 from examples.parsing.batches import Batch, Batches
 
 if TYPE_CHECKING:
-    from .model import JointParser
+    from .module import JointModule, Parsed
 
 T = TypeVar("T")
-Parsed = dict[str, tuple[list[Sentence], list[Sentence]]]
 Totals = dict[str, tuple[float, int]]
 
 
@@ -41,13 +39,13 @@ def gathered(value: T) -> list[T]:
 def strategy(devices: int | str) -> DDPStrategy | str:
     """How Lightning trains on so many devices.
 
-    A batch of trees has no gradients for the semantic parser. Several processes have to look for
-    parameters without any; else they would wait for each other for ever.
+    A batch of one kind has no gradients for what only batches of another kind reach. Several
+    processes have to look for parameters without any; else they would wait for each other for ever.
     """
     return "auto" if str(devices) == "1" else DDPStrategy(find_unused_parameters=True)
 
 
-def no_loss(model: "JointParser", batch: Batch) -> Tensor:
+def no_loss(model: "JointModule[Any]", batch: Batch) -> Tensor:
     """Zero, of the same parameters as the loss of a batch: gradients of zero for just these.
 
     Not zero times the loss: what a surrogate gives back for a gradient of zero need not be zero.

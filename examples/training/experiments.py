@@ -1,0 +1,217 @@
+"""Every method with several seeds, by one command that can be interrupted and goes on."""
+
+import argparse
+import csv
+import json
+import multiprocessing
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+from examples.data import Sentence
+
+from .runs import CONFIG, RESULT
+from .settings import ConfigError, TrainingConfig
+
+CURVE = "metrics.csv"
+Runs = Mapping[str, TrainingConfig]
+"""Configs by the names of their folders."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that has ended.
+
+    Args:
+        name: The method, or the variant of one.
+        config: Its config.
+        folder: Where it is.
+        result: Its scores.
+        curve: A row per epoch.
+        monitor: The score that decided which epoch was best.
+    """
+
+    name: str
+    config: Any
+    folder: Path
+    result: dict[str, Any]
+    curve: list[dict[str, str]]
+    monitor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(ABC):
+    """Runs that differ in method and seed, and what is reported of them.
+
+    Args:
+        title: Of its page.
+        config: A name of a config.
+        methods: Names of methods or `variants`.
+        seeds: How many.
+        columns: Scores on the test part, and their titles in the table.
+        settings: What differs from the config.
+        compared: Methods whose outputs are compared by a paired bootstrap, each with each.
+        variants: Settings, among them the method, by the names that stand for them.
+    """
+
+    PACKAGE: ClassVar[str]
+    """Of the pipeline."""
+
+    METRIC: ClassVar[str]
+    """What the bootstrap compares, and its epochs are chosen by."""
+
+    title: str
+    config: str
+    methods: tuple[str, ...]
+    seeds: int
+    columns: dict[str, str]
+    settings: dict[str, Any] = field(default_factory=dict)
+    compared: tuple[str, ...] = ()
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @abstractmethod
+    def runs(self) -> Runs:
+        """All runs; those of one seed before those of the next."""
+
+    @abstractmethod
+    def row_of(self, folder: str) -> str:
+        """The method or variant of a run, from the name of its folder."""
+
+    @abstractmethod
+    def title_of(self, name: str) -> str:
+        """What a method or variant is called in tables."""
+
+    @abstractmethod
+    def sections(self, ended: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
+        """The runs of each table, under its heading."""
+
+    @abstractmethod
+    def key(self, outcome: Outcome) -> dict[str, Any]:
+        """What tells a run from the others, for rows of raw numbers."""
+
+    @abstractmethod
+    def sentences(self, config: Any) -> dict[str, dict[str, list[Sentence]]]:
+        """The sentences of a config by bank and part."""
+
+    @abstractmethod
+    def outputs(
+        self, ended: Sequence[Outcome], part: str = "test"
+    ) -> tuple[list[Sentence], dict[str, list[list[Sentence]]]]:
+        """Gold sentences, and what the models of each compared method gave, by seed."""
+
+    @abstractmethod
+    def monitor(self, config: Any) -> str:
+        """The score that decides which epoch is best."""
+
+    def prepare(self, output: Path, processes: int) -> None:
+        """Makes what has to be there before the runs begin: nothing, unless a subclass says."""
+        return
+
+
+def run_all(package: str, runs: Runs, output: Path, processes: int) -> dict[str, str]:
+    """Trains what is not trained yet, each run with one thread; returns what failed and why.
+
+    Args:
+        package: Of the pipeline whose runs these are.
+        runs: The runs.
+        output: The folder of their folders.
+        processes: Runs at once.
+    """
+    failed: dict[str, str] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        waiting = {
+            pool.submit(_run, package, config, output / name): name for name, config in runs.items()
+        }
+        for count, future in enumerate(as_completed(waiting), start=1):
+            name, error = waiting[future], future.exception()
+            if error is not None:
+                failed[name] = f"{type(error).__name__}: {error}"
+            said = failed.get(name, "done")
+            print(f"{count}/{len(runs)} {name}: {said}", file=sys.stderr, flush=True)
+    return failed
+
+
+def _run(package: str, config: TrainingConfig, folder: Path) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    import_module(f"{package}.train").train(config, folder, accelerator="cpu", quiet=True)
+
+
+def outcomes(experiment: Experiment, output: Path) -> list[Outcome]:
+    """The runs that have ended; those of other settings are refused.
+
+    Raises:
+        ConfigError: If a folder holds a run of another config.
+    """
+    found = []
+    for name, config in experiment.runs().items():
+        folder = output / name
+        if not (folder / RESULT).is_file():
+            continue
+        if type(config).load(folder / CONFIG) != config:
+            raise ConfigError(
+                f"{folder} holds a run with other settings. Choose another --output, or delete it."
+            )
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        with (folder / CURVE).open(encoding="utf-8", newline="") as file:
+            curve = list(csv.DictReader(file))
+        monitor = experiment.monitor(config)
+        found.append(Outcome(experiment.row_of(name), config, folder, result, curve, monitor))
+    return found
+
+
+def best_epoch(curve: Sequence[dict[str, str]], monitor: str) -> int:
+    """The first epoch with the best development score, whose model is tested."""
+    values = [float(row[monitor]) for row in curve]
+    return int(curve[values.index(max(values))]["epoch"])
+
+
+def add_experiment(commands: Any, experiments: Mapping[str, Experiment]) -> None:
+    """The command `experiment`."""
+    command = commands.add_parser("experiment", help="every method with several seeds; tables")
+    add = command.add_argument
+    add("name", choices=experiments)
+    add("--processes", type=int, default=1, help="runs at once, a thread each (%(default)s)")
+    add("--seeds", type=int, help="how many")
+    add("--methods", nargs="+", metavar="METHOD", help="only these rows of the table")
+    add("--output", type=Path, help="folder of the runs (runs/NAME); what is there is not redone")
+    add("--report", type=Path, help="folder of the tables (that of the runs)")
+    add("--report-only", action="store_true", help="of the runs that have ended")
+    command.set_defaults(run=lambda options: run_experiment(experiments[options.name], options))
+
+
+def run_experiment(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Trains, then prints and writes the tables."""
+    from . import report
+
+    if options.seeds is not None:
+        experiment = replace(experiment, seeds=options.seeds)
+    if options.methods is not None:
+        if unknown := [name for name in options.methods if name not in experiment.methods]:
+            raise ConfigError(
+                f"`--methods` are rows of {options.name!r}: {'; '.join(experiment.methods)}. Got "
+                f"{'; '.join(unknown)}."
+            )
+        experiment = replace(
+            experiment,
+            methods=tuple(options.methods),
+            compared=tuple(m for m in experiment.compared if m in options.methods),
+        )
+    output = options.output or Path("runs") / options.name
+    failed: dict[str, str] = {}
+    if not options.report_only:
+        experiment.prepare(output, options.processes)
+        failed = run_all(experiment.PACKAGE, experiment.runs(), output, options.processes)
+    ended = outcomes(experiment, output)
+    if not ended:
+        raise ConfigError(f"No run has ended in {output}. " + " ".join(failed.values()))
+    report.write(experiment, ended, options.report or output, options.name)
+    if failed:
+        raise ConfigError(f"{len(failed)} runs failed: {json.dumps(failed, indent=1)}")

@@ -1,0 +1,151 @@
+"""Steps, losses and scores of a model, as Lightning calls them."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Generic
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from examples.data import Sentence
+from examples.parsing.batches import Batch
+from examples.parsing.vocabulary import Vocabulary
+
+from .processes import no_loss
+from .settings import C
+
+Parsed = dict[str, tuple[list[Sentence], list[Sentence]]]
+"""Gold sentences and what the model made of them, by kind of the batch."""
+
+
+class JointModule(lightning.LightningModule, Generic[C]):
+    """A model that learns from batches of several kinds, each with a loss of its own.
+
+    A subclass has `loss`, `parse` and `scores`, and names its parts that are not trained in
+    `frozen`.
+
+    Args:
+        config: All settings.
+    """
+
+    KINDS: ClassVar[tuple[str, ...]]
+    """Of batches that all methods know; reported in this order."""
+
+    SHOWN: ClassVar[tuple[str, ...]]
+    """Scores in the progress bar."""
+
+    config: C
+    vocabulary: Vocabulary
+
+    def __init__(self, config: C):
+        super().__init__()
+        self.config = config
+        self.totals: dict[str, tuple[float, int]] = dict.fromkeys(
+            self.KINDS, (0.0, 0)
+        )  # loss and sentences of this epoch
+        self.parsed: Parsed = {}
+        self.frozen: list[nn.Module] = []
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch, summed over its sentences."""
+
+    @abstractmethod
+    def parse(self, batch: Batch) -> list[Sentence]:
+        """The sentences with what the model finds, and nothing else."""
+
+    @abstractmethod
+    def scores(self, parsed: Parsed) -> dict[str, float]:
+        """Scores of what was found, as far as there is something to score."""
+
+    def freeze_parts(self, *parts: nn.Module | None) -> None:
+        """These parts are not trained, and drop no words."""
+        self.frozen = [part for part in parts if part is not None]
+        for part in self.frozen:
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "JointModule[C]":
+        """As always, but frozen parts drop no words."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """The summed loss; kept by kind for the report of the epoch."""
+        self._sentences = batch.total
+        if batch.idle:
+            return no_loss(self, batch)
+        loss = self.loss(batch)
+        total, count = self.totals.get(batch.kind, (0.0, 0))
+        self.totals[batch.kind] = (total + float(loss.detach()), count + len(batch))
+        return loss
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Divides by the number of sentences, then clips."""
+        world = self.trainer.world_size if self._trainer else 1
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        for parameter in parameters:
+            assert parameter.grad is not None
+            parameter.grad.mul_(world / self._sentences)  # processes have been averaged already
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+
+    def on_train_epoch_start(self) -> None:
+        """Sets the learning rate, a function of the epoch alone."""
+        every = self.config.halve_every
+        rate = self.config.learning_rate * 0.5 ** (self.current_epoch // every if every else 0)
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate
+            group["weight_decay"] = group["decay"] / rate
+
+    def on_train_epoch_end(self) -> None:
+        """Logs losses per sentence."""
+        for name, value in self.mean_losses().items():
+            self.log(name, value)
+        self.totals = dict.fromkeys(self.KINDS, (0.0, 0))
+
+    def mean_losses(self) -> dict[str, float]:
+        """Losses of this epoch per sentence, by kind."""
+        return {f"train/{kind}_loss": total / n for kind, (total, n) in self.totals.items() if n}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW, since decay in DyNet is no part of the gradient; none on embeddings."""
+        groups = {"weights": [], "embeddings": []}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                table = any(f"encoder.{kind}." in name for kind in ("word", "lemma", "tag"))
+                groups["embeddings" if table else "weights"].append(parameter)
+        rate, decay = self.config.learning_rate, self.config.weight_decay
+        return torch.optim.AdamW(
+            [
+                {"params": groups["weights"], "decay": decay, "weight_decay": decay / rate},
+                {"params": groups["embeddings"], "decay": 0.0, "weight_decay": 0.0},
+            ],
+            lr=rate,
+            fused=True,
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Forgets what was found before."""
+        self.parsed = {kind: ([], []) for kind in self.KINDS}
+
+    def validation_step(self, batch: Batch, *_: Any) -> None:
+        """Keeps the answers."""
+        if batch.idle:
+            return
+        gold, system = self.parsed.setdefault(batch.kind, ([], []))
+        gold += batch.sentences
+        system += self.parse(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs scores of the development sentences."""
+        for name, value in self.scores(self.parsed).items():
+            self.log(f"dev/{name}", value, prog_bar=name in self.SHOWN)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the losses of an unfinished epoch."""
+        checkpoint["totals"] = dict(self.totals)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.totals = dict(checkpoint["totals"])
