@@ -1,4 +1,4 @@
-"""Scores of dependency trees and semantic graphs, and whether a difference between two is luck.
+"""Scores of trees, graphs and sentiments, and whether a difference between two systems is luck.
 
 Graphs are counted as the toolkit of the SDP shared tasks does: over all sentences together, as sets
 of (sentence, predicate, argument, label); unlabelled scores leave the label out; scores with tops
@@ -22,12 +22,13 @@ those that newer treebanks (EWT) have taken out of `:` and of words.
 
 TREE_METRICS = ("UAS", "UEM")
 GRAPH_METRICS = ("LP", "LR", "LF", "LM", "UP", "UR", "UF", "UM")
+SENTIMENT_METRICS = ("accuracy",)
 CHUNK = 250  # resamples held in memory at once
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Arcs of each sentence: (sentences,) arrays of how many are gold, given, and both."""
+    """For each sentence how many arcs (or answers) are gold, given, and both: (sentences,) each."""
 
     gold: np.ndarray
     system: np.ndarray
@@ -72,11 +73,32 @@ def graph_scores(
     }
 
 
+def sentiment_scores(gold: Sequence[Sentence], system: Sequence[Sentence]) -> dict[str, float]:
+    """Accuracy: the fraction of sentences whose sentiment is on the same side of 0.5 as gold's.
+
+    Exactly 0.5 counts as positive.
+    """
+    return _scores(sentiment_counts(gold, system), SENTIMENT_METRICS)
+
+
+def sentiment_counts(gold: Sequence[Sentence], system: Sequence[Sentence]) -> Counts:
+    """One answer for each sentence, and whether it is right."""
+    _check(gold, system, "sentiment")
+    right = [is_positive(a) == is_positive(b) for a, b in zip(gold, system, strict=True)]
+    ones = np.ones(len(right), int)
+    return Counts(ones, ones, np.array(right, int))
+
+
+def is_positive(sentence: Sentence) -> bool | None:
+    """Whether a sentence is positive, or None where nothing is known."""
+    return None if sentence.sentiment is None else sentence.sentiment >= 0.5
+
+
 def tree_counts(
     gold: Sequence[Sentence], system: Sequence[Sentence], punctuation: bool = True
 ) -> Counts:
     """Words that count and those with the right head, sentence by sentence."""
-    _check(gold, system, "heads")
+    _check(gold, system, "heads", each_word=True)
     words, right = [], []
     for a, b in zip(gold, system, strict=True):
         counted = [punctuation or tag not in PUNCTUATION for tag in a.tags]
@@ -109,7 +131,9 @@ def _arcs(sentence: Sentence, labelled: bool, tops: bool) -> set[tuple[int, int,
     return arcs
 
 
-def _check(gold: Sequence[Sentence], system: Sequence[Sentence], what: str) -> None:
+def _check(
+    gold: Sequence[Sentence], system: Sequence[Sentence], what: str, each_word: bool = False
+) -> None:
     if len(gold) != len(system):
         raise DataError(f"Wanted the same sentences: gold has {len(gold)}, system {len(system)}.")
     for k, (a, b) in enumerate(zip(gold, system, strict=True), start=1):
@@ -119,8 +143,11 @@ def _check(gold: Sequence[Sentence], system: Sequence[Sentence], what: str) -> N
         if a.id and b.id and a.id != b.id:
             raise DataError(f"{name}: system has {b.id} in its place. Wanted the same order.")
         for side, sentence in (("gold", a), ("system", b)):
-            if getattr(sentence, what) is None:
+            found = getattr(sentence, what)
+            if found is None:
                 raise DataError(f"{name}: {side} has no {what}.")
+            if each_word and len(found) != len(a):
+                raise DataError(f"{name}: {side} has {len(found)} {what} for {len(a)} words.")
 
 
 def _scores(counts: Counts, names: Sequence[str]) -> dict[str, float]:
@@ -131,7 +158,7 @@ def _scores(counts: Counts, names: Sequence[str]) -> dict[str, float]:
 def _metric(name: str, sums: np.ndarray) -> np.ndarray:
     """A score from sums (.., 5) of the rows of `Counts.table`."""
     gold, system, common, exact, sentences = np.moveaxis(np.asarray(sums, float), -1, 0)
-    if name == "UAS" or name.endswith("R"):
+    if name in ("UAS", "accuracy") or name.endswith("R"):
         return _ratio(common, gold)
     if name.endswith("P"):
         return _ratio(common, system)
@@ -189,7 +216,7 @@ def paired_bootstrap(
         a: The first system's answers; or several, of as many runs of it with other seeds. Then
             the counts of all runs are added for each sentence.
         b: The second system's answers, likewise.
-        metric: One of UAS, UEM, LP, LR, LF, LM, UP, UR, UF, UM.
+        metric: One of UAS, UEM, LP, LR, LF, LM, UP, UR, UF, UM, accuracy.
         samples: How often to draw.
         seed: The same seed gives the same figures.
         tops: As in `graph_scores`.
@@ -241,8 +268,9 @@ def _table(
 ) -> np.ndarray:
     if metric in TREE_METRICS:
         return tree_counts(gold, system, punctuation).table()
+    if metric in SENTIMENT_METRICS:
+        return sentiment_counts(gold, system).table()
     if metric in GRAPH_METRICS:
         return graph_counts(gold, system, metric.startswith("L"), tops).table()
-    raise DataError(
-        f"There is no metric {metric!r}. Choose one of {', '.join(TREE_METRICS + GRAPH_METRICS)}."
-    )
+    known = ", ".join((*TREE_METRICS, *GRAPH_METRICS, *SENTIMENT_METRICS))
+    raise DataError(f"There is no metric {metric!r}. Choose one of {known}.")

@@ -1,4 +1,4 @@
-"""python -m examples.data fetch ewt: brings the open data that the pipelines use."""
+"""python -m examples.data fetch CORPUS: brings the open data that the pipelines use."""
 
 import argparse
 import sys
@@ -10,7 +10,10 @@ from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRem
 from rich.progress import Progress as Bars
 
 from .download import Progress
+from .fetch import NOTICE as EWT_NOTICE
 from .fetch import default_folder, fetch_ewt
+from .fetch_sst import NOTICE as SST_NOTICE
+from .fetch_sst import fetch_sst
 from .sentence import DataError
 
 
@@ -25,10 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         ) as bars:
-            fetch_ewt(options.to, say=bars.print, progress=reporter(bars))
-        print(
-            "English-EWT and PropBank are under CC BY-SA 4.0: keep their names with what you share."
-        )
+            fetch, notice = corpora()[options.corpus]
+            fetch(options.to, say=bars.print, progress=reporter(bars))
+        print(notice)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -36,6 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
         print("\ninterrupted; the same command continues.", file=sys.stderr)
         return 130
     return 0
+
+
+def corpora() -> dict[str, tuple[Callable[..., None], str]]:
+    """What can be fetched: how, and what to keep in mind."""
+    return {"ewt": (fetch_ewt, EWT_NOTICE), "sst": (fetch_sst, SST_NOTICE)}
 
 
 def reporter(bars: Bars) -> Callable[[str], Progress]:
@@ -63,7 +70,11 @@ def parser() -> argparse.ArgumentParser:
         help="download and convert a corpus",
         description="Download a corpus and convert it; what is there already is not fetched again.",
     )
-    fetch.add_argument("corpus", choices=["ewt"], help="UD English-EWT and PropBank graphs on it")
+    fetch.add_argument(
+        "corpus",
+        choices=list(corpora()),
+        help="ewt: UD English-EWT and PropBank graphs on it; sst: the Stanford Sentiment Treebank",
+    )
     fetch.add_argument(
         "--to",
         type=Path,

@@ -32,6 +32,7 @@ UD = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.
 PROPBANK_COMMIT = "64af823057ba94204e0e588146a1baacfacd9abc"
 PROPBANK = "https://codeload.github.com/propbank/propbank-release/tar.gz"
 SKELETONS = "data/google/ewt/"
+NOTICE = "English-EWT and PropBank are under CC BY-SA 4.0: keep their names with what you share."
 
 
 @dataclass(frozen=True)

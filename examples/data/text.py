@@ -13,8 +13,12 @@ Line = tuple[int, str]
 """The number of a line, from 1, and its text."""
 
 
-def lines(path: str | Path) -> Iterator[Line]:
+def lines(path: str | Path, *, ended: bool = True) -> Iterator[Line]:
     """The lines of a UTF-8 file, split at newlines only (a word may hold any other separator).
+
+    Args:
+        path: The file.
+        ended: Whether the last line, too, has to end with a newline.
 
     Raises:
         DataError: If the file cannot be read or a line is no UTF-8, ends as on Windows, or breaks
@@ -23,7 +27,8 @@ def lines(path: str | Path) -> Iterator[Line]:
     try:
         with Path(path).open("rb") as file:
             for number, raw in enumerate(file, start=1):
-                yield number, _decode(path, number, raw)
+                complete = raw if ended or raw.endswith(b"\n") else raw + b"\n"
+                yield number, _decode(path, number, complete)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
 

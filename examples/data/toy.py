@@ -129,7 +129,8 @@ def ambiguities(sentence: Sentence) -> list[Ambiguity]:
             found.append(Ambiguity("relative", j, (nearest(noun, "NN"), noun), (word,)))
         elif tag == "NNS" and tags[j - 1] == "CC":
             of = max(i for i in range(j) if words[i] == "of")
-            found.append(Ambiguity("conjunct", j, (of - 1, of + 1), (word,)))
+            second = next(i for i in range(of, j) if tags[i] == "NNS")
+            found.append(Ambiguity("conjunct", j, (of - 1, second), (word,)))
         elif tag == "RB" and j > 0:
             second = nearest(j, "VBD")
             found.append(Ambiguity("adverb", j, (_main_verb(tags), second), (word,)))

@@ -13,8 +13,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from examples.data import DataError
+
 from . import corpus, picture, report, sst
-from .data import DataError, Splits
+from .data import Splits
 from .train import METHODS, TREEBANK, TREEBANK_LEARNING_RATES, Run, Settings, fit
 
 DEFAULT_METHOD = "spigot-projection"

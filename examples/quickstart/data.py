@@ -13,10 +13,6 @@ from torch import Tensor
 PADDING, UNKNOWN = 0, 1
 
 
-class DataError(ValueError):
-    """A data file that is missing or malformed; the message says where."""
-
-
 @dataclass(frozen=True)
 class Review:
     """A tokenised review; `label` 1 is positive; `rationale` marks the gold words, if known."""

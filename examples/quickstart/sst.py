@@ -1,96 +1,25 @@
-"""Reads the Stanford Sentiment Treebank (Socher et al. 2013) from its PTB trees.
+"""The Stanford Sentiment Treebank as reviews: the binary task of whole sentences."""
 
-A line such as `(3 (2 A) (4 (3 great) (2 film)))` is one tree; every node has a label from 0 (very
-negative) to 4 (very positive). Only the label of the root and the words are used: 0 and 1 are
-negative, 3 and 4 positive, and neutral sentences are left out, which gives the binary task with
-6,920, 872 and 1,821 sentences.
-"""
-
-import re
 from pathlib import Path
 
-from .data import DataError, Review, Splits
+from examples.data import DataError, read_sst
+
+from .data import Review, Splits
 
 FILES = ("train.txt", "dev.txt", "test.txt")
-LABELS = ("0", "1", "2", "3", "4")
-ESCAPES = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
-# Not \s: a few words of the treebank contain a no-break space, such as "8 1\/2".
-TOKEN = re.compile(r"[()]|[^() \t\r\n]+")
 
 
 def load(folder: str | Path) -> Splits:
-    """The binary task from the `train.txt`, `dev.txt` and `test.txt` of `folder`."""
-    return Splits(*(read_file(Path(folder) / name) for name in FILES))
-
-
-def read_file(path: Path) -> list[Review]:
-    """The sentences of one file that are not neutral."""
-    if not path.is_file():
-        raise DataError(f"{path} does not exist. Expected a folder with {', '.join(FILES)}.")
-    reviews = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                label, words = read_tree(line)
-            except ValueError as error:
-                raise DataError(f"{path}:{number}: {error}") from None
-            if label != 2:
-                reviews.append(Review(words, int(label > 2)))
-    if not reviews:
-        raise DataError(f"{path}: no sentence that is not neutral.")
-    return reviews
-
-
-def read_tree(line: str) -> tuple[int, list[str]]:
-    """The label of the root and the words of one tree.
+    """The reviews in the `train.txt`, `dev.txt` and `test.txt` of `folder`.
 
     Raises:
-        ValueError: If the line is not one well-formed tree; the message says what is wrong.
+        DataError: If a file is missing or malformed.
     """
-    tokens = TOKEN.findall(line)
-    words: list[str] = []
-    open_nodes: list[str] = []  # what each open node holds so far: "", "word" or "nodes"
-    i = 0
-    while i == 0 or open_nodes:
-        token = tokens[i] if i < len(tokens) else "the end of the line"
-        if i == 0 and token != "(":
-            raise ValueError(f"a tree begins with '('. Found {token!r}.")
-        if i >= len(tokens):
-            raise ValueError(f"the tree is not closed: {len(open_nodes)} ')' missing.")
-        if token == "(":
-            _check_label(tokens[i + 1] if i + 1 < len(tokens) else "the end of the line")
-            if open_nodes:
-                if open_nodes[-1] == "word":
-                    raise ValueError(
-                        f"a node holds either one word or nodes. Found both at {words[-1]!r}."
-                    )
-                open_nodes[-1] = "nodes"
-            open_nodes.append("")
-            i += 2  # the bracket and the label
-            continue
-        if token == ")":
-            if not open_nodes.pop():
-                raise ValueError("a node holds neither a word nor nodes.")
-        elif open_nodes[-1]:
-            raise ValueError(
-                f"a node holds either one word or nodes. Found the word {token!r} as well."
-            )
-        else:
-            open_nodes[-1] = "word"
-            words.append(_unescape(token))
-        i += 1
-    if i < len(tokens):
-        raise ValueError(f"one tree per line is expected. Found {tokens[i]!r} after the first.")
-    return int(tokens[1]), words
+    return Splits(*(read(Path(folder) / name) for name in FILES))
 
 
-def _check_label(label: str) -> None:
-    if label not in LABELS:
-        raise ValueError(f"a node needs a label from 0 to 4. Found {label!r}.")
-
-
-def _unescape(token: str) -> str:
-    """The word behind a PTB token: brackets have names there, `/` and `*` a backslash."""
-    return ESCAPES.get(token, token).replace("\\/", "/").replace("\\*", "*")
+def read(path: Path) -> list[Review]:
+    """The reviews of one file."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist. Expected a folder with {', '.join(FILES)}.")
+    return [Review(s.words, int(s.sentiment == 1)) for s in read_sst(path)]

@@ -14,7 +14,9 @@ from examples.metrics import (
     TREE_METRICS,
     graph_counts,
     graph_scores,
+    is_positive,
     paired_bootstrap,
+    sentiment_scores,
     tree_counts,
     tree_scores,
 )
@@ -137,6 +139,38 @@ def test_tags_of_the_system_do_not_matter():
     assert tree_scores(gold, system, punctuation=False)["UAS"] == 1
 
 
+def reviews(*sentiments):
+    names = ["a"]
+    return [Sentence(names, names, names, f"r{k}", sentiment=p) for k, p in enumerate(sentiments)]
+
+
+def test_sentiment_scores():
+    gold = reviews(1, 1, 1, 0, 0, 0)
+    assert sentiment_scores(gold, reviews(0.9, 0.5, 0.49, 0.5, 0.49, 0)) == {"accuracy": 4 / 6}
+    assert sentiment_scores(gold, reviews(*[0] * 6)) == {"accuracy": 1 / 2}
+    assert [is_positive(s) for s in reviews(0, 0.5, 1, None)] == [False, True, True, None]
+
+
+def test_sentences_without_a_sentiment():
+    known, bare = reviews(1, 0), reviews(1, None)
+    with pytest.raises(DataError, match=r"sentence 2 \(r1\): gold has no sentiment"):
+        sentiment_scores(bare, known)
+    with pytest.raises(DataError, match=r"sentence 2 \(r1\): system has no sentiment"):
+        paired_bootstrap(known, known, bare, "accuracy", samples=10)
+    with pytest.raises(DataError, match="gold has 2, system 1"):
+        sentiment_scores(known, known[:1])
+
+
+@pytest.mark.parametrize("heads", [[], [0, 1, 1], [0, 1, 1, 1, 1]])
+def test_a_head_for_each_word(heads):
+    right, wrong = [sentence([0, 1, 1, 1], name="x")] * 2, sentence(heads, name="x")
+    found = rf"has {len(heads)} heads for 4 words"
+    with pytest.raises(DataError, match=rf"sentence 2 \(x\): system {found}"):
+        tree_scores(right, [right[0], wrong])
+    with pytest.raises(DataError, match=rf"sentence 1 \(x\): gold {found}"):
+        tree_scores([wrong], right[:1])
+
+
 @pytest.mark.parametrize(
     ("system", "message"),
     [
@@ -218,6 +252,18 @@ def test_bootstrap_is_the_same_for_the_same_seed_and_turns_around():
     assert turned.difference == -first.difference
 
 
+def test_bootstrap_of_accuracy_against_the_binomial():
+    """A has three more of four sentences right: it is not better if none of the three is drawn."""
+    gold = reviews(1, 1, 1, 0)
+    a, b = reviews(0.9, 0.9, 0.9, 0.1), reviews(0.1, 0.1, 0.1, 0.1)
+    result = paired_bootstrap(gold, a, b, "accuracy", samples=20_000)
+    assert (result.a, result.b, result.difference) == (1, 1 / 4, 3 / 4)
+    assert result.p_value == pytest.approx(1 / 4**4, abs=0.002)
+    assert result.interval == (1 / 4, 1)  # P(none) < 0.025 < P(at most one of the three)
+    runs = paired_bootstrap(gold, [a, a, b], [b, b, b], "accuracy", samples=10)
+    assert (runs.a, runs.b) == pytest.approx(((4 + 4 + 1) / 12, 1 / 4))
+
+
 def test_bootstrap_of_clear_and_of_no_differences():
     gold, a, b = systems(200)
     assert paired_bootstrap(gold, a, b, "LF", samples=1_000).p_value == 0
@@ -248,7 +294,7 @@ def test_bootstrap_of_several_runs_adds_their_counts():
 
 def test_bootstrap_refuses():
     gold, a, b = systems(3)
-    with pytest.raises(DataError, match=r"no metric 'F1'\. Choose one of UAS, UEM, LP"):
+    with pytest.raises(DataError, match=r"no metric 'F1'\. Choose one of UAS, UEM, LP.*accuracy"):
         paired_bootstrap(gold, a, b, "F1")
     with pytest.raises(DataError, match="Nothing to draw: 0 samples of 3 sentences"):
         paired_bootstrap(gold, a, b, "LF", samples=0)
