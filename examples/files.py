@@ -1,17 +1,27 @@
-"""Scores of one file of trees or graphs against another."""
+"""Scores of one file of trees, graphs or sentiments against another."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from examples import metrics
-from examples.data import DataError, Sentence, read_conllu, read_sdp
-from examples.data.text import blocks
+from examples.data import DataError, Sentence, read_conllu, read_sdp, read_sst
+from examples.data.plain import read_sentiments
+from examples.data.sst import NEUTRAL, read_tree
+from examples.data.text import blocks, lines
 
 TREES, GRAPHS = (".conllu", ".conllx", ".conll"), (".sdp",)
+SENTIMENTS, REVIEWS = (".tsv",), (".txt",)
 
 
 def score_files(gold: str | Path, system: str | Path) -> dict[str, dict[str, float]]:
-    """Scores of two .sdp or two .conllu files, by what is counted.
+    """Scores of two .sdp, two .conllu or two .tsv files, by what is counted.
+
+    Args:
+        gold: The right answers; of sentiments also a .txt file with trees of the Stanford Sentiment
+            Treebank, of which those that are not neutral are counted.
+        system: The answers to be judged.
 
     Raises:
         DataError: If they are files of other kinds, or not of the same sentences.
@@ -33,7 +43,26 @@ def score_files(gold: str | Path, system: str | Path) -> dict[str, dict[str, flo
             "with punctuation": metrics.tree_scores(a, b),
             "without punctuation": metrics.tree_scores(a, b, punctuation=False),
         }
-    raise DataError(f"Wanted two .sdp files or two .conllu files. Got {gold} and {system}.")
+    if kinds[0] in SENTIMENTS + REVIEWS and kinds[1] in SENTIMENTS:
+        return {"sentiment": _sentiment_scores(gold, system)}
+    raise DataError(
+        "Wanted two .sdp files or two .conllu files, two .tsv files, or trees of the Stanford "
+        f"Sentiment Treebank (.txt) and a .tsv file. Got {gold} and {system}."
+    )
+
+
+def _sentiment_scores(gold: str | Path, system: str | Path) -> dict[str, float]:
+    b = read_sentiments(system)
+    if Path(gold).suffix in SENTIMENTS:
+        a = read_sentiments(gold)
+        _check(gold, a, system, b)
+    else:
+        a = [replace(s, id="") for s in read_sst(gold)]  # a copy of its words may have other ids
+        try:
+            _check(gold, a, system, b)
+        except DataError as error:
+            raise DataError(f"{error} Neutral sentences of {gold} are left out.") from None
+    return metrics.sentiment_scores(a, b)
 
 
 def _check(gold: str | Path, a: list[Sentence], system: str | Path, b: list[Sentence]) -> None:
@@ -69,5 +98,15 @@ def _name(sentence: Sentence) -> str:
 
 def _at(path: str | Path, k: int, reason: str) -> DataError:
     """The error at the k-th sentence of a file, counted from 0."""
-    block = next(islice(blocks(path), k, None))
-    return DataError.at(path, block[0][0], reason)
+    return DataError.at(path, next(islice(_starts(path), k, None)), reason)
+
+
+def _starts(path: str | Path) -> Iterator[int]:
+    """The lines where the sentences of a file begin."""
+    kind = Path(path).suffix
+    if kind in SENTIMENTS:
+        return (number for number, _ in islice(lines(path, ended=False), 1, None))
+    if kind in REVIEWS:
+        trees = ((number, line) for number, line in lines(path) if line.strip())
+        return (number for number, line in trees if read_tree(line)[0] != NEUTRAL)
+    return (block[0][0] for block in blocks(path))

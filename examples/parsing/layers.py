@@ -9,6 +9,7 @@ from torch import Tensor, nn
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "leaky_relu": partial(nn.LeakyReLU, 0.1),
+    "relu": nn.ReLU,
 }
 
 

@@ -22,15 +22,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from examples import metrics
-from examples.data import DataError, Sentence
+from examples.data import DataError
+from examples.training import analysis
+from examples.training.analysis import SHORT, Scores, Sentences, compared, with_known
 
-GROUPS = ("SAME", "DIFF", "ALL")
 CATEGORIES = {"new": ("new",), "old": ("old",), "rest": ("both", "neither")}
 """What each of (a), (b) and (c) consists of."""
 
 EFFECTS = ("wrong to right", "right to wrong", "wrong to wrong")
-SHORT = 15  # words of a sentence that is easily looked at
-Sentences = Sequence[Sentence]
 
 
 @dataclass(frozen=True)
@@ -85,36 +84,18 @@ def group_scores(gold: Sentences, a: Sentences, b: Sentences) -> dict[str, dict[
     """
     _check(gold, a, b)
     same = [one.heads == other.heads for one, other in zip(a, b, strict=True)]
-    found = {}
-    for group in GROUPS:
-        wanted = [group == "ALL" or s == (group == "SAME") for s in same]
-        kept, first, second = (
-            [s for s, keep in zip(side, wanted, strict=True) if keep] for side in (gold, a, b)
-        )
-        found[group] = {
-            "sentences": len(kept),
-            "words": sum(map(len, kept)),
-            "A": _scores(kept, first),
-            "B": _scores(kept, second),
-        }
-    return found
+    return analysis.group_scores(gold, a, b, same, _scores)
 
 
-def _scores(gold: Sentences, system: Sentences) -> dict[str, float | None]:
-    found: dict[str, float | None] = dict.fromkeys(("UAS", "UF", "LF"))
+def _scores(gold: Sentences, system: Sentences) -> Scores:
+    found: Scores = dict.fromkeys(("UAS", "UF", "LF"))
     if gold:
         scores = metrics.graph_scores(gold, system)
         found |= {name: scores[name] for name in ("UF", "LF")}
-    golds, systems = with_heads(gold, system)
+    golds, systems = with_known("heads", gold, system)
     if any(map(len, golds)):
         found["UAS"] = metrics.tree_scores(golds, systems)["UAS"]
     return found
-
-
-def with_heads(gold: Sentences, *systems: Sentences) -> list[list[Sentence]]:
-    """The sentences with gold heads, and the systems' answers to them."""
-    known = [sentence.heads is not None for sentence in gold]
-    return [[s for s, keep in zip(side, known, strict=True) if keep] for side in (gold, *systems)]
 
 
 def find_changes(gold: Sentences, a: Sentences, b: Sentences) -> list[Change]:
@@ -173,7 +154,7 @@ def effects(
     on all of them.
     """
     _check(gold, a, b)
-    golds, first, second = with_heads(gold, a, b)
+    golds, first, second = with_known("heads", gold, a, b)
     found = {}
     if any(map(len, golds)):
         found["UAS"] = compared(golds, first, second, "UAS", samples)
@@ -181,26 +162,6 @@ def effects(
             golds, first, second, "UAS", samples, punctuation=False
         )
     return found | {name: compared(gold, a, b, name, samples) for name in ("UF", "LF")}
-
-
-def compared(
-    gold: Sentences,
-    a: Sentences,
-    b: Sentences,
-    metric: str,
-    samples: int = 10_000,
-    punctuation: bool = True,
-) -> dict[str, Any]:
-    """The score of A, that of B, B - A, the 95 % interval of B - A, and the p-value."""
-    result = metrics.paired_bootstrap(gold, b, a, metric, samples, punctuation=punctuation)
-    return {
-        "A": result.b,
-        "B": result.a,
-        "difference": result.difference,
-        "interval": list(result.interval),
-        "p_value": result.p_value,
-        "samples": result.samples,
-    }
 
 
 def choose(gold: Sentences, a: Sentences, b: Sentences) -> int | None:

@@ -1,8 +1,9 @@
 """The runs behind the tables: every method with several seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 from examples.data import Sentence
@@ -30,28 +31,19 @@ class SyntaxExperiment(Experiment):
 
     PACKAGE = "examples.syntax_to_semantics"
     METRIC = "LF"
+    TITLES = MappingProxyType({name: method.title for name, method in METHODS.items()})
 
     shares: tuple[float, ...] = (1.0,)
 
-    def runs(self) -> dict[str, Config]:
-        """Configs by the names of their folders; all of one seed before those of the next."""
-        found = {}
+    def plan(self) -> Iterator[tuple[str, str, Config]]:
+        """All runs that make sense."""
         for seed, share, name in product(range(self.seeds), self.shares, self.methods):
-            varied = self.variants.get(name, {"method": name})
-            method = METHODS[varied["method"]]
+            settings = self.settings_of(name)
+            method = METHODS[settings["method"]]
             if (share == 0 and method.pretrained) or (share < 1 and not method.syntax):
                 continue  # no trees to train on, or none wanted
-            settings = self.settings | varied | {"treebank": share, "seed": seed}
-            found[f"{name}-{share:g}-{seed}"] = make_config(self.config, **settings)
-        return found
-
-    def row_of(self, folder: str) -> str:
-        """The method or variant, without share and seed."""
-        return folder.rsplit("-", 2)[0]
-
-    def title_of(self, name: str) -> str:
-        """What a method or variant is called in tables."""
-        return name if name in self.variants else METHODS[name].title
+            settings |= {"treebank": share, "seed": seed}
+            yield f"{name}-{share:g}-{seed}", name, make_config(self.config, **settings)
 
     def monitor(self, config: Config) -> str:
         """The score that decides which epoch is best."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from examples.training.surrogates import SURROGATES, Maker, named_surrogate, unknown_method
+from examples.training.surrogates import SURROGATES, Maker, find
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,5 @@ METHODS = {
 
 
 def find_method(name: str) -> Method:
-    """The method of that name; `surrogate:NAME` is one for each surrogate of the library.
-
-    Raises:
-        ConfigError: If there is no such method or surrogate.
-    """
-    if found := named_surrogate(name):
-        return Method(*found)
-    if name not in METHODS:
-        raise unknown_method(name, METHODS)
-    return METHODS[name]
+    """The method of that name; see `examples.training.surrogates.find`."""
+    return find(name, METHODS, Method)

@@ -1,15 +1,15 @@
 """A trained model and its folder: config, vocabulary, checkpoints, results."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from examples.data import Corpus, Sentence, load_corpus
-from examples.parsing.batches import Batches
 from examples.parsing.encoder import Encoder
 from examples.parsing.vectors import known_vectors, put_vectors
 from examples.parsing.vocabulary import Vocabulary
+from examples.training.answers import answers
 from examples.training.callbacks import BEST
 from examples.training.runs import CONFIG, VOCABULARY, weights
 from examples.training.settings import ConfigError
@@ -93,23 +93,4 @@ def parse(model: JointParser, sentences: Sequence[Sentence], formalism: str = ""
         sentences: Their trees and graphs, if they have any, are not looked at.
         formalism: Of the graphs; the main one if not given.
     """
-    found: list[Sentence | None] = [None] * len(sentences)
-    for indices, parsed in _parsed(model, [s for s in sentences if len(s)], kind_of(formalism)):
-        for i, sentence in zip(indices, parsed, strict=True):
-            found[i] = sentence
-    filled = iter([sentence for sentence in found if sentence is not None])
-    empty = {"arcs": [], "heads": []}
-    return [next(filled) if len(s) else replace(s, **empty) for s in sentences]
-
-
-def _parsed(
-    model: JointParser, sentences: Sequence[Sentence], kind: str
-) -> Iterator[tuple[list[int], list[Sentence]]]:
-    config = model.config
-    training = model.training
-    model.eval()
-    for batch in Batches(
-        {kind: sentences}, model.vocabulary, 2 * config.batch_size, pairs=config.pairs
-    ):
-        yield batch.indices, model.parse(batch.to(model.device))
-    model.train(training)
+    return answers(model, sentences, kind_of(formalism), {"arcs": [], "heads": []})

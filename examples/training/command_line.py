@@ -13,8 +13,10 @@ from rich.table import Table
 
 import optlayers as ol
 from examples.data import DataError
+from examples.files import score_files
 
 from .config_files import read_config
+from .runs import Recipe
 from .settings import C, ConfigError, merged, read_settings
 from .surrogates import PREFIX
 
@@ -105,6 +107,49 @@ def _train(
     )
     if result:  # one of several processes has it
         show({part: result[part] for part in ("dev", "test")}, options.json, f"{output}")
+
+
+def add_evaluate(commands: Any, recipe: Recipe[Any, Any]) -> None:
+    """The command `evaluate`, of runs that a recipe made."""
+    command = commands.add_parser("evaluate", help="score a run, or one file against another")
+    command.add_argument("run_or_gold", metavar="RUN|GOLD")
+    command.add_argument("system", nargs="?", metavar="SYSTEM")
+    command.add_argument("--part", default="test", help="part of the corpus (%(default)s)")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=lambda options: _evaluate(recipe, options))
+
+
+def _evaluate(recipe: Recipe[Any, Any], options: argparse.Namespace) -> None:
+    """Scores a run, or one file against another."""
+    if options.system is None:
+        model = recipe.load_model(options.run_or_gold)
+        corpus = recipe.load_data(model.config)
+        scores = {options.part: recipe.evaluate(model, corpus, options.part)}
+    else:
+        scores = score_files(options.run_or_gold, options.system)
+    show(scores, options.json, f"{options.system or options.run_or_gold}")
+
+
+def add_predict(commands: Any, predict: Callable[..., list[Path]], kinds: str) -> None:
+    """The command `predict`.
+
+    Args:
+        commands: Where to add it.
+        predict: Does it.
+        kinds: Of files that it reads.
+    """
+    command = commands.add_parser("predict", help="what a trained model finds in a file")
+    command.add_argument("run_folder", metavar="RUN", type=Path)
+    command.add_argument("file", metavar="FILE", type=Path, help=kinds)
+    command.add_argument("--output", type=Path, help="files to write, without their suffix")
+    command.add_argument("--processes", type=int, default=1, help="that compute (%(default)s)")
+    command.set_defaults(run=lambda options: _predict(predict, options))
+
+
+def _predict(predict: Callable[..., list[Path]], options: argparse.Namespace) -> None:
+    """Writes files, and says which."""
+    for path in predict(options.run_folder, options.file, options.output, options.processes):
+        print(path)
 
 
 def show(columns: Mapping[str, Mapping[str, float]], as_json: bool, title: str) -> None:

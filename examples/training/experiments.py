@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -63,7 +63,10 @@ class Experiment(ABC):
     """Of the pipeline."""
 
     METRIC: ClassVar[str]
-    """What the bootstrap compares, and its epochs are chosen by."""
+    """What the bootstrap compares, and epochs are chosen by."""
+
+    TITLES: ClassVar[Mapping[str, str]]
+    """Of the methods."""
 
     title: str
     config: str
@@ -75,16 +78,23 @@ class Experiment(ABC):
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @abstractmethod
+    def plan(self) -> Iterator[tuple[str, str, Any]]:
+        """All runs, those of one seed before those of the next: folder, method or variant, config.
+
+        What is interrupted then has whole seeds.
+        """
+
     def runs(self) -> Runs:
-        """All runs; those of one seed before those of the next."""
+        """Configs by the names of their folders."""
+        return {folder: config for folder, _, config in self.plan()}
 
-    @abstractmethod
-    def row_of(self, folder: str) -> str:
-        """The method or variant of a run, from the name of its folder."""
+    def settings_of(self, name: str) -> dict[str, Any]:
+        """The settings of a method or variant, besides its seed."""
+        return self.settings | self.variants.get(name, {"method": name})
 
-    @abstractmethod
     def title_of(self, name: str) -> str:
         """What a method or variant is called in tables."""
+        return name if name in self.variants else self.TITLES[name]
 
     @abstractmethod
     def sections(self, ended: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
@@ -151,7 +161,7 @@ def outcomes(experiment: Experiment, output: Path) -> list[Outcome]:
         ConfigError: If a folder holds a run of another config.
     """
     found = []
-    for name, config in experiment.runs().items():
+    for name, row, config in experiment.plan():
         folder = output / name
         if not (folder / RESULT).is_file():
             continue
@@ -162,8 +172,7 @@ def outcomes(experiment: Experiment, output: Path) -> list[Outcome]:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         with (folder / CURVE).open(encoding="utf-8", newline="") as file:
             curve = list(csv.DictReader(file))
-        monitor = experiment.monitor(config)
-        found.append(Outcome(experiment.row_of(name), config, folder, result, curve, monitor))
+        found.append(Outcome(row, config, folder, result, curve, experiment.monitor(config)))
     return found
 
 

@@ -106,7 +106,7 @@ class Recipe(Generic[C, M]):
             ConfigError: If the folder holds a run of another config.
         """
         output = Path(output)
-        _claim(output, config)
+        _check_config(output / CONFIG, config)
         if (output / RESULT).exists():
             return json.loads((output / RESULT).read_text(encoding="utf-8"))
         start = time.perf_counter()
@@ -116,6 +116,7 @@ class Recipe(Generic[C, M]):
         settings |= trainer_options
         lightning.seed_everything(config.seed, verbose=False)
         model = self.make_model(config, corpus)
+        _keep_config(output / CONFIG, config)
         self.prepare(model, output, corpus, settings)
         _keep_vocabulary(model.vocabulary, output / VOCABULARY)
         self._fit(model, corpus, output, **settings)
@@ -184,15 +185,17 @@ def weights(folder: str | Path, name: str = BEST) -> dict[str, torch.Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
 
 
-def _claim(output: Path, config: TrainingConfig) -> None:
+def _check_config(path: Path, config: TrainingConfig) -> None:
     """The folder is this run's, or the run says why not."""
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / CONFIG
     if path.exists() and type(config).load(path) != config:
         raise ConfigError(
-            f"{output} holds a run with other settings ({path.name}). Choose another --output, or "
-            "delete it."
+            f"{path.parent} holds a run with other settings ({path.name}). Choose another "
+            "--output, or delete it."
         )
+
+
+def _keep_config(path: Path, config: TrainingConfig) -> None:
+    """Writes it, once the config has made a model: what cannot be trained leaves no folder."""
     if is_first() and not path.exists():
         config.save(path)
 

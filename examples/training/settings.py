@@ -101,10 +101,20 @@ C = TypeVar("C", bound=TrainingConfig)
 
 
 def named(configs: Mapping[str, C], name: str, settings: dict[str, Any]) -> C:
-    """A config by name, with other values for some settings."""
+    """A config by name, with other values for some settings.
+
+    Options are added to those that it has, unless what they are for is another: with a new `data`,
+    `data_options` are those in `settings` alone.
+    """
     if name not in configs:
         raise ConfigError(f"There is no config {name!r}. Choose one of {', '.join(configs)}.")
-    return override(configs[name], settings)
+    config, kept = configs[name], {}
+    for setting in fields(config):
+        group = setting.name.removesuffix(OPTIONS)
+        if group != setting.name:
+            same = settings.get(group) in (None, getattr(config, group, None))
+            kept[setting.name] = getattr(config, setting.name) if same else {}
+    return override(config, merged(kept, settings))
 
 
 def override(config: C, settings: dict[str, Any]) -> C:

@@ -2,9 +2,9 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import optlayers as ol
 
@@ -13,6 +13,7 @@ from .settings import ConfigError, TrainingConfig
 PREFIX = "surrogate:"
 """`surrogate:NAME` is a method for each surrogate of the library."""
 
+T = TypeVar("T")
 Maker = Callable[[TrainingConfig], ol.AbstractSurrogate]
 
 
@@ -66,10 +67,23 @@ def check_surrogate(config: TrainingConfig) -> None:
         )
 
 
-def unknown_method(name: str, known: Iterable[str]) -> ConfigError:
-    """The error that there is no such method."""
-    names = ", ".join((*known, f"{PREFIX}NAME"))
-    return ConfigError(f"`method` is one of {names}. Got {name!r}.")
+def find(name: str, methods: Mapping[str, T], make: Callable[[str, Maker], T]) -> T:
+    """The method of that name; `surrogate:NAME` is one for each surrogate of the library.
+
+    Args:
+        name: The name.
+        methods: All others, by their names.
+        make: A method with that title and that surrogate.
+
+    Raises:
+        ConfigError: If there is no such method or surrogate.
+    """
+    if found := named_surrogate(name):
+        return make(*found)
+    if name not in methods:
+        names = ", ".join((*methods, f"{PREFIX}NAME"))
+        raise ConfigError(f"`method` is one of {names}. Got {name!r}.")
+    return methods[name]
 
 
 def surrogates() -> dict[str, type[ol.AbstractSurrogate]]:

@@ -27,6 +27,7 @@ from examples.syntax_to_semantics.predict import predict
 from examples.syntax_to_semantics.run import load_model, make_model, parse
 from examples.syntax_to_semantics.train import train
 from examples.training.config_files import read_config
+from examples.training.prediction import Prediction
 from examples.training.settings import ConfigError
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
@@ -206,6 +207,8 @@ def test_the_file_itself_is_not_replaced(folder, tmp_path):
     assert source.read_bytes() == before
     with pytest.raises(ConfigError, match=r"`processes` must be positive\. Got 0"):
         predict(folder, source, processes=0)
+    with pytest.raises(ConfigError, match=r"`chunk` must be positive\. Got 0"):
+        predict(folder, source, chunk=0)
 
 
 class Killed:
@@ -219,10 +222,12 @@ class Killed:
 
 
 def test_a_killed_process_is_an_error_and_leaves_no_file(tmp_path):
+    prediction = Prediction(Killed(), load_model, predict_module._texts, 2)  # type: ignore[arg-type]
     model = make_model(TINY, CORPUS)
-    chunks = [CORPUS.graphs["dev"]]
-    with pytest.raises(ConfigError, match=r"One of the processes that parsed was killed.*than 2"):
-        list(predict_module._parsed(model, Killed(), chunks, 2))  # type: ignore[arg-type]
+    source, file = CORPUS.graphs["dev"], tmp_path / "new.conllu"
+    with pytest.raises(ConfigError, match=r"One of the processes was killed.*fewer than 2"):
+        prediction.write(model, source, {file: ""})
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------------- evaluate

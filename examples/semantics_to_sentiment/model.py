@@ -1,0 +1,100 @@
+"""The parser and the classifier in one module, their losses and their scores."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+import optlayers as ol
+from examples import metrics
+from examples.data import Sentence
+from examples.parsing.batches import Batch
+from examples.parsing.vocabulary import Vocabulary
+from examples.syntax_to_semantics.config import Config as ParserConfig
+from examples.syntax_to_semantics.model import JointParser
+from examples.training.module import JointModule, Parsed
+
+from .classifier import Classifier
+from .config import Config
+from .methods import find_method
+
+REVIEWS, GRAPHS = "reviews", "graphs"
+
+
+class SentimentModel(JointModule[Config]):
+    """A sentiment classifier that reads the graphs of a semantic parser.
+
+    A batch of graphs trains the parser. A batch of reviews trains the classifier and, through the
+    graph between them, the parser as well, if the method lets gradients pass.
+
+    Args:
+        config: All settings.
+        vocabulary: Of the training sentences of both corpora; its labels are the parser's.
+        parser: The parser's config; None for the baseline.
+    """
+
+    KINDS = (REVIEWS, GRAPHS)
+    SHOWN = ("accuracy", "LF")
+
+    def __init__(self, config: Config, vocabulary: Vocabulary, parser: ParserConfig | None):
+        super().__init__(config)
+        self.vocabulary = vocabulary
+        self.method = method = find_method(config.method)
+        self.parser = None if parser is None else JointParser(parser, vocabulary)
+        self.classifier = Classifier(
+            vocabulary, config.sizes, config.role_size if method.parser else 0
+        )
+        surrogate = method.surrogate(config) if method.surrogate else ol.StraightThrough()
+        self.argmax = ol.StructuredArgmax(surrogate=surrogate)
+        self.freeze_parts(self.parser if method.frozen else None)
+
+    def graphs(self, batch: Batch) -> tuple[ol.SemanticGraphs, Tensor]:
+        """The set of the graphs of a batch, and the graphs that the parser finds."""
+        assert self.parser is not None
+        graphs = self.parser.graphs(batch, projection=self.config.projection)
+        with torch.no_grad() if self.method.frozen else nullcontext():
+            scores, _ = self.parser.score_graphs(batch, graphs)
+        return graphs, self.argmax(scores, graphs)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch, summed over its sentences: log-loss of reviews, hinge of graphs."""
+        if batch.kind == GRAPHS:
+            assert self.parser is not None
+            return self.parser.semantics_loss(batch)
+        read = () if self.parser is None else self.graphs(batch)
+        logits = self.classifier(batch, *read)
+        gold = torch.tensor([s.sentiment for s in batch.sentences]).to(logits)
+        return binary_cross_entropy_with_logits(logits, gold, reduction="sum")
+
+    @torch.no_grad()
+    def parse(self, batch: Batch) -> list[Sentence]:
+        """The sentences with the graphs and the sentiment that the model gives them, no others."""
+        if batch.kind == GRAPHS:
+            assert self.parser is not None
+            return self.parser.parse(batch)
+        found = [
+            replace(s, heads=None, relations=None, arcs=None, tops=None, predicates=None)
+            for s in batch.sentences
+        ]
+        read = () if self.parser is None else self.graphs(batch)
+        for sentence, p in zip(
+            found, self.classifier(batch, *read).sigmoid().tolist(), strict=True
+        ):
+            sentence.sentiment = p
+        if read:
+            graphs, z = read
+            for sentence, arcs in zip(found, graphs.to_arcs(z), strict=True):
+                labels = self.vocabulary.labels
+                sentence.arcs = [(i, j, labels[label]) for i, j, label in arcs]
+                sentence.tops, sentence.frames = [], None
+        return found
+
+    def scores(self, parsed: Parsed) -> dict[str, float]:
+        """Accuracy of the sentiment, and the scores of graphs, as far as there are any."""
+        gold, system = parsed[REVIEWS]
+        found = metrics.sentiment_scores(gold, system) if gold else {}
+        if self.parser is not None:
+            found |= self.parser.scores({GRAPHS: parsed[GRAPHS]})
+        return found

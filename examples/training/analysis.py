@@ -1,0 +1,272 @@
+"""What the analyses of both pipelines have in common: two systems, A and B, on the same sentences.
+
+Scores of both on groups of sentences, B against A, tables of them on the screen and in files.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from examples import metrics
+from examples.data import Sentence
+from examples.picture import save
+
+from .settings import ConfigError, TrainingConfig
+
+SYSTEMS = ("A", "B")
+GROUPS = ("SAME", "DIFF", "ALL")
+SHORT = 15  # words of a sentence that is easily looked at
+Sentences = Sequence[Sentence]
+Scores = dict[str, float | None]
+Row = tuple[str, str, str, Any]
+"""A number of an analysis: its table, its row, what it measures, itself."""
+
+
+# ---------------------------------------------------------------------- scores
+
+
+def group_scores(
+    gold: Sentences,
+    a: Sentences,
+    b: Sentences,
+    same: Sequence[bool],
+    score: Callable[[Sentences, Sentences], Scores],
+) -> dict[str, dict[str, Any]]:
+    """For SAME, DIFF and ALL how many sentences and words, and the scores of A and B on them.
+
+    Args:
+        gold: The sentences.
+        a: The first system's answers.
+        b: The second system's.
+        same: Which of them are SAME.
+        score: Scores answers; None where there is nothing to score.
+    """
+    found = {}
+    for group in GROUPS:
+        wanted = [group == "ALL" or s == (group == "SAME") for s in same]
+        kept, first, second = (
+            [s for s, keep in zip(side, wanted, strict=True) if keep] for side in (gold, a, b)
+        )
+        found[group] = {
+            "sentences": len(kept),
+            "words": sum(map(len, kept)),
+            "A": score(kept, first),
+            "B": score(kept, second),
+        }
+    return found
+
+
+def compared(
+    gold: Sentences,
+    a: Sentences,
+    b: Sentences,
+    metric: str,
+    samples: int = 10_000,
+    punctuation: bool = True,
+) -> dict[str, Any]:
+    """The score of A, that of B, B - A, the 95 % interval of B - A, and the p-value."""
+    result = metrics.paired_bootstrap(gold, b, a, metric, samples, punctuation=punctuation)
+    return {
+        "A": result.b,
+        "B": result.a,
+        "difference": result.difference,
+        "interval": list(result.interval),
+        "p_value": result.p_value,
+        "samples": result.samples,
+    }
+
+
+def with_known(what: str, gold: Sentences, *systems: Sentences) -> list[list[Sentence]]:
+    """The gold sentences of which something (`heads`, `arcs`) is known, and the answers to them."""
+    known = [getattr(sentence, what) is not None for sentence in gold]
+    return [[s for s, keep in zip(side, known, strict=True) if keep] for side in (gold, *systems)]
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The options that `analyse` has in both pipelines."""
+    add = command.add_argument
+    add("--part", default="dev", help="part of the corpus (%(default)s)")
+    add("--output", type=Path, metavar="FOLDER", help="for analysis.json, .csv and pictures")
+    add("--json", action="store_true", help="print JSON")
+    add("--samples", type=int, default=10_000, help="of the bootstrap (%(default)s)")
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raises ConfigError unless the options make sense together."""
+    if options.samples < 1:
+        raise ConfigError(f"`--samples` must be positive. Got {options.samples}.")
+    if options.output is None and options.picture is not None:
+        raise ConfigError("A picture is written into a folder. Name one by `--output`.")
+
+
+def check_same(
+    configs: Sequence[TrainingConfig], folders: Sequence[Path], names: Iterable[str], of: str = ""
+) -> None:
+    """Raises ConfigError unless two runs were trained on the same data.
+
+    Args:
+        configs: Of both runs.
+        folders: Theirs.
+        names: Settings in which they have to agree.
+        of: What these are settings of, if not of the runs.
+    """
+    for name in names:
+        one, other = (getattr(config, name) for config in configs)
+        if one != other:
+            raise ConfigError(
+                f"Wanted two runs that were trained on the same data: {folders[0]} has "
+                f"{of}{name}={one!r}, {folders[1]} has {of}{name}={other!r}."
+            )
+
+
+def systems(folders: Iterable[Path], configs: Iterable[TrainingConfig]) -> dict[str, Any]:
+    """What an analysis says about A and B."""
+    known = zip(SYSTEMS, folders, configs, strict=True)
+    return {
+        name: {"folder": str(folder), "method": config.method, "seed": config.seed}
+        for name, folder, config in known
+    }
+
+
+def distinct(titles: Sequence[str]) -> list[str]:
+    """What A and B are called, if need be with these letters."""
+    if titles[0] != titles[1]:
+        return list(titles)
+    return [f"{title} ({name})" for title, name in zip(titles, SYSTEMS, strict=True)]
+
+
+def wanted_part(bank: Mapping[str, list[Sentence]], part: str, name: str) -> list[Sentence]:
+    """The sentences of a part of a bank, which has to have some."""
+    if not bank.get(part):
+        known = ", ".join(other for other, sentences in bank.items() if sentences)
+        raise ConfigError(f"{name.capitalize()}: no part {part!r}. Choose one of {known}.")
+    return bank[part]
+
+
+def find_sentence(sentences: Sentences, wanted: str, part: str, name: str) -> int:
+    """The place of the sentence with that id."""
+    for k, sentence in enumerate(sentences):
+        if sentence.id == wanted:
+            return k
+    raise ConfigError(
+        f"The part {part!r} of the {name} has no sentence {wanted!r} to draw. The first of its "
+        f"{len(sentences)} is {sentences[0].id!r}."
+    )
+
+
+# ---------------------------------------------------------------------- files
+
+
+def write(found: Mapping[str, Any], rows: Iterable[Row], output: Path) -> None:
+    """Writes an analysis as JSON, and its numbers as CSV."""
+    output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    (output / "analysis.json").write_text(text, encoding="utf-8")
+    with (output / "analysis.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("table", "row", "measure", "value"))
+        writer.writerows(rows)
+
+
+def write_pictures(figures: Mapping[str, Figure | None], output: Path) -> None:
+    """Writes figures by name; where there is none, takes away what an earlier analysis drew."""
+    for name, figure in figures.items():
+        if figure is not None:
+            save(figure, output / name)
+            continue
+        for suffix in (".svg", ".png"):
+            (output / f"{name}{suffix}").unlink(missing_ok=True)
+
+
+def group_rows(groups: Mapping[str, Any], table: str = "groups") -> Iterator[Row]:
+    """The numbers of `group_scores`."""
+    for group, values in groups.items():
+        for name in ("sentences", "words"):
+            yield table, group, name, values[name]
+        for system in SYSTEMS:
+            for name, value in values[system].items():
+                yield table, group, f"{name} {system}", value
+
+
+def table_rows(table: Mapping[str, Mapping[str, Any]], name: str) -> Iterator[Row]:
+    """The numbers of a table, by rows, and in them by what they measure."""
+    for row, values in table.items():
+        for measure, value in values.items():
+            yield name, row, measure, value
+
+
+def effect_rows(effect: Mapping[str, Any]) -> Iterator[Row]:
+    """The numbers of `compared`, by score."""
+    for score, values in effect.items():
+        for name, value in values.items():
+            if name == "interval":
+                yield "effect", score, "low", value[0]
+                yield "effect", score, "high", value[1]
+            else:
+                yield "effect", score, name, value
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def show_systems(
+    console: Console, systems: Mapping[str, Mapping[str, Any]], titles: Sequence[str]
+) -> None:
+    """Prints a line about each system."""
+    for (name, system), title in zip(systems.items(), titles, strict=True):
+        console.print(f"{name}: {title}, seed {system['seed']}, {system['folder']}", markup=False)
+
+
+def make_table(title: str, first: str, *columns: str) -> Table:
+    """An empty table, all columns but the first of which are numbers."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def percent(value: float | None, sign: str = "") -> str:
+    """A fraction in percent, `-` if there is none."""
+    return "-" if value is None else f"{100 * value:{sign}.2f}"
+
+
+def group_table(groups: Mapping[str, Any], title: str, first: str, scores: Sequence[str]) -> Table:
+    """The table of `group_scores`."""
+    table = make_table(title, first, "sentences", "words", "system", *scores)
+    for group in GROUPS:
+        values = groups[group]
+        for system in SYSTEMS:
+            top = system == SYSTEMS[0]
+            cells = [group, str(values["sentences"]), str(values["words"])]
+            shown = (percent(values[system][name]) for name in scores)
+            table.add_row(*(cells if top else [""] * 3), system, *shown, end_section=not top)
+    return table
+
+
+def effect_table(effect: Mapping[str, Any], names: Mapping[str, str]) -> Table:
+    """The table of `compared`, by score.
+
+    Args:
+        effect: What was compared, by score.
+        names: What scores are called, in their order.
+    """
+    table = make_table("From A to B (%)", "score", "A", "B", "B - A", "95 % interval", "p")
+    for name, label in names.items():
+        if name in effect:
+            values = effect[name]
+            low, high = (percent(value, "+") for value in values["interval"])
+            cells = (percent(values["A"]), percent(values["B"]))
+            difference = percent(values["difference"], "+")
+            table.add_row(label, *cells, difference, f"{low} to {high}", f"{values['p_value']:.4f}")
+    return table
