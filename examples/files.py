@@ -107,6 +107,6 @@ def _starts(path: str | Path) -> Iterator[int]:
     if kind in SENTIMENTS:
         return (number for number, _ in islice(lines(path, ended=False), 1, None))
     if kind in REVIEWS:
-        trees = ((number, line) for number, line in lines(path) if line.strip())
+        trees = ((number, line) for number, line in lines(path, ended=False) if line.strip())
         return (number for number, line in trees if read_tree(line)[0] != NEUTRAL)
     return (block[0][0] for block in blocks(path))

@@ -38,7 +38,7 @@ def read_sst(path: str | Path) -> list[Sentence]:
             sentence that is not neutral.
     """
     sentences = []
-    for number, line in lines(path):
+    for number, line in lines(path, ended=False):
         if not line.strip():
             continue
         try:

@@ -142,8 +142,8 @@ CONFIGS = {
     # Pruned, as in the published code: SPIGOT at the vertex can only raise the scores of arcs that
     # are not there, so it matters which may be there at all.
     "paper": Config(parser_options={"prune": 1e-4}),
-    # For generated reviews: their words are few, so vectors and layers may be small. With 300 of the
-    # 1,000 graphs the parser knows about half of the words that decide; with all, nearly all.
+    # For generated reviews: their words are few, so vectors and layers may be small. With 300 of
+    # the 1,000 graphs the parser knows about half of the words that decide; with all, nearly all.
     "small": Config(
         parser="small",
         parser_options={"data_options": {"graphs": [300, 200, 400]}},

@@ -108,7 +108,7 @@ def test_a_malformed_line_is_named(file, line, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"(3 fine)\n(3 (2 a) (2 fi", r"train\.txt:2: the file breaks off within this line"),
+        (b"(3 fine)\n(3 (2 a) (2 fi", r"train\.txt:2: the tree is not closed: 2 '\)' missing"),
         (b"(3 fine)\r\n", r"train\.txt:1: Windows line ends\."),
         (b"(3 fine)\n(3 N\xe6s)\n", r"train\.txt:2: byte 5 of the line \(0xe6\) is not UTF-8"),
         (b"(2 neutral)\n", r"train\.txt: no sentence that is not neutral\."),
@@ -118,6 +118,10 @@ def test_a_malformed_line_is_named(file, line, message):
 def test_files_that_are_damaged(file, content, message):
     with pytest.raises(DataError, match=message):
         read_sst(file(content))
+
+
+def test_the_last_line_need_not_end(file):
+    assert [s.words for s in read_sst(file(b"(3 fine)\n(1 bad)"))] == [["fine"], ["bad"]]
 
 
 def test_a_file_that_is_missing(tmp_path):
