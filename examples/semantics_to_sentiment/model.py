@@ -54,7 +54,8 @@ class SentimentModel(JointModule[Config]):
         """The set of the graphs of a batch, and the graphs that the parser finds."""
         assert self.parser is not None
         graphs = self.parser.graphs(batch, projection=self.config.projection)
-        with torch.no_grad() if self.method.frozen else nullcontext():
+        deaf = self.method.frozen or self.current_epoch < self.config.warmup
+        with torch.no_grad() if deaf else nullcontext():
             scores, _ = self.parser.score_graphs(batch, graphs)
         return graphs, self.argmax(scores, graphs)
 
