@@ -148,7 +148,7 @@ CONFIGS = {
     # the 1,000 graphs the parser knows about half of the words that decide; with all, nearly all.
     "small": Config(
         parser="small",
-        parser_options={"data_options": {"graphs": [300, 200, 400]}},
+        parser_options={"data": "toy", "data_options": {"graphs": [300, 200, 400]}},
         word_size=50,
         hidden=50,
         role_size=20,
@@ -157,6 +157,8 @@ CONFIGS = {
         patience=20,
         learning_rate=3e-3,
         halve_every=8,
+        eta=0.02,
+        warmup=8,  # the gradient of a classifier that knows nothing yet ruins the parser
         projection="exact",
     ),
     # For open data without pretrained vectors, in minutes on a processor. The treebank has neither
@@ -166,6 +168,7 @@ CONFIGS = {
         data="sst",
         parser="ewt",
         parser_options={
+            "data": "ewt",
             "tag_size": 0,
             "lemma_size": 0,
             "data_options": {"max_words": 40},

@@ -101,20 +101,12 @@ C = TypeVar("C", bound=TrainingConfig)
 
 
 def named(configs: Mapping[str, C], name: str, settings: dict[str, Any]) -> C:
-    """A config by name, with other values for some settings.
-
-    Options are added to those that it has, unless what they are for is another: with a new `data`,
-    `data_options` are those in `settings` alone.
-    """
+    """A config by name, with other values for some settings; see `merged`."""
     if name not in configs:
         raise ConfigError(f"There is no config {name!r}. Choose one of {', '.join(configs)}.")
-    config, kept = configs[name], {}
-    for setting in fields(config):
-        group = setting.name.removesuffix(OPTIONS)
-        if group != setting.name:
-            same = settings.get(group) in (None, getattr(config, group, None))
-            kept[setting.name] = getattr(config, setting.name) if same else {}
-    return override(config, merged(kept, settings))
+    own = {setting.name: getattr(configs[name], setting.name) for setting in fields(configs[name])}
+    blank = {key: {} for key in own if key.endswith(OPTIONS)}
+    return override(configs[name], blank | merged(own, settings))
 
 
 def override(config: C, settings: dict[str, Any]) -> C:
@@ -168,16 +160,25 @@ def grouped(values: Mapping[str, Any], kind: type[TrainingConfig]) -> dict[str, 
         elif isinstance(value, dict) and isinstance(settings.get(key), dict):
             settings[key] |= value
         else:
-            settings[key] = value
+            settings[key] = dict(value) if isinstance(value, dict) else value
     return settings
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of which the second override the first; groups of options are merged."""
-    found = dict(first)
+    """Settings of which the second override the first; groups of options are merged.
+
+    Options are added to those that are there, unless what they are for is another: with a new
+    `data`, `data_options` are those of the second alone.
+    """
+    kept = {
+        key: value
+        for key, value in first.items()
+        if (of := key.removesuffix(OPTIONS)) == key or second.get(of) in (None, first.get(of))
+    }
+    found = dict(kept)
     for key, value in second.items():
-        both = isinstance(value, dict) and isinstance(found.get(key), dict)
-        found[key] = found[key] | value if both else value
+        both = isinstance(value, dict) and isinstance(kept.get(key), dict)
+        found[key] = merged(kept[key], value) if both else value
     return found
 
 
