@@ -76,14 +76,21 @@ class SentimentExperiment(Experiment):
 
 
 SST = ("bilstm", "pipeline", "straight-through", "spigot", "spigot-projection")
+STEPS = {
+    f"{method}, eta={eta:g}": {"method": method, "eta": eta}
+    for method in ("straight-through-clipped", "spigot", "spigot-projection")
+    for eta in (0.02, 5 / 32)
+}
+TOY = ("bilstm", "pipeline", "straight-through", *STEPS)
 EXPERIMENTS = {
     "toy": SentimentExperiment(
         title="Semantics to sentiment on generated reviews",
         config="small",
-        methods=tuple(METHODS),
+        methods=TOY,
         seeds=5,
         columns={"accuracy": "accuracy", "LF": "LF", "reviews_LF": "LF, reviews"},
-        compared=tuple(METHODS),
+        compared=("bilstm", "pipeline", "straight-through", "spigot-projection, eta=0.15625"),
+        variants=STEPS,
     ),
     "sst": SentimentExperiment(
         title="Semantics to sentiment on the Stanford Sentiment Treebank",
