@@ -195,6 +195,11 @@ class Comparison:
     samples: int
 
 
+def shown_p(p_value: float, samples: int) -> str:
+    """A p-value for a table; what never happened has none, but a bound."""
+    return f"{p_value:.4f}" if p_value else f"< {1 / samples:g}"
+
+
 def paired_bootstrap(
     gold: Sequence[Sentence],
     a: Sequence[Sentence] | Sequence[Sequence[Sentence]],

@@ -96,7 +96,10 @@ class JointParser(JointModule[Config]):
     def parse(self, batch: Batch) -> list[Sentence]:
         """The sentences with the trees and graphs that the model gives them, and no others."""
         parsed = [
-            replace(s, heads=None, relations=None, arcs=None, tops=None, predicates=None)
+            replace(
+                s,
+                **dict.fromkeys(("heads", "relations", "arcs", "tops", "predicates", "sentiment")),
+            )
             for s in batch.sentences
         ]
         scores = None

@@ -268,5 +268,6 @@ def effect_table(effect: Mapping[str, Any], names: Mapping[str, str]) -> Table:
             low, high = (percent(value, "+") for value in values["interval"])
             cells = (percent(values["A"]), percent(values["B"]))
             difference = percent(values["difference"], "+")
-            table.add_row(label, *cells, difference, f"{low} to {high}", f"{values['p_value']:.4f}")
+            p = metrics.shown_p(values["p_value"], values["samples"])
+            table.add_row(label, *cells, difference, f"{low} to {high}", p)
     return table

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from examples.metrics import Comparison, paired_bootstrap
+from examples.metrics import Comparison, paired_bootstrap, shown_p
 
 from .experiments import Experiment, Outcome, best_epoch
 
@@ -133,7 +133,7 @@ def comparison(found: Comparison) -> list[str]:
     return [
         f"{100 * found.difference:+.2f}",
         f"{100 * low:+.2f} to {100 * high:+.2f}",
-        f"{found.p_value:.4f}" if found.p_value else f"< {1 / found.samples:g}",
+        shown_p(found.p_value, found.samples),
     ]
 
 
