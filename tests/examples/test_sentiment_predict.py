@@ -39,7 +39,9 @@ CORPUS = Corpus(BANKS.trees, BANKS.graphs, reviews=toy_reviews.generate(0, (64, 
 REVIEWS = CORPUS.reviews["test"]
 SIZES = {"word_size": 8, "hidden": 6, "mlp": 6, "batch_size": 8}
 PARSER = {**SIZES, "epochs": 1}
-TINY = make_config("small", **SIZES, role_size=4, epochs=3, method="spigot", parser_options=PARSER)
+TINY = make_config(
+    "small", **SIZES, role_size=4, epochs=3, warmup=0, eta=0.2, parser_options=PARSER
+)
 UNTAGGED = replace(TINY, parser_options={**PARSER, "tag_size": 0})
 
 
