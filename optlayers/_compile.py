@@ -88,12 +88,18 @@ def limits_of(
     """Values in the layout of each map of a plan, on a device; kept with the polytope."""
     key = ("limits", id(plan), device, dtype)
     if key not in polytope._local:
-        polytope._local[key] = _make_limits(polytope, plan, device, dtype)
+        polytope._local[key] = _make_limits(values_of(polytope), plan, device, dtype)
     return polytope._local[key]
 
 
-def _make_limits(polytope: Polytope, plan: Plan, device, dtype) -> list[Limits]:
-    values = values_of(polytope)
+def limits_with_graph(
+    polytope: Polytope, plan: Plan, device: torch.device, dtype: torch.dtype
+) -> list[Limits]:
+    """The same, attached to the graph of the values that require grad; made anew each time."""
+    return _make_limits(reduce_values(polytope, reduction_of(polytope), True), plan, device, dtype)
+
+
+def _make_limits(values: Values, plan: Plan, device, dtype) -> list[Limits]:
     rows = [values.row_lower, values.row_upper]
     bounds = [values.lower, values.upper]
     result = []

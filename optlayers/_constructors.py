@@ -318,7 +318,7 @@ def _values(values: Any, name: str) -> Tensor:
     try:
         if not isinstance(values, Tensor):  # torch would read numbers as float32
             values = torch.tensor(np.asarray(values, dtype=np.float64))
-        tensor = values.detach().to(torch.float64)
+        tensor = values.to(torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise PolytopeError(f"`{name}` must be numbers. Got {type(values).__name__}.") from error
     if not bool(tensor.isfinite().all()):

@@ -42,13 +42,13 @@ def as_rows(matrix: Any, name: str) -> sp.csr_array | None:
 
 
 def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Tensor:
-    """A float64 tensor `(..., size)`; a number is repeated; the device of a tensor is kept."""
+    """A float64 tensor `(..., size)`; a number is repeated; device and graph of a tensor are kept."""
     if values is None:
         if size:
             raise PolytopeError(f"`{rows}` has {size} rows; give `{name}` with {size} entries.")
         return torch.zeros(0, dtype=torch.float64)
     if isinstance(values, Tensor):
-        tensor = values.detach().to(torch.float64, copy=True)
+        tensor = values.to(torch.float64, copy=True)
     else:
         try:
             tensor = torch.tensor(np.asarray(values, dtype=np.float64))

@@ -90,6 +90,13 @@ class AbstractBlockMap(ABC):
             f"{type(self).__name__} has no derivative. Define `vjp` to differentiate through it."
         )
 
+    def vjp_limits(self, z: Tensor, limits: Limits, grad: Tensor) -> Limits:
+        """The same with respect to the limits, each in its own shape."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no derivative with respect to right-hand sides and bounds. "
+            "Define `vjp_limits`, or detach them."
+        )
+
 
 class SolverMap(AbstractBlockMap):
     """The last map of a table: takes every block, and asks solvers, one instance at a time.
@@ -237,6 +244,16 @@ class Plan:
             else:
                 out.index_copy_(1, at, result)
         return out[:, : self.n]
+
+    def vjp_limits(self, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:
+        """Vector-Jacobian product of `forward` with respect to the limits, map by map."""
+        if self.num_vars > self.n:
+            pad = z.new_zeros(z.shape[0], self.num_vars - self.n)
+            z, grad = (torch.cat([v, pad], 1) for v in (z, grad))
+        return [
+            map_.vjp_limits(self.gather(z, at, map_), limit, self.gather(grad, at, map_))
+            for map_, at, limit in zip(self.maps, self.index(z.device), limits, strict=True)
+        ]
 
     def vjp(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> Tensor:
         """Vector-Jacobian product of `forward`, map by map."""

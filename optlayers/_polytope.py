@@ -94,11 +94,15 @@ class Polytope:
             "num_aux": num_aux,
             "integral": bool(integral),
         }
-        values = [fields[k] for k in ("b", "b_eq", "lower", "upper")]
+        values = [fields[k] for k in _VALUES]
+        # Values stay tensors without a graph, as the host code wants them; the graph of those that
+        # require grad is kept beside them, for the derivative of a projection.
+        graphs = {k: fields[k] for k in _VALUES if fields[k].requires_grad}
+        fields |= {k: v.detach() for k, v in graphs.items()}
         try:
             batch_shape = torch.broadcast_shapes(*(v.shape[:-1] for v in values))
         except RuntimeError:
-            shapes = {k: tuple(fields[k].shape) for k in ("b", "b_eq", "lower", "upper")}
+            shapes = {k: tuple(fields[k].shape) for k in _VALUES}
             raise PolytopeError(
                 f"The batch dimensions of the right-hand sides and bounds must agree. Got {shapes}."
             ) from None
@@ -111,8 +115,10 @@ class Polytope:
         # `_local` to this one (its values on a device). Both are caches: equal whatever they hold.
         object.__setattr__(self, "_shared", shared)
         object.__setattr__(self, "_local", {})
+        object.__setattr__(self, "_graphs", graphs)
 
     batch_shape: torch.Size
+    _graphs: dict[str, Tensor]
     _shared: dict[Any, Any]
     _local: dict[Any, Any]
 
@@ -164,12 +170,16 @@ class Polytope:
         names = ("b", "b_eq", "lower", "upper", "integral")
         if unknown := sorted(set(changes) - set(names)):
             raise PolytopeError(f"`with_` changes {', '.join(names)}. Got {', '.join(unknown)}.")
-        values = {name: changes.get(name, getattr(self, name)) for name in names}
+        values = {name: changes.get(name, self._with_graph(name)) for name in names}
         other = object.__new__(Polytope)
         Polytope._fill(
             other, self.A, self.A_eq, num_aux=self.num_aux, shared=self._shared, **values
         )
         return other
+
+    def _with_graph(self, name: str) -> Any:
+        """A field; if it was declared with a tensor that requires grad, with its graph."""
+        return self._graphs.get(name, getattr(self, name))
 
     def fix(self, values: Mapping[int, float]) -> "Polytope":
         """Fix variables: `P.fix({3: 1.0})` sets both bounds of variable 3 to 1.
@@ -177,7 +187,7 @@ class Polytope:
         Raises:
             PolytopeError: If an index is out of range or a value lies outside the bounds.
         """
-        lower, upper = self.lower.clone(), self.upper.clone()
+        lower, upper = (self._with_graph(k).clone() for k in ("lower", "upper"))
         for index, value in values.items():
             if not -self.num_vars <= index < self.num_vars:
                 raise PolytopeError(
@@ -266,6 +276,7 @@ class Polytope:
         self._fill(shared=shared, **state)
 
 
+_VALUES = ("b", "b_eq", "lower", "upper")
 _COMPILED: OrderedDict[bytes, dict[Any, Any]] = OrderedDict()
 _COMPILED_LOCK = threading.Lock()
 _MOST_COMPILED = 64

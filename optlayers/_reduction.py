@@ -101,9 +101,13 @@ class Values:
         )
 
 
-def reduce_values(polytope: Polytope, reduction: Reduction) -> Values:
-    """Right-hand sides and bounds of the reduced rows, in float64, on the polytope's device."""
-    declared = (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
+def reduce_values(polytope: Polytope, reduction: Reduction, graph: bool = False) -> Values:
+    """Right-hand sides and bounds of the reduced rows, in float64, on the polytope's device.
+
+    With `graph`, attached to the graph of those that were declared with one.
+    """
+    names = ("b", "b_eq", "lower", "upper")
+    declared = [polytope._with_graph(k) if graph else getattr(polytope, k) for k in names]
     devices = [v.device for v in declared]
     device = next((d for d in devices if d.type != "cpu"), devices[0])
     batch = polytope.batch_shape
@@ -115,9 +119,8 @@ def reduce_values(polytope: Polytope, reduction: Reduction) -> Values:
         return values.expand(*batch, -1).reshape(math.prod(batch), values.shape[-1])
 
     red = reduction
-    lower, upper = flat(polytope.lower), flat(polytope.upper)
+    b, b_eq, lower, upper = (flat(v) for v in declared)
     if red.is_bound.any() or red.R.shape[0]:
-        b, b_eq = flat(polytope.b), flat(polytope.b_eq)
         count = max(len(b), len(b_eq))
         high = torch.cat([b.expand(count, -1), b_eq.expand(count, -1)], -1)
         low = high.clone()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._compile import compile_plan, infeasible_instances, limits_of
+from ._compile import compile_plan, infeasible_instances, limits_of, limits_with_graph
 from ._decoders import DECODERS
 from ._eager import eager
 from ._errors import (
@@ -19,7 +19,7 @@ from ._errors import (
     OptLayersError,
 )
 from ._feasible_set import AbstractFeasibleSet
-from ._plan import Plan, Report, Table
+from ._plan import Limits, Plan, Report, Table
 from ._polytope import Polytope
 from ._projections import PROJECTIONS
 
@@ -77,8 +77,10 @@ def project(
     $$ \Pi_P(y) = \arg\min_{z \in P} \tfrac12 \|z - y\|_2^2 $$
 
     Exact: closed forms where the structure of (A, b) allows (see `plan`), else a QP accepted by
-    its residual. Differentiable in `y` (once), by the active face; blocks with auxiliary variables
-    have no derivative yet, and say so.
+    its residual. Differentiable by the active face: in `y`, also twice, and in those of `b`,
+    `b_eq`, `lower` and `upper` that were declared with tensors that require grad. At a kink, where
+    the derivative jumps, it is that of the smallest face, a limit of derivatives nearby. Blocks
+    with auxiliary variables cost one linear program per instance for it.
 
     Args:
         feasible_set: A polytope, whose batch dimensions broadcast against those of `y`, or a
@@ -191,10 +193,54 @@ class _Project(torch.autograd.Function):
         ctx.save_for_backward(y, output)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):  # type: ignore[override]
         y, z = ctx.saved_tensors
-        return ctx.plan.vjp(y, z, ctx.limits, grad.contiguous()), None, None, None
+        return _ProjectBackward.apply(grad, y, z, ctx.plan, ctx.limits), None, None, None
+
+
+class _ProjectBackward(torch.autograd.Function):
+    """The Jacobian is symmetric and constant near the point, so it is its own derivative."""
+
+    @staticmethod
+    def forward(grad, y, z, plan, limits):
+        return plan.vjp(y, z, limits, grad.contiguous())
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, y, z, ctx.plan, ctx.limits = inputs
+        ctx.save_for_backward(y, z)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        y, z = ctx.saved_tensors
+        again = _ProjectBackward.apply(grad, y, z, ctx.plan, ctx.limits)
+        return again, None, None, None, None
+
+
+class _ProjectWithLimits(torch.autograd.Function):
+    """Where right-hand sides or bounds require grad: they are inputs, four tensors per map."""
+
+    @staticmethod
+    def forward(y, plan, report, *values):
+        return plan.forward(y, _as_limits(values), report)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        y, ctx.plan, _, *values = inputs
+        ctx.save_for_backward(y, output, *values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):  # type: ignore[override]
+        y, z, *values = ctx.saved_tensors
+        limits, grad = _as_limits(values), grad.contiguous()
+        of_y = ctx.plan.vjp(y, z, limits, grad) if ctx.needs_input_grad[0] else None
+        of_limits = [part for map_ in ctx.plan.vjp_limits(z, limits, grad) for part in map_]
+        return of_y, None, None, *of_limits
+
+
+def _as_limits(values) -> list[Limits]:
+    return [Limits(*values[i : i + 4]) for i in range(0, len(values), 4)]
 
 
 def _check(polytope: Polytope, x: Tensor, name: str) -> None:
@@ -217,7 +263,7 @@ def _batched_like(polytope: Polytope, batch: torch.Size) -> Polytope:
     key = ("expanded", batch)
     if key not in polytope._local:
         names = ("b", "b_eq", "lower", "upper")
-        values = {k: v.expand(*batch, -1) for k in names if (v := getattr(polytope, k)).ndim > 1}
+        values = {k: v.expand(*batch, -1) for k in names if (v := polytope._with_graph(k)).ndim > 1}
         polytope._local[key] = polytope.with_(**values)
     return polytope._local[key]
 
@@ -272,7 +318,12 @@ def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: st
     flat = x.expand(*batch, -1).reshape(-1, polytope.n).to(dtype)
     report = Report()
     with torch.autocast(x.device.type, enabled=False):
-        if torch.is_grad_enabled() and x.requires_grad:
+        if torch.is_grad_enabled() and polytope._graphs and table is PROJECTIONS:
+            parts = limits_with_graph(polytope, compiled, x.device, dtype)
+            z = _ProjectWithLimits.apply(
+                flat, compiled, report, *(v for limit in parts for v in limit)
+            )
+        elif torch.is_grad_enabled() and x.requires_grad:
             z = _Project.apply(flat, compiled, limits, report)
         else:
             z = compiled.forward(flat, limits, report)

@@ -14,7 +14,7 @@ import optlayers as ol
 from optlayers import testing
 from optlayers._compile import compile_plan, limits_of
 from optlayers._plan import Report
-from optlayers._projections import QP, Affine, Box, OneRow, Simplex, one_row, simplex
+from optlayers._projections import QP, Affine, Box, Newton, OneRow, Simplex, one_row, simplex
 from optlayers._projections import qp as qp_module
 from optlayers._reduction import reduce_rows, reduce_values
 from optlayers._structure import Block, split_into_blocks
@@ -50,13 +50,21 @@ CASES = {
             upper=inf,
         )
     ],
-    QP: [
+    Newton: [
         raw_chain(5),
         ol.assignment(3, 3),
         ol.assignment(2, 3, partial=True),
         ol.dag_path(4, [(0, 1), (1, 3), (0, 2), (2, 3), (1, 2)], 0, 3),
         ol.spans(6, max_words=3, max_spans=2),
         ol.Polytope([[1.0, 1.0, -1.0]], [0.5], num_aux=1),  # one row, but an auxiliary variable
+    ],
+    QP: [
+        # |z - 0.3| + |z - 0.6| <= 0.5: more auxiliary variables than others
+        ol.Polytope(
+            [[1.0, -1.0, 0.0], [-1.0, -1.0, 0.0], [1.0, 0.0, -1.0], [-1.0, 0.0, -1.0], [0, 1, 1]],
+            [0.3, -0.3, 0.6, -0.6, 0.5],
+            num_aux=2,
+        ),
     ],
 }
 PAIRS = [
@@ -300,7 +308,7 @@ def test_explain():
         "Projection plan: 11 variables, 4 blocks\n"
         "  2 x 3 variables, 1 row -> Simplex\n"
         "      not Box: it has coupling rows\n"
-        "  1 x 3 variables, 2 rows -> QP\n"
+        "  1 x 3 variables, 2 rows -> Newton\n"
         "      not Box: it has coupling rows\n"
         "      not Simplex: it has coupling rows\n"
         "      not OneRow: it needs exactly one row, not 2\n"
@@ -384,7 +392,15 @@ def test_padding_by_right_hand_sides_and_bounds():
 # ---------------------------------------------------------------------- the general solver
 
 
-def test_a_wrong_answer_of_osqp_is_repaired_by_clarabel(monkeypatch):
+@pytest.fixture
+def only_qp():
+    """Every block goes to OSQP."""
+    ol.PROJECTIONS.register(AlwaysQP)
+    yield
+    ol.PROJECTIONS.unregister(AlwaysQP)
+
+
+def test_a_wrong_answer_of_osqp_is_repaired_by_clarabel(only_qp, monkeypatch):
     asked = []
 
     def sloppy(self, problem):
@@ -397,7 +413,7 @@ def test_a_wrong_answer_of_osqp_is_repaired_by_clarabel(monkeypatch):
     assert asked
 
 
-def test_when_no_solver_is_accurate_enough(monkeypatch):
+def test_when_no_solver_is_accurate_enough(only_qp, monkeypatch):
     for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver):
         monkeypatch.setattr(
             kind,
@@ -417,13 +433,13 @@ def test_when_no_solver_is_accurate_enough(monkeypatch):
     assert not status.ok.any()
 
 
-def test_clarabel_alone(monkeypatch):
+def test_clarabel_alone(only_qp, monkeypatch):
     monkeypatch.setattr(
         qp_module.OSQPSolver,
         "solve",
         lambda self, problem: qp_module.Answer(problem.y, np.zeros(self.block.num_rows)),
     )
-    for P in CASES[QP]:
+    for P in CASES[QP] + CASES[Newton]:
         y = points(P, count=3)
         assert ol.certify(P, y, ol.project(P, y)).holds(QP_TOL)
 
@@ -449,10 +465,6 @@ def test_nothing_is_printed_by_solvers(capfd):
 
 @EVERY_MAP
 def test_gradcheck_away_from_kinks(kind, P):
-    if P.num_aux:
-        with pytest.raises(NotImplementedError, match="no derivative yet"):
-            ol.project(P, torch.full((P.n,), 2.0, requires_grad=True)).sum().backward()
-        return
     y = (torch.randn(3, P.n, dtype=torch.float64) * 1.5).requires_grad_()
     # The step: large against the accuracy of the solver, small against distances to kinks.
     eps, atol = (1e-4, 1e-3) if kind is QP else (1e-6, 1e-5)
@@ -495,8 +507,8 @@ def test_a_map_of_ones_own():
     finally:
         ol.PROJECTIONS.unregister(Rounded)
     assert type(ol.plan(ol.box(7)).maps[0]) is Box
-    assert repr(ol.PROJECTIONS) == "projection(Box, Simplex, OneRow, Affine, QP)"
-    assert len(ol.PROJECTIONS) == 5
+    assert repr(ol.PROJECTIONS) == "projection(Box, Simplex, OneRow, Affine, Newton, QP)"
+    assert len(ol.PROJECTIONS) == 6
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from .._plan import Table
 from .affine import Affine as Affine
 from .box import Box as Box
+from .newton import Newton as Newton
 from .one_row import OneRow as OneRow
 from .qp import QP as QP
 from .simplex import Simplex as Simplex
 
-PROJECTIONS = Table("projection", Box, Simplex, OneRow, Affine, QP)
+PROJECTIONS = Table("projection", Box, Simplex, OneRow, Affine, Newton, QP)

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._plan import AbstractBlockMap, Limits, Report
+from .._plan import Limits, Report
 from .._structure import Block
+from ._active_face import Projection
 
 _LARGEST = 4000  # a dense pseudo-inverse of more variables than this is not cheap any more
 
 
-class Affine(AbstractBlockMap):
+class Affine(Projection):
     r"""Projection onto $\{R z = c\}$: $\Pi(y) = y - R^+ (R y - c)$; $O(nm)$ per instance."""
 
     def __init__(self, block: Block):

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from .._plan import AbstractBlockMap, Limits, Report
+from .._plan import Limits, Report
 from .._structure import Block
+from ._active_face import Projection
 
 
-class Box(AbstractBlockMap):
+class Box(Projection):
     r"""Projection onto bounds, $\Pi(y) = \min(\max(y, l), u)$; $O(n)$."""
 
     @classmethod

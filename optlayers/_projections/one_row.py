@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 
 from .._host import array, run, use_kernels
-from .._plan import AbstractBlockMap, Limits, Report
+from .._plan import Limits, Report
 from .._structure import Block
+from ._active_face import Projection
 from ._common import kernels
 
 
-class OneRow(AbstractBlockMap):
+class OneRow(Projection):
     r"""Projection onto $\{\underline c \le a \cdot z \le \bar c,\ l \le z \le u\}$; exact.
 
     $$ z(\tau) = \min(\max(y - \tau a, l), u) $$

@@ -13,13 +13,14 @@ from .._solvers._block import Answer, Problem, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.osqp import OSQPSolver
 from .._structure import Block
+from ._active_face import Projection, face_vjp
 
 GOOD = 1e-8  # KKT residual, relative to 1 + |y|, at which the first answer is taken
 ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
 _DENSE = 2000  # variables up to which dense linear algebra is used
 
 
-class QP(SolverMap):
+class QP(SolverMap, Projection):
     r"""Projection onto $\{z : \underline c \le Rx \le \bar c,\ l \le x \le u,\ x = [z; \psi]\}$.
 
     One quadratic program per instance and component, on the host, in float64: OSQP, set up once
@@ -84,25 +85,4 @@ class QP(SolverMap):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""
-        R = self.block.matrix.toarray()
-        own = ~self.block.is_aux
-        if not own.all():
-            raise NotImplementedError(
-                "The projection of a block with auxiliary variables has no derivative yet; "
-                "project inside SPIGOT, or detach the point."
-            )
-        points, grads = z.detach().double().cpu().numpy(), grad.detach().double().cpu().numpy()
-        rows_low, rows_high, low, high = (v.double().cpu().numpy() for v in limits)
-        out = np.zeros_like(grads)
-        for n, c in np.ndindex(*points.shape[:2]):
-            point, near = points[n, c], 1e-7
-            floor, ceiling = (v[n % len(v), c] for v in (low, high))
-            free = (point > floor + near) & (point < ceiling - near)
-            act = R @ point
-            rl, ru = (v[n % len(v), c] for v in (rows_low, rows_high))
-            active = R[(act <= rl + near) | (act >= ru - near)][:, free]
-            g = grads[n, c][free]
-            if active.size:
-                g = g - active.T @ np.linalg.lstsq(active.T, g, rcond=None)[0]
-            out[n, c, free] = g
-        return torch.from_numpy(out).to(x.device, x.dtype)
+        return face_vjp(self.block, z, limits, grad).y

@@ -5,12 +5,13 @@ import torch
 from torch import Tensor
 
 from .._host import array, run, use_kernels
-from .._plan import AbstractBlockMap, Limits, Report
+from .._plan import Limits, Report
 from .._structure import Block
+from ._active_face import Projection
 from ._common import kernels
 
 
-class Simplex(AbstractBlockMap):
+class Simplex(Projection):
     r"""Projection onto $\{x \ge 0,\ \sum_i x_i = t\}$ (or $\le t$); $O(n)$ expected per row.
 
     $$ \Pi(y) = \max(y - \tau, 0), \qquad \sum_i \max(y_i - \tau, 0) = t $$

@@ -1,0 +1,426 @@
+"""Compiled semismooth Newton method for blocks with several rows; see `newton.py`.
+
+One instance at a time, all its arrays in the cache of a core; instances are spread over threads.
+Functions stand at the top level so that the disk cache finds them (see `_kernels.py`).
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from . import _sparse_kernels as sparse
+
+_FAST = {"reassoc", "nsz", "contract"}  # sums may be reordered; nan and inf keep their meaning
+
+# Chosen by measuring; the answer does not depend on them, only the number of steps.
+GROWTH = 10.0  # of the distance to the point, from one stage of the continuation to the next
+FIRST_STAGE = 3.0  # distance of the first stage, in widths of the box
+FIRST_PROX, LAST_PROX, SHRINK = 0.3, 1e-4, 0.3  # curvature given to slacks and auxiliaries
+LOOSE = 0.1  # residual of a stage that is not the last one, relative to the width
+DAMPING = 1e-2  # of a step, relative to the residual
+MAX_STEPS, MAX_STAGES = 400, 60
+
+
+class Block(NamedTuple):
+    """What all instances share: rows R, normalised; `(start, index, value)` by rows, by columns.
+
+    `dense` is R as a matrix, or empty; `pattern` is what `_ordering.pairs` found, or empty.
+    """
+
+    rows: tuple
+    columns: tuple
+    dense: np.ndarray
+    pattern: tuple
+    is_aux: np.ndarray
+
+
+class Instance(NamedTuple):
+    """The point and the limits of one instance."""
+
+    y: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+class Work(NamedTuple):
+    """Arrays of one thread; `(size,)`, then `(m,)`, then what the factors need."""
+
+    centre: np.ndarray  # y within its bounds: where the continuation starts
+    point: np.ndarray  # what is projected in this stage
+    anchor: np.ndarray  # centre of the curvature of auxiliary variables
+    moved: np.ndarray  # point - R^T mu / curvature, before clipping
+    along: np.ndarray  # R^T d
+    inverse: np.ndarray  # 1 / curvature
+    free: np.ndarray
+    mu: np.ndarray
+    act: np.ndarray  # R x
+    slack: np.ndarray  # centre of the slack + mu / curvature, before clipping
+    hold: np.ndarray  # centre of the curvature of slacks
+    gradient: np.ndarray
+    d: np.ndarray
+    place: np.ndarray  # number among the active rows, or -1
+    factor: np.ndarray
+    packed: np.ndarray
+    compact: np.ndarray
+    values: np.ndarray
+    diagonal: np.ndarray
+    on: np.ndarray
+    tree: tuple
+    ints: tuple
+    floats: tuple
+
+
+@numba.njit(cache=True, nogil=True)
+def make_work(block, m, size):
+    """Room for one thread."""
+    large = m if len(block.pattern[3]) else 0
+    small, wide = m - large, m if len(block.dense) else 0
+    v, r, s = np.empty((6, size)), np.empty((6, m)), np.empty((7, large), dtype=np.int64)
+    return Work(
+        v[0], v[1], v[2], v[3], v[4], v[5], np.empty(size, dtype=np.bool_),
+        r[0], r[1], r[2], r[3], r[4], r[5], np.empty(m, dtype=np.int64),
+        np.empty((small, small)), np.empty((wide, size)), np.empty(m),
+        np.empty(len(block.pattern[4]) + large), np.empty(large), np.empty(large, dtype=np.bool_),
+        (s[0], s[1], s[2]), (np.empty(large + 1, dtype=np.int64), s[3], s[4], s[5]),
+        (np.empty(large), np.empty(large)),
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def times(matrix, x, out):
+    """Write R x to `out`, or R^T x for the columns of R."""
+    start, index, value = matrix
+    for i in range(len(out)):
+        total = 0.0
+        for e in range(start[i], start[i + 1]):
+            total += value[e] * x[index[e]]
+        out[i] = total
+
+
+# ---------------------------------------------------------------------- Newton's step
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def factorise(M, k, floor):
+    """The Cholesky factor of the leading k x k part, in its lower half; pivots at least `floor`."""
+    for i in range(k):
+        for j in range(i):
+            total = M[i, j]
+            for f in range(j):
+                total -= M[i, f] * M[j, f]
+            M[i, j] = total / M[j, j]
+        total = M[i, i]
+        for f in range(i):
+            total -= M[i, f] * M[i, f]
+        M[i, i] = np.sqrt(max(total, floor))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def substitute(M, k, d):
+    """Solve with the factor, in place."""
+    for i in range(k):
+        total = d[i]
+        for j in range(i):
+            total -= M[i, j] * d[j]
+        d[i] = total / M[i, i]
+    for i in range(k - 1, -1, -1):
+        own = d[i] / M[i, i]
+        d[i] = own
+        for j in range(i):
+            d[j] -= M[i, j] * own
+
+
+@numba.njit(cache=True, nogil=True)
+def assemble(columns, free, inverse, place, M, k):
+    """M = R_A diag(free / curvature) R_A^T over the active rows, lower half; R sparse."""
+    start, row, value = columns
+    M[:k, :k] = 0.0
+    for j in range(len(free)):
+        if not free[j]:
+            continue
+        for e in range(start[j], start[j + 1]):
+            p = place[row[e]]
+            if p < 0:
+                continue
+            scaled = value[e] * inverse[j]
+            for f in range(start[j], e + 1):
+                q = place[row[f]]
+                if q >= 0:  # places grow with the row, and rows are sorted: q <= p
+                    M[p, q] += scaled * value[f]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def assemble_dense(dense, free, inverse, place, M, packed):
+    """The same for dense rows: the free columns are packed, so that products are contiguous."""
+    for i in range(len(place)):
+        p = place[i]
+        if p < 0:
+            continue
+        f = 0
+        for j in range(len(free)):
+            if free[j]:
+                packed[p, f] = dense[i, j] * np.sqrt(inverse[j])
+                f += 1
+        for q in range(p + 1):
+            total = 0.0
+            for e in range(f):
+                total += packed[p, e] * packed[q, e]
+            M[p, q] = total
+
+
+@numba.njit(cache=True, nogil=True)
+def direct(block, work, k, damping, stiff):
+    """Newton's step for the k active rows by a dense factor; a short step for the others.
+
+    A row with a free slack has the curvature `stiff` beside whatever it shares with other rows,
+    which is left out: its multiplier is next to zero already.
+    """
+    start, index, value = block.rows
+    place, M, compact = work.place, work.factor, work.compact
+    if len(block.dense):
+        assemble_dense(block.dense, work.free, work.inverse, place, M, work.packed)
+    else:
+        assemble(block.columns, work.free, work.inverse, place, M, k)
+    for i in range(len(place)):
+        if place[i] >= 0:
+            M[place[i], place[i]] += damping
+            compact[place[i]] = work.gradient[i]
+    factorise(M, k, 1e-14)
+    substitute(M, k, compact)
+    for i in range(len(place)):
+        if place[i] >= 0:
+            work.d[i] = compact[place[i]]
+            continue
+        own = stiff
+        for e in range(start[i], start[i + 1]):
+            if work.free[index[e]]:
+                own += value[e] * value[e] * work.inverse[index[e]]
+        work.d[i] = work.gradient[i] / own
+
+
+@numba.njit(cache=True, nogil=True)
+def direct_sparse(block, work, damping, stiff, li, lx):
+    """The same by a sparse factor, whose room is returned: it may have grown."""
+    pair_start, pair_slot, pair_value, start, index = block.pattern
+    on, diagonal = work.on, work.diagonal
+    parent, flag, counts = work.tree
+    sparse.gather(pair_start, pair_slot, pair_value, work.free, work.inverse, work.values)
+    for i in range(len(on)):
+        on[i] = work.place[i] >= 0
+        diagonal[i] = work.values[len(index) + i] + (damping if on[i] else stiff)
+        work.d[i] = work.gradient[i]
+    total = sparse.count_fill(start, index, on, parent, flag, counts)
+    if total > len(li):
+        li, lx = np.empty(2 * total, dtype=np.int64), np.empty(2 * total)
+    sparse.factorise(
+        start, index, work.values, diagonal, on, parent, flag, counts, work.ints, work.floats,
+        li, lx,
+    )  # fmt: skip
+    sparse.substitute(work.ints[0], li, lx, work.floats[0], on, work.d)
+    return li, lx
+
+
+# ---------------------------------------------------------------------- line search
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def slope(t, own, work, stiff):
+    """Derivative of the dual function at the distance t along `work.d`."""
+    total = 0.0
+    for j in range(len(own.y)):
+        x = work.moved[j] - t * work.along[j] * work.inverse[j]
+        total += work.along[j] * min(max(x, own.lower[j]), own.upper[j])
+    for i in range(len(own.low)):
+        w = work.slack[i] + t * work.d[i] * stiff
+        total -= work.d[i] * min(max(w, own.low[i]), own.high[i])
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def step_length(first, own, work, stiff):
+    """Where the dual function is nearly highest along `work.d`: 1 if that will do."""
+    here = slope(1.0, own, work, stiff)
+    if -0.1 * first <= here <= 0.5 * first:
+        return 1.0
+    left, right, at_left, at_right = 0.0, 1.0, first, here
+    while at_right > 0.0:
+        left, at_left = right, at_right
+        right *= 4.0
+        at_right = slope(right, own, work, stiff)
+        if right > 1e9:
+            return right
+    for trial in range(40):
+        if trial % 3 == 2:
+            t = 0.5 * (left + right)
+        else:
+            t = (left * -at_right + right * at_left) / (at_left - at_right)
+        here = slope(t, own, work, stiff)
+        if abs(here) <= 0.05 * first:
+            return t
+        if here > 0.0:
+            left, at_left = t, here
+        else:
+            right, at_right = t, here
+    return left if left > 0.0 else right
+
+
+# ---------------------------------------------------------------------- one instance
+
+
+@numba.njit(cache=True, nogil=True)
+def evaluate(block, own, work, x, stiff):
+    """Set x and the gradient of the dual at mu; return its largest entry, and the active rows."""
+    times(block.columns, work.mu, work.along)
+    for j in range(len(x)):
+        work.moved[j] = work.point[j] - work.along[j] * work.inverse[j]
+        x[j] = min(max(work.moved[j], own.lower[j]), own.upper[j])
+        work.free[j] = own.lower[j] < work.moved[j] < own.upper[j]
+    times(block.rows, x, work.act)
+    largest, k = 0.0, 0
+    for i in range(len(work.mu)):
+        slack = work.hold[i] + work.mu[i] * stiff
+        work.slack[i] = slack
+        work.gradient[i] = work.act[i] - min(max(slack, own.low[i]), own.high[i])
+        size = abs(work.gradient[i])
+        if not size <= largest:  # also where it is nan
+            largest = size
+        work.place[i] = -1
+        if not own.low[i] < slack < own.high[i]:
+            work.place[i] = k
+            k += 1
+    return largest, k
+
+
+@numba.njit(cache=True, nogil=True)
+def climb(block, own, work, x, prox, goal, last, unit, scale, steps, li, lx):
+    """Newton's steps of one stage, until the gradient is below `goal` or is rounding alone."""
+    stiff, best, tries = 1.0 / prox, np.inf, 0
+    while True:
+        largest, k = evaluate(block, own, work, x, stiff)
+        tries = 0 if largest < 0.5 * best else tries + 1
+        best = min(best, largest)
+        if largest <= goal or steps >= MAX_STEPS or not np.isfinite(largest):
+            break
+        if last and tries >= 3 and (largest <= 1e-11 * scale or tries >= 40):
+            break
+        steps += 1
+        damping = min(max(DAMPING * largest / unit, 1e-12), DAMPING)
+        if len(block.pattern[3]):
+            li, lx = direct_sparse(block, work, damping, stiff, li, lx)
+        else:
+            direct(block, work, k, damping, stiff)
+        rise = 0.0
+        for i in range(len(work.mu)):
+            rise += work.gradient[i] * work.d[i]
+        times(block.columns, work.d, work.along)
+        t = step_length(rise, own, work, stiff)
+        for i in range(len(work.mu)):
+            work.mu[i] += t * work.d[i]
+    return steps, li, lx
+
+
+@numba.njit(cache=True, nogil=True)
+def residual(own, work, drift, scale):
+    """Row violation, multiplier times slack, and what is left of auxiliary gradients."""
+    worst = drift
+    for i in range(len(work.mu)):
+        mu, above, below = work.mu[i], work.act[i] - own.high[i], own.low[i] - work.act[i]
+        worst = max(worst, above, below)
+        if mu != 0.0:
+            slack = above if mu > 0 else below
+            worst = max(worst, abs(mu) * (abs(slack) if np.isfinite(slack) else 1.0))
+    return worst / scale
+
+
+@numba.njit(cache=True, nogil=True)
+def begin(block, own, work):
+    """Start at the point within its bounds: width, scale, distance, and what is to be done."""
+    unit, scale, reach, soft = 0.0, 0.0, 0.0, False
+    for j in range(len(own.y)):
+        y = 0.0 if block.is_aux[j] else own.y[j]
+        work.centre[j] = min(max(y, own.lower[j]), own.upper[j])
+        work.anchor[j] = work.centre[j]
+        scale = max(scale, abs(y))
+        reach = max(reach, abs(y - work.centre[j]))
+        width = own.upper[j] - own.lower[j]
+        if np.isfinite(width):
+            unit = max(unit, width)
+        soft |= block.is_aux[j]
+    times(block.rows, work.centre, work.act)
+    inside = not soft
+    for i in range(len(own.low)):
+        work.mu[i] = 0.0
+        work.hold[i] = min(max(work.act[i], own.low[i]), own.high[i])
+        inside &= work.hold[i] == work.act[i]
+        soft |= own.low[i] < own.high[i]
+    return unit if unit > 0.0 else max(scale, 1e-300), scale + 1.0, reach, soft, inside
+
+
+@numba.njit(cache=True, nogil=True)
+def follow(block, own, work, x, prox):
+    """Move the centres of the added curvature; how far, as a gradient of auxiliary variables."""
+    drift = 0.0
+    for j in range(len(x)):
+        if block.is_aux[j]:
+            drift = max(drift, abs(prox * (x[j] - work.anchor[j])))
+            work.anchor[j] = x[j]
+    for i in range(len(work.mu)):
+        work.hold[i] = min(max(work.slack[i], own.low[i]), own.high[i])
+    return drift
+
+
+@numba.njit(cache=True, nogil=True)
+def solve(block, own, work, x, tol):
+    """One projection, in stages; its residual."""
+    unit, scale, reach, soft, inside = begin(block, own, work)
+    if inside:
+        x[:] = work.centre
+        return 0.0
+    share = min(1.0, FIRST_STAGE * unit / reach) if reach > 0.0 else 1.0
+    prox, least = FIRST_PROX if soft else LAST_PROX, LAST_PROX
+    steps, result, before = 0, np.inf, np.inf
+    li, lx = np.empty(0, dtype=np.int64), np.empty(0)
+    for _ in range(MAX_STAGES):
+        for j in range(len(x)):
+            aux, step = block.is_aux[j], share * (own.y[j] - work.centre[j])
+            work.inverse[j] = 1.0 / prox if aux else 1.0
+            work.point[j] = work.anchor[j] if aux else work.centre[j] + step
+        last = share == 1.0 and prox <= least
+        goal = 2e-16 * scale if last else LOOSE * unit * (prox if share == 1.0 else 1.0)
+        steps, li, lx = climb(block, own, work, x, prox, goal, last, unit, scale, steps, li, lx)
+        result = residual(own, work, follow(block, own, work, x, prox), scale)
+        if share == 1.0 and (result <= tol or (last and result > 0.5 * before and result <= 1e-9)):
+            break
+        if steps >= MAX_STEPS or not np.isfinite(result):
+            break
+        if last and result > 0.5 * before:
+            # Rounding, divided by the curvature, is all that moves: more of it, more rounds.
+            least, before = 10.0 * least, np.inf
+            prox = least
+        elif last:
+            before = result
+        if share < 1.0:
+            grown = min(1.0, share * GROWTH)
+            for i in range(len(work.mu)):
+                work.mu[i] *= grown / share
+            share = grown
+        else:
+            prox = max(prox * SHRINK, least)
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
+def newton(start, stop, block, norms, y, row_low, row_high, lower, upper, x, quality, tol):
+    """Project `y[start:stop]`, each `(size,)`; `quality` becomes the residual of each, or nan."""
+    m, size, count = len(norms), y.shape[1], row_low.shape[1]
+    work = make_work(block, m, size)
+    low, high = np.empty(m), np.empty(m)
+    for n in range(start, stop):
+        i, c = n // count, n % count
+        low[:] = row_low[i % len(row_low), c] / norms
+        high[:] = row_high[i % len(row_high), c] / norms
+        own = Instance(y[n], low, high, lower[i % len(lower), c], upper[i % len(upper), c])
+        quality[n] = solve(block, own, work, x[n], tol) if np.isfinite(y[n]).all() else np.nan

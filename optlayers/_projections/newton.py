@@ -1,0 +1,143 @@
+"""Blocks with several rows: semismooth Newton on the dual, all instances of a batch at once."""
+
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from .._eager import eager
+from .._errors import InfeasibleError
+from .._host import run
+from .._plan import Limits, Report, SolverMap
+from .._structure import Block
+from . import _newton_batch
+from ._active_face import Projection, face_vjp
+from ._ordering import Rows, rows_of
+from .qp import QP
+
+GOOD = 1e-9  # KKT residual, relative to 1 + |y|, at which an answer is taken
+_AIM = 1e-12  # residual at which nothing more is tried
+_ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by dense factors
+
+
+@cache
+def _kernels() -> ModuleType:
+    from . import _newton_kernels as found
+
+    return found
+
+
+class Newton(SolverMap, Projection):
+    r"""Projection onto $\{\underline c \le Rx \le \bar c,\ l \le x \le u\}$, $x = [z; \psi]$.
+
+    The dual of the projection is concave, piecewise quadratic and has one variable per row:
+
+    $$ x(\mu) = \min(\max(y - R^\top \mu, l), u), \qquad
+       g(\mu) = R\,x(\mu) - w(\mu), \qquad
+       (R_{\cdot F} R_{\cdot F}^\top)\, d = g, \quad F = \{j : l_j < x_j(\mu) < u_j\} $$
+
+    and Newton's step $d$, with an exact line search, ends on the right face after about ten
+    steps, from where the answer is exact to rounding. Three devices make it robust: slacks $w$ of
+    inequalities and auxiliary variables get a curvature that is reduced, and a centre that follows
+    them (the proximal point method), so the limit is the projection itself; a far point is
+    approached in stages, each ten times as far; where $R_F$ loses rank the step is damped in
+    proportion to $g$. Equality rows, dependent rows, infinite bounds, fixed variables and badly
+    scaled rows need no care of the user.
+
+    CPU: compiled, an instance at a time over threads, with a dense factor of the active rows or a
+    sparse one where that has fewer entries. Elsewhere: the whole batch as tensors (see
+    `_newton_batch.py`). Both work in float64 and are accepted by KKT residual, 1e-9 relative to
+    1 + |y|; an instance that misses it goes to OSQP, then to Clarabel, then fails.
+
+    References:
+        Li, Sun and Toh (2020), *On the efficient computation of a generalized Jacobian of the
+        projector over the Birkhoff polytope*; Rockafellar (1976), *Augmented Lagrangians and
+        applications of the proximal point algorithm in convex programming*.
+    """
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        self.rows: Rows = rows_of(block.matrix)
+        self.exact = QP(block)
+
+    @classmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Refuse what OSQP was measured to be faster at."""
+        if not block.num_rows:
+            return "it has no rows"
+        if 2 * int(block.is_aux.sum()) > block.size:
+            return "most of its variables are auxiliary, where it needs many steps"
+        return None
+
+    @eager
+    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+        """Project; instances that miss the accuracy are handed on."""
+        return self.solve(x, limits, report)[0]
+
+    def solve(self, x: Tensor, limits: Limits, report: Report) -> tuple[Tensor, Tensor]:
+        """`forward`, and the residual of each component of each instance."""
+        wide = Limits(*(v.double() for v in limits))
+        on_device = x.device.type != "cpu" and self.block.num_rows <= _ON_DEVICE
+        solver = self._on_device if on_device else self._on_host
+        z, quality = solver(x.detach().double(), wide)
+        late = ~(quality <= GOOD)
+        if bool(late.any()):
+            self._hand_on(x, z, late, wide, report)
+        return z.to(x.dtype), quality
+
+    def _on_host(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
+        rows, size = self.rows, self.block.size
+        points = np.ascontiguousarray(y.cpu().numpy()).reshape(-1, size)
+        low, high = (rows.ordered(v.cpu().numpy()) for v in limits[:2])
+        lower, upper = (np.ascontiguousarray(v.cpu().numpy()) for v in limits[2:])
+        x, quality = np.empty_like(points), np.empty(len(points))
+        block = _kernels().Block(*rows.arrays, self.block.is_aux)
+        args = (block, rows.norms, points, low, high, lower, upper, x, quality, _AIM)
+        cost = len(points) * (200 * size + 20 * rows.matrix.nnz)
+        run(_kernels().newton, len(points), cost, *args)
+        shape = y.shape
+        return (
+            torch.from_numpy(x).reshape(shape).to(y.device),
+            torch.from_numpy(quality).reshape(shape[:2]).to(y.device),
+        )
+
+    def _on_device(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
+        R, norms, is_aux = self.constants(y.device, torch.float64)
+        return _newton_batch.newton(R, norms, is_aux, y, limits, _AIM)
+
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+        """Normalised rows, their norms, and which variables are auxiliary; not used on the CPU."""
+        if device.type == "cpu" or self.block.num_rows > _ON_DEVICE:
+            return ()
+        return self.tensors(device)
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """What `_newton_batch.newton` needs to know of the block."""
+        norms = np.sqrt(np.asarray(self.block.matrix.multiply(self.block.matrix).sum(1)).ravel())
+        R = sp.csr_array(sp.diags_array(1 / norms) @ self.block.matrix).toarray()
+        R, norms = (torch.from_numpy(v).to(device) for v in (R, norms))
+        return R, norms, torch.from_numpy(self.block.is_aux).to(device)
+
+    def _hand_on(self, x: Tensor, z: Tensor, late: Tensor, limits: Limits, report: Report) -> None:
+        """The instances that missed the accuracy, one at a time, by the solvers of `QP`."""
+        for n in late.any(1).nonzero()[:, 0].tolist():
+            own = Limits(*(v[n % len(v)][None] for v in limits))
+            crossed = (own.row_lower > own.row_upper).any() or (own.lower > own.upper).any()
+            if bool(crossed):
+                report.fail(n, "no point satisfies all constraints", InfeasibleError)
+                z[n] = torch.nan
+                continue
+            inner = Report()
+            answer = self.exact.forward(x[n : n + 1].double(), own, inner)[0]
+            z[n] = torch.where(late[n][:, None], answer, z[n])
+            if 0 in inner.failures:
+                report.fail(n, inner.failures[0], inner.kinds[0])
+                z[n] = torch.nan
+
+    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+        """Project the gradient onto the directions in which the active face is free."""
+        return face_vjp(self.block, z, limits, grad).y
