@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from .._eager import eager
-from .._errors import InfeasibleError
 from .._host import run
 from .._plan import Limits, Report, SolverMap
 from .._structure import Block
@@ -123,20 +122,15 @@ class Newton(SolverMap, Projection):
         return R, norms, torch.from_numpy(self.block.is_aux).to(device)
 
     def _hand_on(self, x: Tensor, z: Tensor, late: Tensor, limits: Limits, report: Report) -> None:
-        """The instances that missed the accuracy, one at a time, by the solvers of `QP`."""
-        for n in late.any(1).nonzero()[:, 0].tolist():
-            own = Limits(*(v[n % len(v)][None] for v in limits))
-            crossed = (own.row_lower > own.row_upper).any() or (own.lower > own.upper).any()
-            if bool(crossed):
-                report.fail(n, "no point satisfies all constraints", InfeasibleError)
-                z[n] = torch.nan
-                continue
-            inner = Report()
-            answer = self.exact.forward(x[n : n + 1].double(), own, inner)[0]
-            z[n] = torch.where(late[n][:, None], answer, z[n])
-            if 0 in inner.failures:
-                report.fail(n, inner.failures[0], inner.kinds[0])
-                z[n] = torch.nan
+        """The components that missed the accuracy, by the solvers of `QP`."""
+        chosen, inner = late.nonzero().cpu().numpy(), Report()
+        y, found = (v.detach().double().cpu().numpy() for v in (x, z))
+        self.exact.project_some(chosen, y, [v.cpu().numpy() for v in limits], found, inner)
+        at = torch.from_numpy(chosen).to(z.device).unbind(1)
+        z[at] = torch.from_numpy(found[tuple(chosen.T)]).to(z.device)
+        for n, reason in inner.failures.items():
+            report.fail(n, reason, inner.kinds[n])
+            z[n] = torch.nan
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""

@@ -1,5 +1,8 @@
 """Any block, as an exact QP: OSQP, else Clarabel, accepted by residual and not by status."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,7 @@ from torch import Tensor
 
 from .._eager import eager
 from .._errors import InfeasibleError, InputError
+from .._host import run
 from .._plan import Limits, Report, SolverMap
 from .._solvers._block import Answer, Problem, refined
 from .._solvers.cvxpy import CvxpySolver
@@ -17,43 +21,72 @@ from ._active_face import Projection, face_vjp
 
 GOOD = 1e-8  # KKT residual, relative to 1 + |y|, at which the first answer is taken
 ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
+_COST = 200_000  # of one instance, for `run`: at least as many threads as instances
+_ONE_CVXPY = threading.Lock()
 _DENSE = 2000  # variables up to which dense linear algebra is used
 
 
 class QP(SolverMap, Projection):
     r"""Projection onto $\{z : \underline c \le Rx \le \bar c,\ l \le x \le u,\ x = [z; \psi]\}$.
 
-    One quadratic program per instance and component, on the host, in float64: OSQP, set up once
-    and reused; where its answer misses a KKT residual of 1e-8, that answer solved again on its
-    active set; then Clarabel through cvxpy, likewise. The best of them must reach 1e-6, relative to
-    1 + |y|; otherwise the instance fails, with the residuals in the message. Auxiliary variables
-    have no quadratic term, which makes this the projection in z.
+    One quadratic program per instance and component, on the host, in float64, in as many threads
+    as torch may use: OSQP, set up once per thread and reused; where its answer misses a KKT
+    residual of 1e-8, that answer solved again on its active set; then Clarabel through cvxpy,
+    likewise. The best of them must reach 1e-6, relative to 1 + |y|; otherwise the instance fails,
+    with the residuals in the message. Auxiliary variables have no quadratic term, which makes this
+    the projection in z.
     """
 
     def __init__(self, block: Block):
         super().__init__(block)
         self._R = block.matrix.toarray() if block.size <= _DENSE else block.matrix
 
-    def _solver(self, kind: type) -> Any:
-        if kind.name not in self._solvers:
-            self._solvers[kind.name] = kind(self.block)
-        return self._solvers[kind.name]
+    @contextmanager
+    def _solver(self, kind: type) -> Iterator[Any]:
+        """A solver nobody else uses, made if there is none: one per thread that asks."""
+        with self._lock:
+            free = self._solvers.setdefault(kind.name, [])
+            solver = free.pop() if free else None
+        solver = kind(self.block) if solver is None else solver
+        yield solver
+        with self._lock:  # not reached after an error: a solver in the middle of something is lost
+            self._solvers.setdefault(kind.name, []).append(solver)
 
     @eager
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
-        """Project instance by instance; points that satisfy the rows already need no solver."""
+        """Project instances side by side; points that satisfy the rows already need no solver."""
         y = x.detach().double().cpu().numpy()
-        rows_low, rows_high, low, high = (v.double().cpu().numpy() for v in limits)
+        sides = [v.double().cpu().numpy() for v in limits]
+        rows_low, rows_high, low, high = sides
         z = np.clip(y, low, high)
         inside = np.zeros(z.shape[:2], dtype=bool)
         if not self.block.is_aux.any():
             activity = (z.reshape(-1, self.block.size) @ self._R.T).reshape(*z.shape[:2], -1)
             inside = ((activity <= rows_high) & (activity >= rows_low)).all(-1)
-        with self._lock:
-            for n, c in np.argwhere(~inside):
-                parts = (v[n % len(v), c] for v in (rows_low, rows_high, low, high))
-                z[n, c] = self._project(Problem(y[n, c], *parts), int(n), report)
+        self.project_some(np.argwhere(~inside), y, sides, z, report)
         return torch.from_numpy(z).to(x.device, x.dtype)
+
+    def project_some(self, chosen: np.ndarray, y, sides, z: np.ndarray, report: Report) -> None:
+        """Project the components `chosen`, pairs of instance and component, into `z`.
+
+        Args:
+            chosen: `(K, 2)`.
+            y: Points `(N, count, size)`.
+            sides: Limits, each `(N or 1, count, ...)`.
+            z: Where the answers go.
+            report: Told which instances have none.
+        """
+
+        def work(start: int, stop: int) -> None:
+            for n, c in chosen[start:stop]:
+                parts = (v[n % len(v), c] for v in sides)
+                z[n, c] = self._project(Problem(y[n, c], *parts), int(n), report)
+
+        run(work, len(chosen), len(chosen) * _COST)
+
+    def _turn(self, kind: type) -> AbstractContextManager[Any]:
+        """OSQP runs in several threads at once; cvxpy keeps state of its own, one at a time."""
+        return nullcontext() if kind is OSQPSolver else _ONE_CVXPY
 
     def _project(self, problem: Problem, instance: int, report: Report) -> np.ndarray:
         nothing = np.full(self.block.size, np.nan)
@@ -63,8 +96,12 @@ class QP(SolverMap, Projection):
             )
             return nothing
         answers: list[Answer] = []
+        if (problem.row_lower > problem.row_upper).any() or (problem.lower > problem.upper).any():
+            report.fail(instance, "no point satisfies all constraints", InfeasibleError)
+            return nothing
         for kind in (OSQPSolver, CvxpySolver):
-            answer = self._solver(kind).solve(problem)
+            with self._solver(kind) as solver, self._turn(kind):
+                answer = solver.solve(problem)
             if GOOD < answer.residual < np.inf and self.block.size <= _DENSE:
                 answer = refined(self.block, problem, answer)
             answers.append(answer)
