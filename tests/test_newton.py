@@ -22,8 +22,9 @@ def conflicts(n=30, rows=33, seed=0):
     rng = np.random.default_rng(seed)
     A = np.zeros((rows, n))
     A[0] = rng.uniform(0.5, 1.5, n)
-    for i in range(1, rows):
-        A[i, rng.choice(n, 2, replace=False)] = 1
+    pairs = np.stack(np.triu_indices(n, 1), 1)
+    for i, k in enumerate(rng.choice(len(pairs), rows - 1, replace=False)):
+        A[i + 1, pairs[k]] = 1
     return ol.Polytope(A, np.append([n / 5], np.ones(rows - 1)))
 
 
