@@ -25,7 +25,7 @@ MAX_STEPS, MAX_STAGES = 400, 60
 class Block(NamedTuple):
     """What all instances share: rows R, normalised; `(start, index, value)` by rows, by columns.
 
-    `dense` is R as a matrix, or empty; `pattern` is what `_ordering.pairs` found, or empty.
+    `dense` is the transpose of R as a matrix, or empty; `pattern` is what `_ordering.pairs` found, or empty.
     """
 
     rows: tuple
@@ -63,7 +63,8 @@ class Work(NamedTuple):
     d: np.ndarray
     place: np.ndarray  # number among the active rows, or -1
     factor: np.ndarray
-    packed: np.ndarray
+    gram: np.ndarray
+    weight: np.ndarray
     compact: np.ndarray
     values: np.ndarray
     diagonal: np.ndarray
@@ -82,22 +83,46 @@ def make_work(block, m, size):
     return Work(
         v[0], v[1], v[2], v[3], v[4], v[5], np.empty(size, dtype=np.bool_),
         r[0], r[1], r[2], r[3], r[4], r[5], np.empty(m, dtype=np.int64),
-        np.empty((small, small)), np.empty((wide, size)), np.empty(m),
+        np.empty((small, small)), np.empty((wide, wide)), np.empty(size), np.empty(m),
         np.empty(len(block.pattern[4]) + large), np.empty(large), np.empty(large, dtype=np.bool_),
         (s[0], s[1], s[2]), (np.empty(large + 1, dtype=np.int64), s[3], s[4], s[5]),
         (np.empty(large), np.empty(large)),
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
-def times(matrix, x, out):
-    """Write R x to `out`, or R^T x for the columns of R."""
-    start, index, value = matrix
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def activity(block, x, out):
+    """Write R x to `out`."""
+    start, index, value = block.rows
+    if len(block.dense):
+        out[:] = 0.0
+        for j in range(len(x)):
+            if x[j] != 0.0:
+                column, own = block.dense[j], x[j]
+                for i in range(len(out)):
+                    out[i] += own * column[i]
+        return
     for i in range(len(out)):
         total = 0.0
         for e in range(start[i], start[i + 1]):
             total += value[e] * x[index[e]]
         out[i] = total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def pull_back(block, mu, out):
+    """Write R^T mu to `out`."""
+    start, index, value = block.columns
+    for j in range(len(out)):
+        total = 0.0
+        if len(block.dense):
+            column = block.dense[j]
+            for i in range(len(mu)):
+                total += column[i] * mu[i]
+        else:
+            for e in range(start[j], start[j + 1]):
+                total += value[e] * mu[index[e]]
+        out[j] = total
 
 
 # ---------------------------------------------------------------------- Newton's step
@@ -153,22 +178,36 @@ def assemble(columns, free, inverse, place, M, k):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
-def assemble_dense(dense, free, inverse, place, M, packed):
-    """The same for dense rows: the free columns are packed, so that products are contiguous."""
-    for i in range(len(place)):
-        p = place[i]
-        if p < 0:
+def assemble_dense(columns, free, inverse, gram, weight, place, M):
+    """The same for dense rows. `gram` is kept for all rows: few variables change from step to step.
+
+    `weight` is what each variable counts in it, negative before the first time.
+    """
+    m = len(place)
+    changed, present = 0, 0
+    for j in range(len(free)):
+        now = inverse[j] if free[j] else 0.0
+        changed += weight[j] != now
+        present += now != 0.0
+    if weight[0] < 0.0 or 2 * changed > present:
+        gram[:] = 0.0
+        weight[:] = 0.0
+    for j in range(len(free)):
+        now = inverse[j] if free[j] else 0.0
+        if weight[j] == now:
             continue
-        f = 0
-        for j in range(len(free)):
-            if free[j]:
-                packed[p, f] = dense[i, j] * np.sqrt(inverse[j])
-                f += 1
-        for q in range(p + 1):
-            total = 0.0
-            for e in range(f):
-                total += packed[p, e] * packed[q, e]
-            M[p, q] = total
+        column, share = columns[j], now - weight[j]
+        weight[j] = now
+        for p in range(m):
+            scaled = share * column[p]
+            for q in range(p + 1):
+                gram[p, q] += scaled * column[q]
+    for i in range(m):
+        p = place[i]
+        if p >= 0:
+            for f in range(i + 1):
+                if place[f] >= 0:
+                    M[p, place[f]] = gram[i, f]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -181,7 +220,7 @@ def direct(block, work, k, damping, stiff):
     start, index, value = block.rows
     place, M, compact = work.place, work.factor, work.compact
     if len(block.dense):
-        assemble_dense(block.dense, work.free, work.inverse, place, M, work.packed)
+        assemble_dense(block.dense, work.free, work.inverse, work.gram, work.weight, place, M)
     else:
         assemble(block.columns, work.free, work.inverse, place, M, k)
     for i in range(len(place)):
@@ -273,12 +312,12 @@ def step_length(first, own, work, stiff):
 @numba.njit(cache=True, nogil=True)
 def evaluate(block, own, work, x, stiff):
     """Set x and the gradient of the dual at mu; return its largest entry, and the active rows."""
-    times(block.columns, work.mu, work.along)
+    pull_back(block, work.mu, work.along)
     for j in range(len(x)):
         work.moved[j] = work.point[j] - work.along[j] * work.inverse[j]
         x[j] = min(max(work.moved[j], own.lower[j]), own.upper[j])
         work.free[j] = own.lower[j] < work.moved[j] < own.upper[j]
-    times(block.rows, x, work.act)
+    activity(block, x, work.act)
     largest, k = 0.0, 0
     for i in range(len(work.mu)):
         slack = work.hold[i] + work.mu[i] * stiff
@@ -315,7 +354,7 @@ def climb(block, own, work, x, prox, goal, last, unit, scale, steps, li, lx):
         rise = 0.0
         for i in range(len(work.mu)):
             rise += work.gradient[i] * work.d[i]
-        times(block.columns, work.d, work.along)
+        pull_back(block, work.d, work.along)
         t = step_length(rise, own, work, stiff)
         for i in range(len(work.mu)):
             work.mu[i] += t * work.d[i]
@@ -349,7 +388,8 @@ def begin(block, own, work):
         if np.isfinite(width):
             unit = max(unit, width)
         soft |= block.is_aux[j]
-    times(block.rows, work.centre, work.act)
+    work.weight[:] = -1.0
+    activity(block, work.centre, work.act)
     inside = not soft
     for i in range(len(own.low)):
         work.mu[i] = 0.0

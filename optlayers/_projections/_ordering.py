@@ -40,7 +40,7 @@ def rows_of(matrix: sp.csr_array) -> Rows:
     arrays = (
         _as_arrays(R),
         _as_arrays(columns),
-        R.toarray() if dense else np.zeros((0, 0)),
+        np.ascontiguousarray(R.toarray().T) if dense else np.zeros((0, 0)),
         pairs(columns) if sparse else _NO_PATTERN,
     )
     return Rows(R, order, norms[order], arrays)
