@@ -42,7 +42,7 @@ def as_rows(matrix: Any, name: str) -> sp.csr_array | None:
 
 
 def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Tensor:
-    """A float64 tensor `(..., size)`; a number is repeated; device and graph of a tensor are kept."""
+    """A float64 tensor `(..., size)`; a number is repeated; device and graph are kept."""
     if values is None:
         if size:
             raise PolytopeError(f"`{rows}` has {size} rows; give `{name}` with {size} entries.")

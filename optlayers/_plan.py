@@ -63,6 +63,10 @@ class AbstractBlockMap(ABC):
     def why_not(cls, block: Block) -> str | None:
         """Return None if this map is exact for `block`, else the reason, as half a sentence."""
 
+    def remark(self) -> str:
+        """How the block is treated, for `Plan.explain`; nothing by default."""
+        return ""
+
     @abstractmethod
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Map `(N, count, size)` to the same shape, dtype and device.
@@ -208,7 +212,8 @@ class Plan:
             lines.append(
                 f"  {block.count} x {block.size} variables, {rows} -> {type(map_).__name__}"
             )
-            lines += [f"      {reason}" for reason in refusals]
+            remark = map_.remark()
+            lines += [f"      {reason}" for reason in ([remark] if remark else []) + refusals]
         return "\n".join(lines)
 
     __str__ = explain

@@ -46,7 +46,7 @@ def test_relaxations_and_rows_of_trees_and_graphs(capsys):
     assert code == 0
     assert "DependencyTrees(n=3, projective, single root, 'single-root')" in out
     assert "z(0->1) + z(2->1) + z(3->1) = 1" in out
-    assert "4 rows -> QP" in out
+    assert "4 rows -> Newton" in out
     options = ("--size", 3, "--labels", 2, "--samples", 3, "--against", "cvxpy")
     for name, relaxation in (("trees", "hull"), ("graphs", "determinism")):
         code, out, _ = run(capsys, "validate", name, *options, "--relaxation", relaxation)

@@ -309,6 +309,7 @@ def test_explain():
         "  2 x 3 variables, 1 row -> Simplex\n"
         "      not Box: it has coupling rows\n"
         "  1 x 3 variables, 2 rows -> Newton\n"
+        "      Newton's method, dense factor; what misses 1e-09 goes to OSQP, then Clarabel\n"
         "      not Box: it has coupling rows\n"
         "      not Simplex: it has coupling rows\n"
         "      not OneRow: it needs exactly one row, not 2\n"

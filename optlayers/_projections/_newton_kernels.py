@@ -25,7 +25,8 @@ MAX_STEPS, MAX_STAGES = 400, 60
 class Block(NamedTuple):
     """What all instances share: rows R, normalised; `(start, index, value)` by rows, by columns.
 
-    `dense` is the transpose of R as a matrix, or empty; `pattern` is what `_ordering.pairs` found, or empty.
+    `dense` is the transpose of R as a matrix, or empty; `pattern` is what `_ordering.pairs` found,
+    or empty.
     """
 
     rows: tuple

@@ -18,6 +18,11 @@ class Rows(NamedTuple):
     norms: np.ndarray
     arrays: tuple[Any, ...]  # the first fields of `_newton_kernels.Block`
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the factor is kept sparse."""
+        return len(self.arrays[3][3]) > 0
+
     def ordered(self, values: np.ndarray) -> np.ndarray:
         """Limits of the rows, in their order."""
         return np.ascontiguousarray(values[..., self.order])

@@ -72,6 +72,11 @@ class Newton(SolverMap, Projection):
             return "most of its variables are auxiliary, where it needs many steps"
         return None
 
+    def remark(self) -> str:
+        """Which factor, and who is asked next."""
+        kind = "sparse" if self.rows.is_sparse else "dense"
+        return f"Newton's method, {kind} factor; what misses {GOOD:g} goes to OSQP, then Clarabel"
+
     @eager
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project; instances that miss the accuracy are handed on."""

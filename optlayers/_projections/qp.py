@@ -41,6 +41,10 @@ class QP(SolverMap, Projection):
         super().__init__(block)
         self._R = block.matrix.toarray() if block.size <= _DENSE else block.matrix
 
+    def remark(self) -> str:
+        """Which solvers, in which order."""
+        return "OSQP, then Clarabel, an instance at a time per thread"
+
     @contextmanager
     def _solver(self, kind: type) -> Iterator[Any]:
         """A solver nobody else uses, made if there is none: one per thread that asks."""
