@@ -19,18 +19,20 @@ _FEASIBLE = 1e-6  # above this violation (or sqrt(eps), if larger) there is no d
 class Certificate:
     r"""How far a point is from satisfying the optimality conditions of the projection.
 
-    All residuals are absolute; `scale` = max(1, max |y|) is what they are compared with, because
-    rounding in a projection grows with y. Tensors are float64 on the CPU and have the batch shape.
+    All residuals are absolute; `scale` = max(1, max |y|, max |z|) is what they are compared with,
+    because rounding in a projection grows with both. Tensors are float64 on the CPU and have the
+    batch shape.
 
     Attributes:
         primal: Largest violation of a row, divided by max(1, norm of the row), or of a bound.
         dual: Largest entry of $|z - \mathrm{clip}(y - A^\top\lambda - A_{eq}^\top\nu, l, u)|$, and
             of the same residual without y for auxiliary variables.
-        complementarity: Largest $\lambda_i (b - Az)_i$.
+        complementarity: Largest $\min(\lambda_i |a_i|, (b - Az)_i / |a_i|)$, which is zero where a
+            row is active or its multiplier is; in the units of z, as the others are.
         distance: Upper bound on $\|z - z^*\|_2$. Exact arithmetic aside, it holds for feasible z;
             for a violation of at most 1e-6 (relative to `scale`), it is for the polytope whose
             right-hand sides are moved onto z, plus the norm of the violation; else it is inf.
-        scale: max(1, max |y|).
+        scale: max(1, max |y|, max |z|).
         lam: Multipliers of the inequality rows, `(..., m)`, never negative.
         nu: Multipliers of the equality rows, `(..., m_eq)`.
     """
@@ -152,7 +154,7 @@ def certify(
         lam = np.maximum(lam, 0.0)
     found = residuals(*problem[:7], y, x, lam, nu, max(_FEASIBLE, eps**0.5))
     found = [np.where(bad, np.inf, v) for v in found]
-    scale = np.maximum(1.0, np.abs(y).max(1, initial=0.0))
+    scale = np.maximum(np.abs(y).max(1, initial=1.0), np.abs(z).max(1, initial=1.0))
     primal, dual, complementarity, distance, scale = (
         torch.from_numpy(np.ascontiguousarray(v)).reshape(batch) for v in (*found, scale)
     )
@@ -188,7 +190,8 @@ def residuals(
         x: `(N, num_vars)`.
         lam: `(N, m)`, not negative.
         nu: `(N, m_eq)`.
-        feasible: Violation, relative to max(1, max |y|), above which there is no distance bound.
+        feasible: Violation, relative to max(1, max |y|, max |z|), above which there is no distance
+            bound.
     """
     n = x.shape[1] - num_aux
     slack, gap_eq = b - (A @ x.T).T, b_eq - (A_eq @ x.T).T
@@ -204,8 +207,10 @@ def residuals(
     g = (A.T @ lam.T).T + (A_eq.T @ nu.T).T
     best = np.concatenate([y - g[:, :n], x[:, n:] - g[:, n:]], 1)
     dual = np.abs(x - np.clip(best, lower, upper)).max(1, initial=0.0)
-    lam_slack = np.multiply(lam, slack, out=np.zeros_like(lam), where=lam > 0)
-    complementarity = np.maximum(lam_slack, 0.0).max(1, initial=0.0)
+    norms = row_norms(A)
+    norms = np.where(norms > 0, norms, 1.0)
+    either = np.minimum(lam * norms, slack / norms)
+    complementarity = np.maximum(either, 0.0).max(1, initial=0.0)
 
     # f(z) - d, from terms that are each nonnegative so that nothing cancels. With w the minimiser
     # of the Lagrangian over the bounds, f(z) + g.z - f(w) - g.w = (z - w).((z + w)/2 - y + g).
@@ -215,7 +220,7 @@ def residuals(
     gap += np.multiply(
         lam, np.maximum(slack_inside, 0.0), out=np.zeros_like(lam), where=lam > 0
     ).sum(1)
-    scale = np.maximum(1.0, np.abs(y).max(1, initial=0.0))
+    scale = np.maximum(np.abs(y).max(1, initial=1.0), np.abs(x[:, :n]).max(1, initial=1.0))
     if num_aux:
         gap += _auxiliary_gap(g[:, n:], inside[:, n:], lower[:, n:], upper[:, n:], scale)
     moved = np.linalg.norm(violation, axis=1) + np.linalg.norm(x[:, :n] - z, axis=1)

@@ -300,7 +300,8 @@ def test_residuals_by_hand():
     assert found.primal.tolist() == [0.25]
     # y - A'lam - A_eq'nu = (1 - 1.5 + 1, 1 - 2) = (0.5, -1), clipped (0.5, 0)
     assert found.dual.tolist() == [0.25]
-    assert found.complementarity.tolist() == [0.125]
+    # the smaller one of lam |a| = 0.5 * 5 and slack / |a| = 0.25 / 5
+    assert found.complementarity.tolist() == [0.05]
     assert found.distance.tolist() == [np.inf]
 
 

@@ -262,3 +262,11 @@ def test_a_float_point_and_double_values():
     assert b.grad.dtype == torch.float64
     exact = exact_projection(raw_chain(3).with_(b=b.detach()), torch.full((3,), 2.0), "cvxpy")
     torch.testing.assert_close(z.detach().double(), exact.double(), rtol=0, atol=1e-6)
+
+
+def test_a_point_on_an_equality_stays_on_it():
+    P = ol.Polytope(A_eq=[[0.5, 0.7]], b_eq=[0.6], lower=-np.inf, upper=np.inf)
+    z = ol.project(P, torch.randn(2, dtype=torch.float64))
+    a = torch.tensor([0.5, 0.7], dtype=torch.float64)
+    expected = torch.eye(2, dtype=torch.float64) - torch.outer(a, a) / a.dot(a)
+    torch.testing.assert_close(jacobian(P, z), expected, rtol=0, atol=1e-9)

@@ -9,6 +9,7 @@ import optlayers as ol
 from optlayers._plan import Limits
 from optlayers._projections import Newton, _newton_batch, _ordering
 from optlayers._projections import newton as newton_module
+from optlayers._projections import qp as qp_module
 from optlayers._references import exact_projection
 from optlayers._verbs import _prepared
 
@@ -237,9 +238,9 @@ def test_an_instance_that_misses_the_accuracy_goes_to_osqp(monkeypatch):
         z[3], quality[3] = 0.0, 1e-3
         return z, quality
 
-    def spy(self, problem, instance, report):
+    def spy(self, problem, *rest):
         asked.append(problem.y)
-        return honest(self, problem, instance, report)
+        return honest(self, problem, *rest)
 
     host = Newton._on_host
     monkeypatch.setattr(Newton, "_on_host", off)
@@ -250,7 +251,7 @@ def test_an_instance_that_misses_the_accuracy_goes_to_osqp(monkeypatch):
 
 
 def test_a_failure_costs_one_instance(monkeypatch):
-    def fail(self, problem, instance, report):
+    def fail(self, problem, instance, report, before):
         report.fail(instance, "nothing helped")
         return np.full(self.block.size, np.nan)
 
@@ -263,6 +264,27 @@ def test_a_failure_costs_one_instance(monkeypatch):
     assert z[2].isnan().all()
     keep = torch.arange(len(y)) != 2
     assert torch.equal(z[keep], expected[keep])
+
+
+def test_what_newton_found_is_kept_where_nobody_does_better(monkeypatch):
+    """Slightly inexact, and the others have nothing."""
+
+    def nearly(self, x, limits):
+        z, quality = host(self, x, limits)
+        quality[3] = 5e-8
+        return z, quality
+
+    host = Newton._on_host
+    P, y = conflicts(), points(conflicts(), count=2)
+    expected = ol.project(P, y)
+    monkeypatch.setattr(Newton, "_on_host", nearly)
+    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance):
+        monkeypatch.setattr(
+            kind,
+            "solve",
+            lambda self, problem: qp_module.Answer(problem.y, np.zeros(self.block.num_rows)),
+        )
+    assert torch.equal(ol.project(P, y), expected)
 
 
 def test_infeasible_instances_are_named():

@@ -415,7 +415,7 @@ def test_a_wrong_answer_of_osqp_is_repaired_by_clarabel(only_qp, monkeypatch):
 
 
 def test_when_no_solver_is_accurate_enough(only_qp, monkeypatch):
-    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver):
+    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance):
         monkeypatch.setattr(
             kind,
             "solve",
@@ -434,15 +434,39 @@ def test_when_no_solver_is_accurate_enough(only_qp, monkeypatch):
     assert not status.ok.any()
 
 
-def test_clarabel_alone(only_qp, monkeypatch):
-    monkeypatch.setattr(
-        qp_module.OSQPSolver,
-        "solve",
-        lambda self, problem: qp_module.Answer(problem.y, np.zeros(self.block.num_rows)),
-    )
+@pytest.mark.parametrize("kind", [qp_module.CvxpySolver, qp_module.LeastDistance])
+def test_each_solver_alone(kind, only_qp, monkeypatch):
+    for other in {qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance} - {kind}:
+        monkeypatch.setattr(
+            other,
+            "solve",
+            lambda self, problem: qp_module.Answer(problem.y, np.zeros(self.block.num_rows)),
+        )
     for P in CASES[QP] + CASES[Newton]:
+        if P.num_aux and kind is qp_module.LeastDistance:
+            continue
         y = points(P, count=3)
         assert ol.certify(P, y, ol.project(P, y)).holds(QP_TOL)
+
+
+def test_least_squares_where_rows_are_nearly_parallel(only_qp, monkeypatch):
+    """Half-spaces that open by 1e-6: what squares the condition number is at its end."""
+    A = np.array([[1.0, 1e-6, 0.5], [-1.0, 1e-6, -0.5]])
+    P = ol.Polytope(A, [0.0, 0.0], lower=-inf, upper=inf)
+    y = torch.tensor([[0.3, 0.5, -1.0], [0.5, 2.0, 0.5]], dtype=torch.float64)
+    assert ol.certify(P, y, ol.project(P, y)).residual.max() <= 1e-9
+
+
+def test_osqp_in_threads(only_qp):
+    P, y, before = raw_chain(6), points(raw_chain(6), count=20), torch.get_num_threads()
+    results = []
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        try:
+            results.append(ol.project(P, y))
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(*results)
 
 
 def test_plans_with_solvers_can_be_pickled():

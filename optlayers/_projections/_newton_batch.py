@@ -43,6 +43,7 @@ class State:
     best: Tensor
     tries: Tensor
     before: Tensor
+    most: Tensor  # largest gradient so far
 
     def keep(self, chosen: Tensor) -> "State":
         """Some of the instances."""
@@ -62,6 +63,7 @@ class Point:
     gradient: Tensor
     inverse: Tensor
     stiff: Tensor
+    scale: Tensor
 
 
 def newton(
@@ -105,8 +107,8 @@ def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality
         state.tries = torch.where(largest < 0.5 * state.best, 0, state.tries + 1)
         state.best = torch.minimum(state.best, largest)
         loose = _LOOSE * state.unit * torch.where(state.share == 1, state.prox, 1.0)
-        arrived = largest <= torch.where(last, 2e-16 * state.scale, loose)
-        near = (largest <= 1e-11 * state.scale) | (state.tries >= 40)
+        arrived = largest <= torch.where(last, 2e-16 * at.scale, loose)
+        near = (largest <= 1e-11 * at.scale) | (state.tries >= 40)
         arrived |= last & (state.tries >= 3) & near
         finished = _advance(is_aux, state, at, arrived, last, tol, x, quality)
         _step(R, state, at, ~arrived, largest)
@@ -120,12 +122,12 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
     y = torch.where(is_aux, 0.0, y)
     centre = torch.minimum(torch.maximum(y, lower), upper)
     scale, width = y.abs().amax(-1), upper - lower
-    unit = torch.where(width.isfinite(), width, 0.0).amax(-1)
+    reach = (y - centre).abs().amax(-1)
+    unit = torch.where(width.isfinite(), width, reach[:, None]).amax(-1)
     unit = torch.where(unit > 0, unit, scale.clamp(min=1e-300))
     act = centre @ R.T
     hold = torch.minimum(torch.maximum(act, low), high)
     soft = is_aux.any() | (low < high).any(-1)
-    reach = (y - centre).abs().amax(-1)
     one, count = torch.ones_like(unit), len(y)
     return State(
         number=torch.arange(count, device=y.device),
@@ -146,6 +148,7 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
         best=torch.full_like(unit, torch.inf),
         tries=torch.zeros(count, dtype=torch.long, device=y.device),
         before=torch.full_like(unit, torch.inf),
+        most=torch.zeros_like(unit),
     )
 
 
@@ -167,6 +170,7 @@ def _evaluate(R: Tensor, is_aux: Tensor, state: State) -> Point:
         gradient=act - held,
         inverse=inverse,
         stiff=stiff,
+        scale=torch.maximum(state.scale, 1 + x.abs().amax(-1)),
     )
 
 
@@ -174,10 +178,10 @@ def _residual(is_aux: Tensor, state: State, at: Point) -> Tensor:
     drift = torch.where(is_aux, state.prox[:, None] * (at.x - state.anchor), 0.0).abs().amax(-1)
     above, below = at.act - state.high, state.low - at.act
     slack = torch.where(state.mu > 0, above, below).abs()
-    product = state.mu.abs() * torch.where(slack.isfinite(), slack, 1.0)
+    either = torch.minimum(state.mu.abs(), slack).amax(-1)
     violation = torch.maximum(above, below).amax(-1)
-    worst = torch.maximum(torch.maximum(violation, product.amax(-1)), drift)
-    return worst / state.scale
+    worst = torch.maximum(torch.maximum(violation, either), drift)
+    return worst / at.scale
 
 
 def _advance(
@@ -211,7 +215,8 @@ def _advance(
 
 def _step(R: Tensor, state: State, at: Point, moving: Tensor, largest: Tensor) -> None:
     """Newton's step, where the instance did not just change its stage."""
-    damping = (_DAMPING * largest / state.unit).clamp(1e-12, _DAMPING)[:, None]
+    state.most = torch.maximum(state.most, torch.where(moving, largest, 0.0))
+    damping = (_DAMPING * largest / state.most.clamp(min=1e-300)).clamp(1e-12, _DAMPING)[:, None]
     weight = torch.where(at.free, at.inverse, 0.0)
     own = at.stiff + weight @ (R * R).T
     gram = (R * weight[:, None, :]) @ R.T

@@ -18,7 +18,7 @@ GROWTH = 10.0  # of the distance to the point, from one stage of the continuatio
 FIRST_STAGE = 3.0  # distance of the first stage, in widths of the box
 FIRST_PROX, LAST_PROX, SHRINK = 0.3, 1e-4, 0.3  # curvature given to slacks and auxiliaries
 LOOSE = 0.1  # residual of a stage that is not the last one, relative to the width
-DAMPING = 1e-2  # of a step, relative to the residual
+DAMPING = 1e-2  # of a step, times the gradient relative to the largest one so far
 MAX_STEPS, MAX_STAGES = 400, 60
 
 
@@ -312,42 +312,47 @@ def step_length(first, own, work, stiff):
 
 @numba.njit(cache=True, nogil=True)
 def evaluate(block, own, work, x, stiff):
-    """Set x and the gradient of the dual at mu; return its largest entry, and the active rows."""
+    """Set x and the gradient of the dual at mu; its largest entry, active rows, largest |x|."""
     pull_back(block, work.mu, work.along)
+    size = 0.0
     for j in range(len(x)):
         work.moved[j] = work.point[j] - work.along[j] * work.inverse[j]
         x[j] = min(max(work.moved[j], own.lower[j]), own.upper[j])
         work.free[j] = own.lower[j] < work.moved[j] < own.upper[j]
+        size = max(size, abs(x[j]))
     activity(block, x, work.act)
     largest, k = 0.0, 0
     for i in range(len(work.mu)):
         slack = work.hold[i] + work.mu[i] * stiff
         work.slack[i] = slack
         work.gradient[i] = work.act[i] - min(max(slack, own.low[i]), own.high[i])
-        size = abs(work.gradient[i])
-        if not size <= largest:  # also where it is nan
-            largest = size
+        off = abs(work.gradient[i])
+        if not off <= largest:  # also where it is nan
+            largest = off
         work.place[i] = -1
         if not own.low[i] < slack < own.high[i]:
             work.place[i] = k
             k += 1
-    return largest, k
+    return largest, k, size
 
 
 @numba.njit(cache=True, nogil=True)
-def climb(block, own, work, x, prox, goal, last, unit, scale, steps, li, lx):
-    """Newton's steps of one stage, until the gradient is below `goal` or is rounding alone."""
+def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
+    """Newton's steps of one stage, until the gradient is below `loose`, or rounding in the last."""
     stiff, best, tries = 1.0 / prox, np.inf, 0
     while True:
-        largest, k = evaluate(block, own, work, x, stiff)
+        largest, k, size = evaluate(block, own, work, x, stiff)
+        size = max(scale, 1.0 + size)
+        goal = 2e-16 * size if last else loose
         tries = 0 if largest < 0.5 * best else tries + 1
         best = min(best, largest)
         if largest <= goal or steps >= MAX_STEPS or not np.isfinite(largest):
             break
-        if last and tries >= 3 and (largest <= 1e-11 * scale or tries >= 40):
+        if last and tries >= 3 and (largest <= 1e-11 * size or tries >= 40):
             break
         steps += 1
-        damping = min(max(DAMPING * largest / unit, 1e-12), DAMPING)
+        most = max(most, largest)
+        damping = max(DAMPING * largest / most, 1e-12)
         if len(block.pattern[3]):
             li, lx = direct_sparse(block, work, damping, stiff, li, lx)
         else:
@@ -359,26 +364,25 @@ def climb(block, own, work, x, prox, goal, last, unit, scale, steps, li, lx):
         t = step_length(rise, own, work, stiff)
         for i in range(len(work.mu)):
             work.mu[i] += t * work.d[i]
-    return steps, li, lx
+    return steps, size, most, li, lx
 
 
 @numba.njit(cache=True, nogil=True)
 def residual(own, work, drift, scale):
-    """Row violation, multiplier times slack, and what is left of auxiliary gradients."""
+    """Row violation, multiplier or slack, and what is left of auxiliary gradients."""
     worst = drift
     for i in range(len(work.mu)):
         mu, above, below = work.mu[i], work.act[i] - own.high[i], own.low[i] - work.act[i]
         worst = max(worst, above, below)
         if mu != 0.0:
-            slack = above if mu > 0 else below
-            worst = max(worst, abs(mu) * (abs(slack) if np.isfinite(slack) else 1.0))
+            worst = max(worst, min(abs(mu), abs(above if mu > 0 else below)))
     return worst / scale
 
 
 @numba.njit(cache=True, nogil=True)
 def begin(block, own, work):
     """Start at the point within its bounds: width, scale, distance, and what is to be done."""
-    unit, scale, reach, soft = 0.0, 0.0, 0.0, False
+    unit, scale, reach, soft, bounded = 0.0, 0.0, 0.0, False, True
     for j in range(len(own.y)):
         y = 0.0 if block.is_aux[j] else own.y[j]
         work.centre[j] = min(max(y, own.lower[j]), own.upper[j])
@@ -386,8 +390,8 @@ def begin(block, own, work):
         scale = max(scale, abs(y))
         reach = max(reach, abs(y - work.centre[j]))
         width = own.upper[j] - own.lower[j]
-        if np.isfinite(width):
-            unit = max(unit, width)
+        bounded &= np.isfinite(width)
+        unit = max(unit, width if np.isfinite(width) else 0.0)
         soft |= block.is_aux[j]
     work.weight[:] = -1.0
     activity(block, work.centre, work.act)
@@ -397,6 +401,7 @@ def begin(block, own, work):
         work.hold[i] = min(max(work.act[i], own.low[i]), own.high[i])
         inside &= work.hold[i] == work.act[i]
         soft |= own.low[i] < own.high[i]
+    unit = unit if bounded else max(unit, reach)
     return unit if unit > 0.0 else max(scale, 1e-300), scale + 1.0, reach, soft, inside
 
 
@@ -422,7 +427,7 @@ def solve(block, own, work, x, tol):
         return 0.0
     share = min(1.0, FIRST_STAGE * unit / reach) if reach > 0.0 else 1.0
     prox, least = FIRST_PROX if soft else LAST_PROX, LAST_PROX
-    steps, result, before = 0, np.inf, np.inf
+    steps, result, before, most = 0, np.inf, np.inf, 0.0
     li, lx = np.empty(0, dtype=np.int64), np.empty(0)
     for _ in range(MAX_STAGES):
         for j in range(len(x)):
@@ -430,9 +435,11 @@ def solve(block, own, work, x, tol):
             work.inverse[j] = 1.0 / prox if aux else 1.0
             work.point[j] = work.anchor[j] if aux else work.centre[j] + step
         last = share == 1.0 and prox <= least
-        goal = 2e-16 * scale if last else LOOSE * unit * (prox if share == 1.0 else 1.0)
-        steps, li, lx = climb(block, own, work, x, prox, goal, last, unit, scale, steps, li, lx)
-        result = residual(own, work, follow(block, own, work, x, prox), scale)
+        loose = LOOSE * unit * (prox if share == 1.0 else 1.0)
+        steps, size, most, li, lx = climb(
+            block, own, work, x, prox, loose, last, scale, most, steps, li, lx
+        )
+        result = residual(own, work, follow(block, own, work, x, prox), size)
         if share == 1.0 and (result <= tol or (last and result > 0.5 * before and result <= 1e-9)):
             break
         if steps >= MAX_STEPS or not np.isfinite(result):

@@ -18,7 +18,7 @@ from ._active_face import Projection, face_vjp
 from ._ordering import Rows, rows_of
 from .qp import QP
 
-GOOD = 1e-9  # KKT residual, relative to 1 + |y|, at which an answer is taken
+GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which an answer is taken
 _AIM = 1e-12  # residual at which nothing more is tried
 _ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by dense factors
 
@@ -50,7 +50,7 @@ class Newton(SolverMap, Projection):
     CPU: compiled, an instance at a time over threads, with a dense factor of the active rows or a
     sparse one where that has fewer entries. Elsewhere: the whole batch as tensors (see
     `_newton_batch.py`). Both work in float64 and are accepted by KKT residual, 1e-9 relative to
-    1 + |y|; an instance that misses it goes to OSQP, then to Clarabel, then fails.
+    1 + max(|y|, |z|); an instance that misses it goes to the solvers of `QP`, and then fails.
 
     References:
         Li, Sun and Toh (2020), *On the efficient computation of a generalized Jacobian of the
@@ -90,7 +90,7 @@ class Newton(SolverMap, Projection):
         z, quality = solver(x.detach().double(), wide)
         late = ~(quality <= GOOD)
         if bool(late.any()):
-            self._hand_on(x, z, late, wide, report)
+            self._hand_on(x, z, quality, wide, report)
         return z.to(x.dtype), quality
 
     def _on_host(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
@@ -126,11 +126,14 @@ class Newton(SolverMap, Projection):
         R, norms = (torch.from_numpy(v).to(device) for v in (R, norms))
         return R, norms, torch.from_numpy(self.block.is_aux).to(device)
 
-    def _hand_on(self, x: Tensor, z: Tensor, late: Tensor, limits: Limits, report: Report) -> None:
+    def _hand_on(
+        self, x: Tensor, z: Tensor, quality: Tensor, limits: Limits, report: Report
+    ) -> None:
         """The components that missed the accuracy, by the solvers of `QP`."""
-        chosen, inner = late.nonzero().cpu().numpy(), Report()
+        chosen, inner = (~(quality <= GOOD)).nonzero().cpu().numpy(), Report()
         y, found = (v.detach().double().cpu().numpy() for v in (x, z))
-        self.exact.project_some(chosen, y, [v.cpu().numpy() for v in limits], found, inner)
+        sides = [v.cpu().numpy() for v in limits]
+        self.exact.project_some(chosen, y, sides, found, inner, quality.cpu().numpy())
         at = torch.from_numpy(chosen).to(z.device).unbind(1)
         z[at] = torch.from_numpy(found[tuple(chosen.T)]).to(z.device)
         for n, reason in inner.failures.items():

@@ -109,6 +109,7 @@ class OneRow(Projection):
         a_free = torch.where(free, a, 0)
         along = (a_free * grad).sum(-1, keepdim=True)
         norm = (a_free * a_free).sum(-1, keepdim=True)
-        active = moves & (norm > 0)
+        # A point that is on an equality already does not move, and yet may not leave it.
+        active = (moves | (limits.row_lower == limits.row_upper)) & (norm > 0)
         step = torch.where(active, along / torch.where(active, norm, 1), 0)
         return torch.where(free, grad - step * a_free, 0)

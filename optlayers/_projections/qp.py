@@ -15,14 +15,16 @@ from .._host import run
 from .._plan import Limits, Report, SolverMap
 from .._solvers._block import Answer, Problem, refined
 from .._solvers.cvxpy import CvxpySolver
+from .._solvers.least_distance import LeastDistance
 from .._solvers.osqp import OSQPSolver
 from .._structure import Block
 from ._active_face import Projection, face_vjp
 
-GOOD = 1e-8  # KKT residual, relative to 1 + |y|, at which the first answer is taken
+GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which the first answer is taken
 ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
 _COST = 200_000  # of one instance, for `run`: at least as many threads as instances
 _ONE_CVXPY = threading.Lock()
+_SMALL = 200_000  # entries of a least-distance program that is still worth a try
 _DENSE = 2000  # variables up to which dense linear algebra is used
 
 
@@ -31,15 +33,19 @@ class QP(SolverMap, Projection):
 
     One quadratic program per instance and component, on the host, in float64, in as many threads
     as torch may use: OSQP, set up once per thread and reused; where its answer misses a KKT
-    residual of 1e-8, that answer solved again on its active set; then Clarabel through cvxpy,
-    likewise. The best of them must reach 1e-6, relative to 1 + |y|; otherwise the instance fails,
-    with the residuals in the message. Auxiliary variables have no quadratic term, which makes this
-    the projection in z.
+    residual of 1e-9, that answer solved again on its active set; then Clarabel through cvxpy,
+    likewise; then, for small blocks without auxiliary variables, nonnegative least squares. The
+    best of them must reach 1e-6, relative to 1 + max(|y|, |z|); otherwise the instance fails, with
+    the residuals in the message. Auxiliary variables have no quadratic term, which makes this the
+    projection in z.
     """
 
     def __init__(self, block: Block):
         super().__init__(block)
         self._R = block.matrix.toarray() if block.size <= _DENSE else block.matrix
+        self._kinds: list[type] = [OSQPSolver, CvxpySolver]
+        if not block.is_aux.any() and block.size * (2 * block.size + block.num_rows) <= _SMALL:
+            self._kinds.append(LeastDistance)
 
     def remark(self) -> str:
         """Which solvers, in which order."""
@@ -70,7 +76,9 @@ class QP(SolverMap, Projection):
         self.project_some(np.argwhere(~inside), y, sides, z, report)
         return torch.from_numpy(z).to(x.device, x.dtype)
 
-    def project_some(self, chosen: np.ndarray, y, sides, z: np.ndarray, report: Report) -> None:
+    def project_some(
+        self, chosen: np.ndarray, y, sides, z: np.ndarray, report: Report, before: Any = None
+    ) -> None:
         """Project the components `chosen`, pairs of instance and component, into `z`.
 
         Args:
@@ -79,12 +87,17 @@ class QP(SolverMap, Projection):
             sides: Limits, each `(N or 1, count, ...)`.
             z: Where the answers go.
             report: Told which instances have none.
+            before: `(N, count)`, the residuals of what is in `z` already, to be kept if better.
         """
 
         def work(start: int, stop: int) -> None:
             for n, c in chosen[start:stop]:
                 parts = (v[n % len(v), c] for v in sides)
-                z[n, c] = self._project(Problem(y[n, c], *parts), int(n), report)
+                found = None
+                if before is not None and before[n, c] <= ENOUGH:
+                    nothing = np.zeros(self.block.num_rows)
+                    found = Answer(z[n, c].copy(), nothing, float(before[n, c]), "not exact")
+                z[n, c] = self._project(Problem(y[n, c], *parts), int(n), report, found)
 
         run(work, len(chosen), len(chosen) * _COST)
 
@@ -92,35 +105,34 @@ class QP(SolverMap, Projection):
         """OSQP runs in several threads at once; cvxpy keeps state of its own, one at a time."""
         return nullcontext() if kind is OSQPSolver else _ONE_CVXPY
 
-    def _project(self, problem: Problem, instance: int, report: Report) -> np.ndarray:
+    def _project(
+        self, problem: Problem, instance: int, report: Report, before: Answer | None
+    ) -> np.ndarray:
         nothing = np.full(self.block.size, np.nan)
         if not np.isfinite(problem.y).all():
             report.fail(
                 instance, "the point to project has entries that are not finite", InputError
             )
             return nothing
-        answers: list[Answer] = []
         if (problem.row_lower > problem.row_upper).any() or (problem.lower > problem.upper).any():
             report.fail(instance, "no point satisfies all constraints", InfeasibleError)
             return nothing
-        for kind in (OSQPSolver, CvxpySolver):
+        answers = [] if before is None else [("newton", before)]
+        for kind in self._kinds:
             with self._solver(kind) as solver, self._turn(kind):
                 answer = solver.solve(problem)
             if GOOD < answer.residual < np.inf and self.block.size <= _DENSE:
                 answer = refined(self.block, problem, answer)
-            answers.append(answer)
+            answers.append((kind.name, answer))
             if answer.residual <= GOOD:
                 return answer.x
-        best = min(answers, key=lambda a: a.residual)
+        best = min((answer for _, answer in answers), key=lambda a: a.residual)
         if best.residual <= ENOUGH:
             return best.x
-        if any("infeasible" in a.status for a in answers):
+        if any("infeasible" in a.status for _, a in answers):
             report.fail(instance, "no point satisfies all constraints", InfeasibleError)
             return nothing
-        tried = ", ".join(
-            f"{kind.name}: {a.status}, KKT residual {a.residual:.1e}"
-            for kind, a in zip((OSQPSolver, CvxpySolver), answers, strict=True)
-        )
+        tried = ", ".join(f"{n}: {a.status}, KKT residual {a.residual:.1e}" for n, a in answers)
         report.fail(instance, f"no solver reached a KKT residual of {ENOUGH:g} ({tried})")
         return nothing
 

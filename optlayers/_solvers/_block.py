@@ -33,8 +33,8 @@ def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answe
     """An answer with its KKT residual, whatever the solver said of it.
 
     The residual is the largest of: row violation; distance of x from its own projected gradient
-    step, which covers stationarity and the multipliers of the bounds; multiplier times slack. It
-    is relative to 1 + |y|.
+    step, which covers stationarity and the multipliers of the bounds; the smaller one of multiplier
+    and slack of a row. It is relative to 1 + max(|y|, |x|).
     """
     if x is None or not np.isfinite(x).all():
         return Answer(np.full(block.size, np.nan), np.zeros(block.num_rows), np.inf, status)
@@ -49,9 +49,9 @@ def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answe
     parts = (
         violation,
         np.abs(x - step),
-        np.abs(multipliers * np.where(np.isfinite(slack), slack, 1)),
+        np.minimum(np.abs(multipliers), np.abs(slack)),
     )
-    scale = 1 + np.abs(np.where(block.is_aux, 0.0, problem.y)).max()
+    scale = 1 + max(np.abs(np.where(block.is_aux, 0.0, problem.y)).max(), np.abs(x).max())
     residual = max(float(p.max(initial=0.0)) for p in parts) / scale
     return Answer(x, multipliers, residual, status)
 
