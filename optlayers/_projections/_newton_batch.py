@@ -17,7 +17,7 @@ _GROWTH, _FIRST_STAGE = 10.0, 3.0
 _FIRST_PROX, _LAST_PROX, _SHRINK = 0.3, 1e-4, 0.3
 _LOOSE, _DAMPING, _MOST_STEPS = 0.1, 1e-2, 500
 _SAFE = 1e-8  # damping with which a factor cannot break down
-_TRIALS = 40  # of a line search that goes on
+_TRIALS = 60  # of a line search that goes on
 _CHUNK = 64_000_000  # entries of the systems made at a time
 
 
@@ -35,6 +35,9 @@ class State:
     anchor: Tensor
     hold: Tensor
     mu: Tensor
+    base: Tensor  # multipliers that `point` and `hold` have taken up already
+    point: Tensor
+    taken: Tensor
     unit: Tensor
     scale: Tensor
     share: Tensor
@@ -64,6 +67,7 @@ class Point:
     inverse: Tensor
     stiff: Tensor
     scale: Tensor
+    size: Tensor
 
 
 def newton(
@@ -107,11 +111,13 @@ def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality
         state.tries = torch.where(largest < 0.5 * state.best, 0, state.tries + 1)
         state.best = torch.minimum(state.best, largest)
         loose = _LOOSE * state.unit * torch.where(state.share == 1, state.prox, 1.0)
-        arrived = largest <= torch.where(last, 2e-16 * at.scale, loose)
+        arrived = largest <= torch.where(last, 2e-16 * at.size, loose)
+        fresh = last & ~state.taken & (state.tries >= 2) & (largest <= 1e-6 * at.scale) & ~arrived
         near = (largest <= 1e-11 * at.scale) | (state.tries >= 40)
-        arrived |= last & (state.tries >= 3) & near
+        arrived |= last & (state.tries >= 3) & near & ~fresh
         finished = _advance(is_aux, state, at, arrived, last, tol, x, quality)
-        _step(R, state, at, ~arrived, largest)
+        _step(R, state, at, ~arrived & ~fresh, largest)
+        _take_up(state, at, fresh)
         state = state.keep(~finished)
     # Out of steps: what there is is judged, and its residual decides.
     at = _evaluate(R, is_aux, state)
@@ -128,7 +134,8 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
     act = centre @ R.T
     hold = torch.minimum(torch.maximum(act, low), high)
     soft = is_aux.any() | (low < high).any(-1)
-    one, count = torch.ones_like(unit), len(y)
+    share = (_FIRST_STAGE * unit / reach.clamp(min=1e-300)).clamp(max=1.0)
+    count = len(y)
     return State(
         number=torch.arange(count, device=y.device),
         y=y,
@@ -140,9 +147,12 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
         anchor=centre.clone(),
         hold=hold,
         mu=torch.zeros_like(low),
+        base=torch.zeros_like(low),
+        point=torch.where(is_aux, centre, centre + share[:, None] * (y - centre)),
+        taken=torch.zeros(count, dtype=torch.bool, device=y.device),
         unit=unit,
         scale=1 + scale,
-        share=torch.minimum(one, _FIRST_STAGE * unit / reach.clamp(min=1e-300)),
+        share=share,
         prox=torch.where(soft, _FIRST_PROX, _LAST_PROX).to(unit),
         least=torch.full_like(unit, _LAST_PROX),
         best=torch.full_like(unit, torch.inf),
@@ -155,9 +165,9 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
 def _evaluate(R: Tensor, is_aux: Tensor, state: State) -> Point:
     stiff = 1 / state.prox[:, None]
     inverse = torch.where(is_aux, stiff, 1.0)
-    goal = state.centre + state.share[:, None] * (state.y - state.centre)
-    moved = torch.where(is_aux, state.anchor, goal) - (state.mu @ R) * inverse
+    moved = state.point - (state.mu @ R) * inverse
     x = torch.minimum(torch.maximum(moved, state.lower), state.upper)
+    size = 1 + x.abs().amax(-1)
     act, slack = x @ R.T, state.hold + state.mu * stiff
     held = torch.minimum(torch.maximum(slack, state.low), state.high)
     return Point(
@@ -170,18 +180,19 @@ def _evaluate(R: Tensor, is_aux: Tensor, state: State) -> Point:
         gradient=act - held,
         inverse=inverse,
         stiff=stiff,
-        scale=torch.maximum(state.scale, 1 + x.abs().amax(-1)),
+        scale=torch.maximum(state.scale, size),
+        size=size,
     )
 
 
 def _residual(is_aux: Tensor, state: State, at: Point) -> Tensor:
     drift = torch.where(is_aux, state.prox[:, None] * (at.x - state.anchor), 0.0).abs().amax(-1)
     above, below = at.act - state.high, state.low - at.act
-    slack = torch.where(state.mu > 0, above, below).abs()
-    either = torch.minimum(state.mu.abs(), slack).amax(-1)
-    violation = torch.maximum(above, below).amax(-1)
-    worst = torch.maximum(torch.maximum(violation, either), drift)
-    return worst / at.scale
+    slack = torch.where(state.mu + state.base > 0, above, below).abs()
+    mu = (state.mu + state.base).abs() / at.scale[:, None]
+    either = torch.minimum(mu, slack / at.size[:, None]).amax(-1)
+    violation = torch.maximum(above, below).amax(-1) / at.size
+    return torch.maximum(torch.maximum(violation, either), drift / at.scale)
 
 
 def _advance(
@@ -202,15 +213,32 @@ def _advance(
     state.before = torch.where(arrived & last, torch.where(stuck, torch.inf, result), state.before)
     # Rounding, divided by the curvature, is all that moves: more of it, more rounds.
     state.least = torch.where(stuck, 10 * state.least, state.least)
+    state.mu = torch.where(here, state.mu + state.base, state.mu)
+    state.base = torch.where(here, 0.0, state.base)
+    state.taken = state.taken & ~arrived
     grown = torch.where(arrived, (state.share * _GROWTH).clamp(max=1.0), state.share)
     state.mu = state.mu * (grown / state.share)[:, None]
     sharper = arrived & (state.share == 1)
     sharp = torch.maximum(state.prox * _SHRINK, state.least)
     state.prox = torch.where(sharper, sharp, state.prox)
     state.share = grown
+    goal = state.centre + grown[:, None] * (state.y - state.centre)
+    state.point = torch.where(here, torch.where(is_aux, state.anchor, goal), state.point)
     state.best = torch.where(arrived, torch.inf, state.best)
     state.tries = torch.where(arrived, 0, state.tries)
     return finished
+
+
+def _take_up(state: State, at: Point, fresh: Tensor) -> None:
+    """Let the point and the slacks have the multipliers; see `_newton_kernels.take_up`."""
+    here = fresh[:, None]
+    state.point = torch.where(here, at.moved, state.point)
+    state.hold = torch.where(here, at.slack, state.hold)
+    state.base = torch.where(here, state.base + state.mu, state.base)
+    state.mu = torch.where(here, 0.0, state.mu)
+    state.taken = state.taken | fresh
+    state.best = torch.where(fresh, torch.inf, state.best)
+    state.tries = torch.where(fresh, 0, state.tries)
 
 
 def _step(R: Tensor, state: State, at: Point, moving: Tensor, largest: Tensor) -> None:
@@ -254,8 +282,9 @@ def _line_search(R: Tensor, state: State, at: Point, d: Tensor) -> Tensor:
     for trial in range(_TRIALS):
         if bool(done.all()):
             break
-        if trial % 3 == 2:
-            inner = 0.5 * (left + right)
+        if trial % 3 == 2:  # by size where they differ: the answer may be at 1e-9
+            spread = torch.where(left > 0, (left * right).sqrt(), 0.01 * right)
+            inner = torch.where(right > 4 * left, spread, 0.5 * (left + right))
         else:
             inner = (left * -at_right + right * at_left) / (at_left - at_right)
         t = torch.where(done, t, torch.where(right.isfinite(), inner, 4 * left.clamp(min=0.25)))

@@ -19,7 +19,7 @@ FIRST_STAGE = 3.0  # distance of the first stage, in widths of the box
 FIRST_PROX, LAST_PROX, SHRINK = 0.3, 1e-4, 0.3  # curvature given to slacks and auxiliaries
 LOOSE = 0.1  # residual of a stage that is not the last one, relative to the width
 DAMPING = 1e-2  # of a step, times the gradient relative to the largest one so far
-MAX_STEPS, MAX_STAGES = 400, 60
+MAX_STEPS, MAX_STAGES, TRIALS = 400, 60, 60
 
 
 class Block(NamedTuple):
@@ -57,6 +57,7 @@ class Work(NamedTuple):
     inverse: np.ndarray  # 1 / curvature
     free: np.ndarray
     mu: np.ndarray
+    base: np.ndarray  # multipliers that `point` and `hold` have taken up already
     act: np.ndarray  # R x
     slack: np.ndarray  # centre of the slack + mu / curvature, before clipping
     hold: np.ndarray  # centre of the curvature of slacks
@@ -80,10 +81,10 @@ def make_work(block, m, size):
     """Room for one thread."""
     large = m if len(block.pattern[3]) else 0
     small, wide = m - large, m if len(block.dense) else 0
-    v, r, s = np.empty((6, size)), np.empty((6, m)), np.empty((7, large), dtype=np.int64)
+    v, r, s = np.empty((6, size)), np.empty((7, m)), np.empty((7, large), dtype=np.int64)
     return Work(
         v[0], v[1], v[2], v[3], v[4], v[5], np.empty(size, dtype=np.bool_),
-        r[0], r[1], r[2], r[3], r[4], r[5], np.empty(m, dtype=np.int64),
+        r[0], r[1], r[2], r[3], r[4], r[5], r[6], np.empty(m, dtype=np.int64),
         np.empty((small, small)), np.empty((wide, wide)), np.empty(size), np.empty(m),
         np.empty(len(block.pattern[4]) + large), np.empty(large), np.empty(large, dtype=np.bool_),
         (s[0], s[1], s[2]), (np.empty(large + 1, dtype=np.int64), s[3], s[4], s[5]),
@@ -292,8 +293,10 @@ def step_length(first, own, work, stiff):
         at_right = slope(right, own, work, stiff)
         if right > 1e9:
             return right
-    for trial in range(40):
-        if trial % 3 == 2:
+    for trial in range(TRIALS):
+        if trial % 3 == 2 and right > 4.0 * left:  # by size: the answer may be at 1e-9
+            t = np.sqrt(left * right) if left > 0.0 else 0.01 * right
+        elif trial % 3 == 2:
             t = 0.5 * (left + right)
         else:
             t = (left * -at_right + right * at_left) / (at_left - at_right)
@@ -337,17 +340,35 @@ def evaluate(block, own, work, x, stiff):
 
 
 @numba.njit(cache=True, nogil=True)
+def take_up(work):
+    """Let the point and the slacks have the multipliers, so that only small ones are left.
+
+    What a large multiplier rounds is fixed from here on, as if y had been rounded; the rows are
+    then met to the rounding of x and not of y.
+    """
+    work.point[:] = work.moved
+    work.hold[:] = work.slack
+    work.base[:] += work.mu
+    work.mu[:] = 0.0
+
+
+@numba.njit(cache=True, nogil=True)
 def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
     """Newton's steps of one stage, until the gradient is below `loose`, or rounding in the last."""
-    stiff, best, tries = 1.0 / prox, np.inf, 0
+    stiff, best, tries, taken = 1.0 / prox, np.inf, 0, False
+    work.base[:] = 0.0
     while True:
         largest, k, size = evaluate(block, own, work, x, stiff)
+        goal = 2e-16 * (1.0 + size) if last else loose
         size = max(scale, 1.0 + size)
-        goal = 2e-16 * size if last else loose
         tries = 0 if largest < 0.5 * best else tries + 1
         best = min(best, largest)
         if largest <= goal or steps >= MAX_STEPS or not np.isfinite(largest):
             break
+        if last and not taken and tries >= 2 and largest <= 1e-6 * size:
+            take_up(work)
+            taken, best, tries = True, np.inf, 0
+            continue
         if last and tries >= 3 and (largest <= 1e-11 * size or tries >= 40):
             break
         steps += 1
@@ -364,19 +385,26 @@ def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
         t = step_length(rise, own, work, stiff)
         for i in range(len(work.mu)):
             work.mu[i] += t * work.d[i]
+    work.mu[:] += work.base
     return steps, size, most, li, lx
 
 
 @numba.njit(cache=True, nogil=True)
-def residual(own, work, drift, scale):
-    """Row violation, multiplier or slack, and what is left of auxiliary gradients."""
-    worst = drift
+def residual(own, work, x, drift, scale):
+    """Row violation, multiplier or slack, and what is left of auxiliary gradients.
+
+    Rows are compared with x, which they constrain, and gradients with y as well.
+    """
+    size = 1.0
+    for j in range(len(x)):
+        size = max(size, 1.0 + abs(x[j]))
+    worst = drift / scale
     for i in range(len(work.mu)):
         mu, above, below = work.mu[i], work.act[i] - own.high[i], own.low[i] - work.act[i]
-        worst = max(worst, above, below)
+        worst = max(worst, above / size, below / size)
         if mu != 0.0:
-            worst = max(worst, min(abs(mu), abs(above if mu > 0 else below)))
-    return worst / scale
+            worst = max(worst, min(abs(mu) / scale, abs(above if mu > 0 else below) / size))
+    return worst
 
 
 @numba.njit(cache=True, nogil=True)
@@ -439,7 +467,7 @@ def solve(block, own, work, x, tol):
         steps, size, most, li, lx = climb(
             block, own, work, x, prox, loose, last, scale, most, steps, li, lx
         )
-        result = residual(own, work, follow(block, own, work, x, prox), size)
+        result = residual(own, work, x, follow(block, own, work, x, prox), size)
         if share == 1.0 and (result <= tol or (last and result > 0.5 * before and result <= 1e-9)):
             break
         if steps >= MAX_STEPS or not np.isfinite(result):

@@ -13,7 +13,7 @@ from .._eager import eager
 from .._errors import InfeasibleError, InputError
 from .._host import run
 from .._plan import Limits, Report, SolverMap
-from .._solvers._block import Answer, Problem, refined
+from .._solvers._block import Answer, Problem, least_violation, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.least_distance import LeastDistance
 from .._solvers.osqp import OSQPSolver
@@ -127,9 +127,10 @@ class QP(SolverMap, Projection):
             if answer.residual <= GOOD:
                 return answer.x
         best = min((answer for _, answer in answers), key=lambda a: a.residual)
-        if best.residual <= ENOUGH:
+        missed = least_violation(self.block, problem)
+        if best.residual <= ENOUGH and not missed > GOOD:
             return best.x
-        if any("infeasible" in a.status for _, a in answers):
+        if missed > GOOD:
             report.fail(instance, "no point satisfies all constraints", InfeasibleError)
             return nothing
         tried = ", ".join(f"{n}: {a.status}, KKT residual {a.residual:.1e}" for n, a in answers)

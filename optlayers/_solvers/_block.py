@@ -34,7 +34,8 @@ def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answe
 
     The residual is the largest of: row violation; distance of x from its own projected gradient
     step, which covers stationarity and the multipliers of the bounds; the smaller one of multiplier
-    and slack of a row. It is relative to 1 + max(|y|, |x|).
+    and slack of a row. What concerns rows is relative to 1 + |x|, which they constrain, gradients
+    to 1 + max(|y|, |x|).
     """
     if x is None or not np.isfinite(x).all():
         return Answer(np.full(block.size, np.nan), np.zeros(block.num_rows), np.inf, status)
@@ -46,13 +47,11 @@ def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answe
     above, below = problem.row_upper - activity, activity - problem.row_lower
     violation = np.maximum(np.maximum(-above, -below), 0)
     slack = np.where(multipliers > 0, above, np.where(multipliers < 0, below, 0.0))
-    parts = (
-        violation,
-        np.abs(x - step),
-        np.minimum(np.abs(multipliers), np.abs(slack)),
-    )
-    scale = 1 + max(np.abs(np.where(block.is_aux, 0.0, problem.y)).max(), np.abs(x).max())
-    residual = max(float(p.max(initial=0.0)) for p in parts) / scale
+    size = 1 + np.abs(x).max()
+    scale = max(1 + np.abs(np.where(block.is_aux, 0.0, problem.y)).max(), size)
+    either = np.minimum(np.abs(multipliers) / scale, np.abs(slack) / size)
+    parts = (violation / size, np.abs(x - step) / scale, either)
+    residual = max(float(p.max(initial=0.0)) for p in parts)
     return Answer(x, multipliers, residual, status)
 
 
@@ -91,6 +90,32 @@ def refined(block: Block, problem: Problem, answer: Answer) -> Answer:
         better = judged(block, problem, x, multipliers, answer.status)
         best = min(best, better, key=lambda a: a.residual)
     return best
+
+
+def least_violation(block: Block, problem: Problem) -> float:
+    """By how much some row is missed at the best of all points, relative to 1 + |x|; by an LP.
+
+    Zero if there is a feasible point; NaN if the linear program has no answer. What decides
+    between an empty set and a solver in trouble, both of which call themselves infeasible.
+    """
+    from scipy.optimize import linprog
+
+    R, width = block.matrix, sp.csr_array(np.ones((block.num_rows, 1)))
+    sides = [(R, problem.row_upper), (-R, -problem.row_lower)]
+    said = [np.isfinite(side) for _, side in sides]
+    rows = [sp.hstack([r[k], -width[k]]) for (r, _), k in zip(sides, said, strict=True)]
+    goal = np.concatenate([side[k] for (_, side), k in zip(sides, said, strict=True)])
+    found = linprog(
+        np.append(np.zeros(block.size), 1.0),
+        A_ub=sp.vstack(rows, format="csr"),
+        b_ub=goal,
+        bounds=np.column_stack([np.append(problem.lower, 0.0), np.append(problem.upper, np.inf)]),
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if found.x is None:
+        return np.nan
+    return float(found.x[-1] / (1 + np.abs(found.x[:-1]).max()))
 
 
 def stacked_rows(block: Block) -> sp.csc_array:
