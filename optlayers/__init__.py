@@ -38,6 +38,7 @@ from ._verbs import Status as Status
 from ._verbs import decode as decode
 from ._verbs import plan as plan
 from ._verbs import project as project
+from ._sets import ConvexHull as ConvexHull
 from ._sets import DependencyTrees as DependencyTrees
 from ._sets import SemanticGraphs as SemanticGraphs
 from ._sets import SemanticParts as SemanticParts

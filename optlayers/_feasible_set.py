@@ -20,8 +20,8 @@ class AbstractFeasibleSet(ABC):
 
     Two methods are all a set needs. The others are abilities that some sets have: sums over all
     structures (`log_partition`, `marginals`), a test of membership (`contains`), a projection
-    faster than the plan of `relaxation` (`project_instances`), and a decoder that names the
-    instances it cannot decode (`decode_instances`).
+    faster than the plan of `relaxation` (`project_instances`), a decoder that names the instances
+    it cannot decode (`decode_instances`), and one of some instances alone (`decode_rows`).
     """
 
     event_dim: ClassVar[int] = 1  # how many trailing dimensions of scores are one structure
@@ -46,6 +46,21 @@ class AbstractFeasibleSet(ABC):
         Those hold NaN in what is returned. What `optlayers.decode` and the layer call.
         """
         return self.decode(scores)
+
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor | None:
+        """Decode some instances alone, `(M, *event)`; None: only whole batches.
+
+        `ConvexHull` asks this, because instances are finished at different times.
+
+        Args:
+            scores: Those of the instances, `(M, *event)`.
+            rows: Their numbers in the flattened batch, `(M,)`, on the CPU.
+            batch: The batch that they are a part of.
+            report: Of failures, by number in the flattened batch; NaN there.
+        """
+        return None
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
         """Project `(..., *event)` onto the relaxation; None: by the plan of `relaxation`."""

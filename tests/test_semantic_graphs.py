@@ -870,7 +870,7 @@ def small(**options):
         (lambda: small(deterministic=[2]), "from 0 to 1, or booleans"),
         (lambda: small(deterministic=[-1]), "`deterministic` must be numbers of labels"),
         (lambda: small(deterministic=[True]), r"booleans of shape \(2,\)"),
-        (lambda: small(relaxation="hull"), "`relaxation` must be one of"),
+        (lambda: small(relaxation="eq6"), "`relaxation` must be one of"),
         (lambda: small(projection="fast"), "`projection` must be 'exact' or 'sequential'"),
         (lambda: small(relaxation="determinism"), "needs deterministic labels"),
         (lambda: small(relaxation="arc-predicate", predicates=False), "needs predicates=True"),
@@ -883,7 +883,7 @@ def small(**options):
         (lambda: small(arcs=torch.ones(5, 3, 3) > 0), "does not broadcast against"),
         (
             lambda: small(arcs=torch.ones(3, 3) > 0, relaxation="arc-predicate").relaxation,
-            "Use relaxation='label-sum', or leave out `arcs`",
+            "Use relaxation='label-sum', or 'hull'",
         ),
         (lambda: small(arcs=torch.ones(3, 3) > 0).part_names, "no rows in common"),
         (

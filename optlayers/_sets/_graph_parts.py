@@ -147,8 +147,9 @@ class GraphLayout:
         if not len(rows) or not bool((rows == rows[0]).all()):
             raise InputError(
                 "With `arcs`, a slot is another arc in another sentence, so a batch of sentences "
-                "has no rows in common beyond 'label-sum'. Use relaxation='label-sum', or leave "
-                "out `arcs` for the dense layout."
+                "has no rows in common beyond 'label-sum'. Use relaxation='label-sum', or 'hull', "
+                "which `optlayers.project` needs no rows for, or leave out `arcs` for the dense "
+                "layout."
             )
         return rows[0]
 

@@ -17,7 +17,7 @@ from .._constructors import label_sum, simplex
 from .._polytope import Polytope
 from .._verbs import project
 
-RELAXATIONS = ("label-sum", "arc-predicate", "determinism")
+RELAXATIONS = ("label-sum", "arc-predicate", "determinism", "hull")
 
 
 def graph_polytope(

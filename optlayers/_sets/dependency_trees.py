@@ -12,12 +12,12 @@ from .._decoders._trees import is_tree
 from .._decoders.arborescence import arborescence
 from .._decoders.eisner import eisner
 from .._eager import eager
-from .._errors import InfeasibleError, InputError, SolverFailed
-from .._hull.project_hull import hull_instances, is_exact
+from .._errors import InfeasibleError, InputError
 from .._marginals import inside_outside, matrix_tree
 from .._plan import Report
 from .._polytope import Polytope
 from .._projections.heads import project_heads
+from ._onto_hull import project_onto_hull
 from ._padded import PaddedSentences, sentence_name
 from ._tree_polytopes import check_relaxation, tree_polytope
 
@@ -141,7 +141,7 @@ class DependencyTrees(PaddedSentences):
 
     def _check_trees(self) -> None:
         zeros = np.zeros((self.batch_shape.numel(), self.size + 1, self.size + 1))
-        _, state = self._decode_host(zeros, self.batch_shape)
+        _, state = self._decode_host(zeros, *self._on_host(self.batch_shape))
         if state.any():
             first = int(state.argmax())
             name = sentence_name(first, self.batch_shape)
@@ -190,30 +190,52 @@ class DependencyTrees(PaddedSentences):
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""
         batch = self._batch(scores)
+        rows = scores.reshape(-1, self.size + 1, self.size + 1)
+        found = self._decode(rows, self._on_host(batch), range(len(rows)), report)
+        return found.reshape(scores.shape)
+
+    @eager
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor:
+        """Decode some sentences of a batch alone."""
+        lengths, allowed = self._on_host(batch)
+        index = rows.numpy()
+        allowed = allowed if allowed is None or len(allowed) == 1 else allowed[index]
+        return self._decode(scores, (lengths[index], allowed), index, report)
+
+    def _decode(
+        self, scores: Tensor, sentences: tuple, index: Sequence[int] | np.ndarray, report: Report
+    ) -> Tensor:
+        """Trees of sentences with these numbers in the flattened batch."""
         scores = scores.detach()
         wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
-        rows = scores.to("cpu", wide).reshape(-1, self.size + 1, self.size + 1).contiguous()
-        heads, state = self._decode_host(rows.numpy(), batch)
+        heads, state = self._decode_host(scores.to("cpu", wide).contiguous().numpy(), *sentences)
         z = self._from_heads(torch.from_numpy(heads).to(scores.device), scores.dtype)
         if state.any():
             for i in np.flatnonzero(state).tolist():
                 reason, kind = (
                     (_NO_TREE, InfeasibleError) if state[i] == 1 else (NOT_FINITE, InputError)
                 )
-                report.fail(i, reason, kind)
+                report.fail(int(index[i]), reason, kind)
             z[torch.from_numpy(state != 0).to(z.device)] = torch.nan
-        return z.reshape(scores.shape)
+        return z
 
-    def _decode_host(self, rows: np.ndarray, batch: torch.Size) -> tuple[np.ndarray, np.ndarray]:
+    def _on_host(self, batch: torch.Size) -> tuple[np.ndarray, np.ndarray | None]:
+        """Lengths `(N,)` and allowed arcs `(N or 1, n + 1, n + 1)`, if not all, of a batch."""
+        lengths = self.lengths.expand(batch).reshape(-1).contiguous().numpy()
+        if self._mask is None:
+            return lengths, None
+        side = self.size + 1
+        single = self.allowed.ndim == 2
+        allowed = self.allowed if single else self.allowed.expand(*batch, side, side)
+        return lengths, allowed.reshape(-1, side, side).contiguous().numpy()
+
+    def _decode_host(
+        self, rows: np.ndarray, lengths: np.ndarray, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         decoder = eisner if self.projective else arborescence
-        lengths = self.lengths.expand(batch).reshape(-1)
-        allowed = None
-        if self._mask is not None:
-            side = self.size + 1
-            single = self.allowed.ndim == 2
-            allowed = self.allowed if single else self.allowed.expand(*batch, side, side)
-            allowed = allowed.reshape(-1, side, side).contiguous().numpy()
-        return decoder(rows, lengths.contiguous().numpy(), allowed, self.single_root)
+        return decoder(rows, lengths, allowed, self.single_root)
 
     def _from_heads(self, heads: Tensor, dtype: torch.dtype) -> Tensor:
         """0/1 tensor `(N, n + 1, n + 1)` of `(N, n + 1)` heads; -1 for none."""
@@ -226,12 +248,7 @@ class DependencyTrees(PaddedSentences):
         batch, side = self._batch(y, "y"), self.size + 1
         allowed = self.free_parts(y.device)
         if self.relaxation_name == "hull":
-            wide = y if y.dtype in (torch.float32, torch.float64) else y.float()
-            wide = torch.where(allowed, wide, 0)
-            found = hull_instances(self.decode, wide, 2)
-            for i in (~is_exact(found, wide, 2)).flatten().nonzero()[:, 0].tolist():
-                report.fail(i, "the projection onto the hull did not converge", SolverFailed)
-            return found.z.to(y.dtype)
+            return project_onto_hull(self, y, report).z
         if self.relaxation_name != "head-selection":
             return None
         if allowed.ndim > 2:

@@ -19,6 +19,7 @@ from ._graph_lists import Arc, arcs_of_labels, parts_of_arcs
 from ._graph_lists import deterministic_labels as deterministic_labels
 from ._graph_parts import GraphLayout, SemanticParts
 from ._graph_polytopes import RELAXATIONS, Sequential, graph_polytope, one_slot
+from ._onto_hull import project_onto_hull
 from ._padded import PaddedSentences
 
 
@@ -46,6 +47,7 @@ class SemanticGraphs(PaddedSentences):
     | "label-sum" | the labels of an arc sum to the arc: the paper's Eq. 6 | $O(K L)$, closed form |
     | "arc-predicate" | and no arc exceeds its predicate | QP |
     | "determinism" | and deterministic labels sum to at most 1 at a predicate | QP |
+    | "hull" | the convex hull of this very set, in both layouts | by calls to the decoder |
 
     A set is cheap enough to make per batch: what is compiled depends on the shape alone.
 
@@ -289,14 +291,34 @@ class SemanticGraphs(PaddedSentences):
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""
         batch = self._batch(scores)
+        rows = scores.reshape(batch.numel(), self.num_parts)
+        found = self._decode(rows, self._layout.on_host(batch), range(len(rows)), report)
+        return found.reshape(scores.shape)
+
+    @eager
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor:
+        """Decode some sentences of a batch alone."""
+        index = rows.numpy()
+        lengths, *rest = (v if len(v) == 1 else v[index] for v in self._layout.on_host(batch))
+        return self._decode(scores, (lengths, rest[0], rest[1]), index, report)
+
+    def _decode(
+        self,
+        scores: Tensor,
+        where: tuple[np.ndarray, np.ndarray, np.ndarray],
+        index: Sequence[int] | np.ndarray,
+        report: Report,
+    ) -> Tensor:
+        """Graphs of sentences with these numbers in the flattened batch."""
         wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
-        rows = scores.detach().to("cpu", wide).reshape(batch.numel(), self.num_parts).contiguous()
+        rows = scores.detach().to("cpu", wide).contiguous().numpy()
         roles = np.isin(np.arange(self.num_labels), self.deterministic)
-        where = self._layout.on_host(batch)
-        z, state = semantic_graphs(rows.numpy(), *where, roles, self.predicates)
+        z, state = semantic_graphs(rows, *where, roles, self.predicates)
         for i in np.flatnonzero(state).tolist():
-            report.fail(i, NOT_FINITE, InputError)
-        return torch.from_numpy(z).to(scores.device, scores.dtype).reshape(scores.shape)
+            report.fail(int(index[i]), NOT_FINITE, InputError)
+        return torch.from_numpy(z).to(scores.device, scores.dtype)
 
     # ------------------------------------------------------------------ projecting
 
@@ -304,7 +326,7 @@ class SemanticGraphs(PaddedSentences):
     def relaxation(self) -> Polytope:
         """The polytope that the backward pass projects onto, one set of bounds per sentence."""
         if self._relaxation is None:
-            name = self.relaxation_name
+            name = self._rows_of_relaxation()
             position = (
                 self._layout.slots.position
                 if name == "label-sum"
@@ -321,8 +343,19 @@ class SemanticGraphs(PaddedSentences):
             )
         return self._relaxation
 
+    def _rows_of_relaxation(self) -> str:
+        """The rows of the relaxation by name; those of the hull are the tightest of the others."""
+        if self.relaxation_name != "hull":
+            return self.relaxation_name
+        if self.deterministic:
+            return "determinism"
+        return "arc-predicate" if self.predicates else "label-sum"
+
     def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
-        """Onto Eq. 6 slot by slot, in closed form; onto the other relaxations by their plan."""
+        """Eq. 6 slot by slot in closed form, the hull by the decoder; the others by their plan."""
+        if self.relaxation_name == "hull":
+            self._batch(y, "y")
+            return project_onto_hull(self, y, report).z
         if self.relaxation_name != "label-sum":
             return None
         batch = self._batch(y, "y")
