@@ -109,7 +109,8 @@ def _make_limits(values: Values, plan: Plan, device, dtype) -> list[Limits]:
             index = torch.from_numpy(at.ravel())
             for tensor in tensors:
                 part = tensor.index_select(1, index.to(tensor.device))
-                part = part.reshape(len(tensor), *at.shape).to(device, dtype)
+                kind = torch.float64 if map_.wide_limits else dtype
+                part = part.reshape(len(tensor), *at.shape).to(device, kind)
                 parts.append(part)
         result.append(Limits(*parts))
     return result

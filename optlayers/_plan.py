@@ -51,6 +51,7 @@ class AbstractBlockMap(ABC):
     """
 
     shares_matrix: ClassVar[bool] = False  # True: every component must have the same coefficients
+    wide_limits: ClassVar[bool] = False  # True: limits come in float64, whatever x is
 
     def __init__(self, block: Block):
         if reason := self.why_not(block):
@@ -73,7 +74,8 @@ class AbstractBlockMap(ABC):
 
         Args:
             x: Points or scores in float32 or float64; zero at auxiliary variables.
-            limits: Right-hand sides and bounds in the dtype and on the device of `x`.
+            limits: Right-hand sides and bounds in the dtype (or in float64, where the class says
+                `wide_limits = True`) and on the device of `x`.
             report: Call `report.fail(i, why)` for an instance that has no answer, and put NaN.
         """
 
@@ -109,6 +111,7 @@ class SolverMap(AbstractBlockMap):
     """
 
     shares_matrix: ClassVar[bool] = True
+    wide_limits: ClassVar[bool] = True  # dependent rows that were rounded contradict each other
 
     def __init__(self, block: Block):
         super().__init__(block)

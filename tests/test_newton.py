@@ -300,7 +300,9 @@ def test_mostly_auxiliary_blocks_are_refused_with_the_reason():
     P = ol.DependencyTrees(3, projective=False, relaxation="arborescence").relaxation
     explained = ol.plan(P).explain()
     assert "OSQP, then Clarabel, an instance at a time" in explained
-    assert "not Newton: most of its variables are auxiliary, where it needs many steps" in explained
+    assert "not Newton: as many rows as variables, most of them auxiliary, take it" in explained
+    P = ol.DependencyTrees(6, projective=True, relaxation="hull").relaxation
+    assert "rows -> Newton" in ol.plan(P).explain()
 
 
 def test_limits_of_the_batch_repeat_for_every_instance():

@@ -20,6 +20,7 @@ from .qp import QP
 
 GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which an answer is taken
 _AIM = 1e-12  # residual at which nothing more is tried
+_MANY_STEPS = 400  # rows up to which OSQP is faster where most variables are auxiliary
 _ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by dense factors
 
 
@@ -68,8 +69,9 @@ class Newton(SolverMap, Projection):
         """Refuse what OSQP was measured to be faster at."""
         if not block.num_rows:
             return "it has no rows"
-        if 2 * int(block.is_aux.sum()) > block.size:
-            return "most of its variables are auxiliary, where it needs many steps"
+        mostly = 2 * int(block.is_aux.sum()) > block.size
+        if mostly and block.size <= block.num_rows <= _MANY_STEPS:
+            return "as many rows as variables, most of them auxiliary, take it many steps"
         return None
 
     def remark(self) -> str:

@@ -1,5 +1,6 @@
 """Dependency trees: exact parsing forward, a projection onto a named polytope backward."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -40,7 +41,7 @@ class DependencyTrees(PaddedSentences):
     | "head-selection" | one head per word: the paper's; leaves cycles in | $O(n^2)$, closed form |
     | "single-root" | and one word under the root | QP |
     | "single-commodity" | and a flow that reaches every word, $O(n^2)$ auxiliary variables | QP |
-    | "arborescence" | one flow per word: the convex hull of all trees, $O(n^3)$ variables | QP |
+    | "arborescence" | one flow per word: the convex hull of all trees | by calls to their decoder |
     | "hull" | the convex hull of this very set | by calls to the decoder, `project_hull` |
 
     A set is cheap enough to make per batch: what is compiled depends on n alone.
@@ -244,11 +245,15 @@ class DependencyTrees(PaddedSentences):
         return z.scatter_(-2, heads.clamp(min=0)[..., None, :], chosen[..., None, :])
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
-        """Head selection in one pass, the hull by the decoder; other relaxations by their plan."""
+        """Head selection in one pass, hulls by their decoder; other relaxations by their plan."""
         batch, side = self._batch(y, "y"), self.size + 1
         allowed = self.free_parts(y.device)
         if self.relaxation_name == "hull":
             return project_onto_hull(self, y, report).z
+        if self.relaxation_name == "arborescence":  # the hull of all trees, without its many rows
+            every = copy.copy(self)
+            every.projective = False
+            return project_onto_hull(every, y, report).z
         if self.relaxation_name != "head-selection":
             return None
         if allowed.ndim > 2:
