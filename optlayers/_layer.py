@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet
+from ._finite import OnNonfinite
 from ._polytope import Polytope
 from ._surrogates import SPIGOT, AbstractSurrogate, diagnose
 from ._verbs import FeasibleSet, OnFailure, Status, decode, prepare
@@ -47,6 +48,7 @@ def structured_argmax(
     *,
     decoder: Callable[[Tensor], Tensor] | None = None,
     on_failure: OnFailure = "raise",
+    on_nonfinite: OnNonfinite = "raise",
     return_status: bool = False,
 ) -> Any:
     r"""$\hat z = \arg\max_{z \in Z} z \cdot s$ forward, `surrogate` backward.
@@ -59,14 +61,21 @@ def structured_argmax(
         >>> structured_argmax(ol.simplex(3), scores)
         tensor([[0., 1., 0.]], grad_fn=<_SurrogateBackward>)
     """
-    z_hat, status = _run(feasible_set, scores, surrogate or SPIGOT(), decoder, on_failure, None)
+    policies = (on_failure, on_nonfinite)
+    z_hat, status = _run(feasible_set, scores, surrogate or SPIGOT(), decoder, policies, None)
     return (z_hat, status) if return_status else z_hat
 
 
-def _run(feasible_set, scores, surrogate, decoder, on_failure, record) -> tuple[Tensor, Status]:
+def _run(feasible_set, scores, surrogate, decoder, policies, record) -> tuple[Tensor, Status]:
+    on_failure, on_nonfinite = policies
     with torch.no_grad():
         z_hat, status = decode(
-            feasible_set, scores, decoder=decoder, on_failure=on_failure, return_status=True
+            feasible_set,
+            scores,
+            decoder=decoder,
+            on_failure=on_failure,
+            on_nonfinite=on_nonfinite,
+            return_status=True,
         )
     if torch.is_grad_enabled() and scores.requires_grad:
         if z_hat.shape != scores.shape:  # a batched set with one row of scores
@@ -90,6 +99,9 @@ class StructuredArgmax(nn.Module):
         on_failure: "raise" (naming the instance and the rows), "nan", or "fallback": zeros forward
             with a zero gradient where there is no structure, the straight-through gradient where
             the backward projection fails. One bad instance never costs the batch.
+        on_nonfinite: What NaN and inf in the scores are: "raise", failures, or "propagate", NaN
+            for that instance (see `decode`). A gradient that is not finite always becomes NaN, for
+            its instance alone, and never an error.
         diagnostics: Keep what `layer.diagnose()` needs from the latest backward pass.
 
     Attributes:
@@ -110,6 +122,7 @@ class StructuredArgmax(nn.Module):
         decoder: Callable[[Tensor], Tensor] | None = None,
         *,
         on_failure: OnFailure = "raise",
+        on_nonfinite: OnNonfinite = "raise",
         diagnostics: bool = False,
     ):
         super().__init__()
@@ -122,6 +135,11 @@ class StructuredArgmax(nn.Module):
             raise InputError(
                 f"`on_failure` must be 'raise', 'nan' or 'fallback'. Got {on_failure!r}."
             )
+        if on_nonfinite not in ("raise", "propagate"):
+            raise InputError(
+                f"`on_nonfinite` must be 'raise' or 'propagate'. Got {on_nonfinite!r}."
+            )
+        self.on_nonfinite: OnNonfinite = on_nonfinite
         self.feasible_set = feasible_set
         self.surrogate = SPIGOT() if surrogate is None else surrogate
         self.decoder = decoder
@@ -151,7 +169,12 @@ class StructuredArgmax(nn.Module):
                 self._prepare(chosen, scores)
             self._record = record = _Latest(self.diagnostics)
         z_hat, self.status = _run(
-            chosen, scores, self.surrogate, self.decoder, self.on_failure, record
+            chosen,
+            scores,
+            self.surrogate,
+            self.decoder,
+            (self.on_failure, self.on_nonfinite),
+            record,
         )
         if record is not None:
             record.feasible_set = chosen

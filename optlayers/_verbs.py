@@ -19,6 +19,7 @@ from ._errors import (
     OptLayersError,
 )
 from ._feasible_set import AbstractFeasibleSet
+from ._finite import OnNonfinite, forget, screen, spread
 from ._plan import Limits, Plan, Report, Table
 from ._polytope import Polytope
 from ._projections import PROJECTIONS
@@ -70,6 +71,7 @@ def project(
     y: Tensor,
     *,
     on_failure: Literal["raise", "nan"] = "raise",
+    on_nonfinite: OnNonfinite = "raise",
     return_status: bool = False,
 ) -> Any:
     r"""The point of a polytope nearest to `y`; for a structured set, of its relaxation.
@@ -88,13 +90,18 @@ def project(
         y: `(..., n)`, any float type; structured sets name their own shape. Half precision is
             computed in float32.
         on_failure: "raise", or "nan": put NaN for the instances without an answer.
+        on_nonfinite: What NaN and inf in `y` are. "raise": failures, subject to `on_failure`; the
+            check is one pass, and one synchronisation on CUDA. "propagate": NaN for that instance,
+            with a zero gradient, nothing is raised and nothing synchronised; also under
+            `torch.compile`. Minus infinity is read as "as little as possible" by boxes, simplices
+            and single rows, gives NaN in systems of equations, and counts as inf elsewhere.
         return_status: Also return a `Status`.
 
     Returns:
         The shape, dtype and device of `y`; with `return_status`, also the status.
 
     Raises:
-        InputError: If `y` has another last dimension or is not a float tensor.
+        InputError: If `y` has another last dimension, is not a float tensor, or is not finite.
         InfeasibleError: If an instance has no point; names the instance and rows in conflict.
         SolverFailed: If no exact solver reached its accuracy; names the instance, with residuals.
 
@@ -104,9 +111,9 @@ def project(
         tensor([0.7500, 0.2500, 0.0000])
     """
     if isinstance(feasible_set, AbstractFeasibleSet):
-        z, status = _project_structured(feasible_set, y, on_failure)
+        z, status = _project_structured(feasible_set, y, on_failure, on_nonfinite)
     else:
-        z, status = _call(feasible_set, PROJECTIONS, y, "y", on_failure)
+        z, status = _call(feasible_set, PROJECTIONS, y, "y", on_failure, on_nonfinite)
     return (z, status) if return_status else z
 
 
@@ -116,6 +123,7 @@ def decode(
     *,
     decoder: Callable[[Tensor], Tensor] | None = None,
     on_failure: OnFailure = "raise",
+    on_nonfinite: OnNonfinite = "raise",
     return_status: bool = False,
 ) -> Any:
     r"""The best structure, $\hat z \in \arg\max_{z \in Z} z \cdot s$; equal scores, equal answer.
@@ -127,10 +135,12 @@ def decode(
         scores: `(..., n)` for a polytope; structured sets name their own shape.
         decoder: A callable to use instead, from scores to structures of the same shape.
         on_failure: "raise"; "nan": NaN for instances without an answer; "fallback": zeros there.
+        on_nonfinite: What NaN and inf in `scores` are, as for `project`. Minus infinity marks what
+            must not be chosen. Padding of structured sets may hold anything.
         return_status: Also return a `Status`.
 
     Raises:
-        InputError: If `scores` has another last dimension or is not a float tensor.
+        InputError: If `scores` has another last dimension, is not a float tensor, or is not finite.
         InfeasibleError: If an instance has no point; names the instance and rows in conflict.
         UnboundedError: If the scores of an instance can grow without limit.
 
@@ -141,39 +151,54 @@ def decode(
     """
     scores = scores.detach()
     if decoder is None and isinstance(feasible_set, Polytope):
-        z_hat, status = _call(feasible_set, DECODERS, scores, "scores", on_failure)
+        z_hat, status = _call(feasible_set, DECODERS, scores, "scores", on_failure, on_nonfinite)
         return (z_hat, status) if return_status else z_hat
     if not isinstance(feasible_set, Polytope | AbstractFeasibleSet):
         raise InputError(
             f"Expected a Polytope or a structured set. Got {type(feasible_set).__name__}."
         )
     event_dim, report = feasible_set.event_dim, Report()
+    batch = scores.shape[: scores.ndim - event_dim]
+    free = None if isinstance(feasible_set, Polytope) else feasible_set.free_parts(scores.device)
+    asked, bad = screen(scores, event_dim, "scores", on_nonfinite, report, free)
+    if report.failures and on_failure == "raise":
+        _handle(None, scores, report, batch, on_failure)
     if decoder is not None:
-        z_hat = decoder(scores)
+        z_hat = decoder(asked)
     else:
         assert isinstance(feasible_set, AbstractFeasibleSet)
-        z_hat = feasible_set.decode_instances(scores, report)
+        z_hat = feasible_set.decode_instances(asked, report)
     if z_hat.shape != scores.shape:
         raise InputError(
             f"The decoder must return the shape of the scores, {tuple(scores.shape)}. "
             f"Got {tuple(z_hat.shape)}."
         )
-    batch = scores.shape[: scores.ndim - event_dim]
-    z_hat, status = z_hat.to(scores), Status(tuple(batch))
+    z_hat, status = spread(z_hat.to(scores), bad, event_dim), Status(tuple(batch))
+    forget(report, on_nonfinite, asked, event_dim)
     if report.failures:
         z_hat, status = _handle(None, z_hat, report, batch, on_failure)
     return (z_hat, status) if return_status else z_hat
 
 
-def _project_structured(feasible_set: AbstractFeasibleSet, y: Tensor, on_failure: str):
+def _project_structured(
+    feasible_set: AbstractFeasibleSet, y: Tensor, on_failure: str, on_nonfinite: str
+):
     """By the projection of the set, if it has one of its own, else by its relaxation."""
     event_dim, report = feasible_set.event_dim, Report()
-    z = feasible_set.project_instances(y, report)
+    batch, free = y.shape[: y.ndim - event_dim], feasible_set.free_parts(y.device)
+    asked, bad = screen(y, event_dim, "y", on_nonfinite, report, free)
+    if report.failures and on_failure == "raise":
+        _handle(None, y, report, batch, on_failure)
+    z = feasible_set.project_instances(asked, report)
     if z is None:
         flat = y if event_dim == 1 else y.flatten(-event_dim)
-        z, status = _call(feasible_set.relaxation, PROJECTIONS, flat, "y", on_failure)
+        if free is not None:
+            flat = torch.where(free if event_dim == 1 else free.flatten(-event_dim), flat, 0)
+        relaxation = feasible_set.relaxation
+        z, status = _call(relaxation, PROJECTIONS, flat, "y", on_failure, on_nonfinite)
         return z.reshape(*z.shape[:-1], *y.shape[y.ndim - event_dim :]), status
-    batch = y.shape[: y.ndim - event_dim]
+    z = spread(z, bad, event_dim)
+    forget(report, on_nonfinite, asked, event_dim)
     if report.failures:
         return _handle(None, z, report, batch, on_failure)
     return z, Status(tuple(batch))
@@ -301,7 +326,9 @@ def _prepared(polytope: Polytope, table: Table, x: Tensor) -> tuple:
     return polytope._local[key]
 
 
-def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: str):
+def _call(
+    polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: str, on_nonfinite: str
+):
     _check(polytope, x, name)
     try:
         batch = torch.broadcast_shapes(x.shape[:-1], polytope.batch_shape)
@@ -317,6 +344,9 @@ def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: st
     dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     flat = x.expand(*batch, -1).reshape(-1, polytope.n).to(dtype)
     report = Report()
+    flat, unread = screen(flat, 1, name, on_nonfinite, report)
+    if report.failures and on_failure == "raise":
+        _handle(polytope, flat, report, batch, on_failure)
     with torch.autocast(x.device.type, enabled=False):
         if torch.is_grad_enabled() and polytope._graphs and table is PROJECTIONS:
             parts = limits_with_graph(polytope, compiled, x.device, dtype)
@@ -332,6 +362,8 @@ def _call(polytope: Polytope, table: Table, x: Tensor, name: str, on_failure: st
             failed = torch.arange(len(flat)) if len(bad) == 1 else bad.nonzero()[:, 0].cpu()
             for i in failed.tolist():
                 report.fail(i, "no point satisfies all constraints", InfeasibleError)
+    z = spread(z, unread, 1)
+    forget(report, on_nonfinite, flat, 1)
     status = Status(tuple(batch))
     if report.failures:
         z, status = _handle(polytope, z, report, batch, on_failure)

@@ -269,7 +269,7 @@ def test_one_instance_costs_the_others_nothing():
         y = points(feasible_set)
         fine = ol.project(feasible_set, y)
         y[1, 0] = torch.nan
-        with pytest.raises(ol.InputError, match="Instance 1: `y` must be finite"):
+        with pytest.raises(ol.InputError, match="Instance 1: y is not finite"):
             ol.project(feasible_set, y)
         z, status = ol.project(feasible_set, y, on_failure="nan", return_status=True)
         assert status.ok.tolist() == [True, False, True]

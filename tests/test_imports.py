@@ -36,6 +36,7 @@ ORDER = [
     "_marginals",
     "_hull",
     "_feasible_set",
+    "_finite",
     "_verbs",
     "_sets",
     "_surrogates",

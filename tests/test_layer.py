@@ -287,8 +287,11 @@ def test_scores_that_are_not_finite():
         assert status.ok.tolist() == [True, False]
         assert z[0].isfinite().all()
     for P in (ol.simplex(3), ol.cardinality(3, at_most=1), ol.box(3)):
-        assert ol.project(P, scores)[1].isnan().any()
-        assert ol.project(P, scores)[0].isfinite().all()
+        with pytest.raises(ol.InputError, match=r"Instance 1: y is not finite: y\[..., 0\] is nan"):
+            ol.project(P, scores)
+        z = ol.project(P, scores, on_nonfinite="propagate")
+        assert z[1].isnan().all()
+        assert torch.equal(z[0], ol.project(P, scores[0]))
 
 
 def test_unbounded():

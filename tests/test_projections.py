@@ -146,11 +146,11 @@ def test_compiled_loops_agree_with_tensor_programs(kind, dtype, monkeypatch):
         y = points(P, count=50, dtype=dtype)
         y[0] = torch.nan
         y[1, 0] = -torch.inf if kind is Simplex else y[1, 0]
-        by_loops = ol.project(P, y)
+        by_loops = ol.project(P, y, on_nonfinite="propagate")
         with monkeypatch.context() as patch:
             for module in (simplex, one_row):
                 patch.setattr(module, "use_kernels", lambda _: False)
-            by_tensors = ol.project(P, y)
+            by_tensors = ol.project(P, y, on_nonfinite="propagate")
         torch.testing.assert_close(by_loops, by_tensors, rtol=0, atol=TOL[dtype], equal_nan=True)
         assert by_loops[0].isnan().any()
 
@@ -289,7 +289,8 @@ def test_nothing_left_to_choose_in_a_batch():
     expected = torch.tensor([[0.0, 0.0], [torch.nan] * 2, [torch.nan] * 2, [0.0, 1.0]])
     (map_,) = ol.plan(P).maps
     (limits,) = limits_of(P, ol.plan(P), y.device, y.dtype)
-    for found in (ol.project(P, y), map_._by_sorting(y[:, None], limits)[:, 0]):
+    by_verb = ol.project(P, y, on_nonfinite="propagate")
+    for found in (by_verb, map_._by_sorting(y[:, None], limits)[:, 0]):
         torch.testing.assert_close(found, expected, equal_nan=True)
 
 

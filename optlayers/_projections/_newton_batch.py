@@ -13,7 +13,7 @@ from torch import Tensor
 from .._plan import Limits
 
 # As in `_newton_kernels.py`, which explains them; repeated because importing it imports numba.
-_GROWTH, _FIRST_STAGE = 10.0, 3.0
+_GROWTH, _FIRST_STAGE, _FARTHEST = 10.0, 3.0, 1e10
 _FIRST_PROX, _LAST_PROX, _SHRINK = 0.3, 1e-4, 0.3
 _LOOSE, _DAMPING, _MOST_STEPS = 0.1, 1e-2, 500
 _SAFE = 1e-8  # damping with which a factor cannot break down
@@ -41,6 +41,7 @@ class State:
     unit: Tensor
     scale: Tensor
     share: Tensor
+    end: Tensor  # share at which the last stage is
     prox: Tensor
     least: Tensor  # curvature at which the last stage is
     best: Tensor
@@ -107,10 +108,10 @@ def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality
             return
         at = _evaluate(R, is_aux, state)
         largest = at.gradient.abs().amax(-1)
-        last = (state.share == 1) & (state.prox <= state.least)
+        last = (state.share == state.end) & (state.prox <= state.least)
         state.tries = torch.where(largest < 0.5 * state.best, 0, state.tries + 1)
         state.best = torch.minimum(state.best, largest)
-        loose = _LOOSE * state.unit * torch.where(state.share == 1, state.prox, 1.0)
+        loose = _LOOSE * state.unit * torch.where(state.share == state.end, state.prox, 1.0)
         arrived = largest <= torch.where(last, 2e-16 * at.size, loose)
         fresh = last & ~state.taken & (state.tries >= 2) & (largest <= 1e-6 * at.scale) & ~arrived
         near = (largest <= 1e-11 * at.scale) | (state.tries >= 40)
@@ -134,7 +135,9 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
     act = centre @ R.T
     hold = torch.minimum(torch.maximum(act, low), high)
     soft = is_aux.any() | (low < high).any(-1)
-    share = (_FIRST_STAGE * unit / reach.clamp(min=1e-300)).clamp(max=1.0)
+    widths = unit / reach.clamp(min=1e-300)
+    end = (_FARTHEST * widths).clamp(max=1.0)
+    share = torch.minimum(_FIRST_STAGE * widths, end)
     count = len(y)
     return State(
         number=torch.arange(count, device=y.device),
@@ -153,6 +156,7 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
         unit=unit,
         scale=1 + scale,
         share=share,
+        end=end,
         prox=torch.where(soft, _FIRST_PROX, _LAST_PROX).to(unit),
         least=torch.full_like(unit, _LAST_PROX),
         best=torch.full_like(unit, torch.inf),
@@ -201,7 +205,7 @@ def _advance(
     """Next stage of the instances that arrived; which of them are finished, and written down."""
     result = _residual(is_aux, state, at)
     stuck = last & (result > 0.5 * state.before) & (result <= 1e-9)
-    finished = arrived & (state.share == 1) & ((result <= tol) | stuck)
+    finished = arrived & (state.share == state.end) & ((result <= tol) | stuck)
     finished |= ~result.isfinite()
     x[state.number[finished]] = at.x[finished]
     quality[state.number[finished]] = result[finished]
@@ -216,9 +220,10 @@ def _advance(
     state.mu = torch.where(here, state.mu + state.base, state.mu)
     state.base = torch.where(here, 0.0, state.base)
     state.taken = state.taken & ~arrived
-    grown = torch.where(arrived, (state.share * _GROWTH).clamp(max=1.0), state.share)
+    grown = torch.minimum(state.share * _GROWTH, state.end)
+    grown = torch.where(arrived, grown, state.share)
     state.mu = state.mu * (grown / state.share)[:, None]
-    sharper = arrived & (state.share == 1)
+    sharper = arrived & (state.share == state.end)
     sharp = torch.maximum(state.prox * _SHRINK, state.least)
     state.prox = torch.where(sharper, sharp, state.prox)
     state.share = grown

@@ -16,6 +16,7 @@ _FAST = {"reassoc", "nsz", "contract"}  # sums may be reordered; nan and inf kee
 # Chosen by measuring; the answer does not depend on them, only the number of steps.
 GROWTH = 10.0  # of the distance to the point, from one stage of the continuation to the next
 FIRST_STAGE = 3.0  # distance of the first stage, in widths of the box
+FARTHEST = 1e10  # distance beyond which a bounded set is not told where exactly the point is
 FIRST_PROX, LAST_PROX, SHRINK = 0.3, 1e-4, 0.3  # curvature given to slacks and auxiliaries
 LOOSE = 0.1  # residual of a stage that is not the last one, relative to the width
 DAMPING = 1e-2  # of a step, times the gradient relative to the largest one so far
@@ -430,7 +431,11 @@ def begin(block, own, work):
         inside &= work.hold[i] == work.act[i]
         soft |= own.low[i] < own.high[i]
     unit = unit if bounded else max(unit, reach)
-    return unit if unit > 0.0 else max(scale, 1e-300), scale + 1.0, reach, soft, inside
+    unit = unit if unit > 0.0 else max(scale, 1e-300)
+    # Along a ray the answer does not move any more: the gradient of the point, relative to its
+    # size, changes by 1 / FARTHEST.
+    end = min(1.0, FARTHEST * unit / reach) if reach > 0.0 else 1.0
+    return unit, scale + 1.0, reach, end, soft, inside
 
 
 @numba.njit(cache=True, nogil=True)
@@ -449,11 +454,11 @@ def follow(block, own, work, x, prox):
 @numba.njit(cache=True, nogil=True)
 def solve(block, own, work, x, tol):
     """One projection, in stages; its residual."""
-    unit, scale, reach, soft, inside = begin(block, own, work)
+    unit, scale, reach, end, soft, inside = begin(block, own, work)
     if inside:
         x[:] = work.centre
         return 0.0
-    share = min(1.0, FIRST_STAGE * unit / reach) if reach > 0.0 else 1.0
+    share = min(end, FIRST_STAGE * unit / reach) if reach > 0.0 else end
     prox, least = FIRST_PROX if soft else LAST_PROX, LAST_PROX
     steps, result, before, most = 0, np.inf, np.inf, 0.0
     li, lx = np.empty(0, dtype=np.int64), np.empty(0)
@@ -462,13 +467,13 @@ def solve(block, own, work, x, tol):
             aux, step = block.is_aux[j], share * (own.y[j] - work.centre[j])
             work.inverse[j] = 1.0 / prox if aux else 1.0
             work.point[j] = work.anchor[j] if aux else work.centre[j] + step
-        last = share == 1.0 and prox <= least
-        loose = LOOSE * unit * (prox if share == 1.0 else 1.0)
+        last = share == end and prox <= least
+        loose = LOOSE * unit * (prox if share == end else 1.0)
         steps, size, most, li, lx = climb(
             block, own, work, x, prox, loose, last, scale, most, steps, li, lx
         )
         result = residual(own, work, x, follow(block, own, work, x, prox), size)
-        if share == 1.0 and (result <= tol or (last and result > 0.5 * before and result <= 1e-9)):
+        if share == end and (result <= tol or (last and result > 0.5 * before and result <= 1e-9)):
             break
         if steps >= MAX_STEPS or not np.isfinite(result):
             break
@@ -478,8 +483,8 @@ def solve(block, own, work, x, tol):
             prox = least
         elif last:
             before = result
-        if share < 1.0:
-            grown = min(1.0, share * GROWTH)
+        if share < end:
+            grown = min(end, share * GROWTH)
             for i in range(len(work.mu)):
                 work.mu[i] *= grown / share
             share = grown

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from .._structure import Block
+from . import require
 from ._block import Answer, Problem, judged
 
 _BIG = 1e20  # stands for an infinite limit in a parameter
@@ -16,6 +17,7 @@ class CvxpySolver:
     name = "cvxpy"
 
     def __init__(self, block: Block):
+        require(self.name)
         self.block = block
         self._compiled: dict = {}
 

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._structure import Block
+from . import require
 from ._block import Answer, Problem, judged, stacked_rows
 
 _ACCURATE = {
@@ -41,6 +42,7 @@ class OSQPSolver:
     name = "osqp"
 
     def __init__(self, block: Block):
+        require(self.name)
         import osqp
 
         self.block = block

@@ -20,11 +20,20 @@ _CHECKED_CALLS = (10, 100, 1000)  # at which backward calls the effect of eta is
 def _onto(
     relaxation: Polytope | None, feasible_set: FeasibleSet, y: Tensor, on_failure: OnFailure
 ) -> tuple[Tensor, Status]:
-    """Project, onto a polytope over the flattened structure if there is one."""
-    if relaxation is None:
-        return project(feasible_set, y, on_failure=on_failure, return_status=True)  # type: ignore[arg-type]
-    flat = y.flatten(-feasible_set.event_dim)
-    z, status = project(relaxation, flat, on_failure=on_failure, return_status=True)  # type: ignore[arg-type]
+    """Project, onto a polytope over the flattened structure if there is one.
+
+    What is not finite becomes NaN: a loss that diverges is not for a backward pass to report.
+    """
+    onto, point = feasible_set, y
+    if relaxation is not None:
+        onto, point = relaxation, y.flatten(-feasible_set.event_dim)
+    z, status = project(
+        onto,
+        point,
+        on_failure=on_failure,  # type: ignore[arg-type]
+        on_nonfinite="propagate",
+        return_status=True,
+    )
     return z.reshape(y.shape), status
 
 
@@ -120,6 +129,7 @@ class SPIGOT(AbstractSurrogate):
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         scores, z_hat, grad = (v.to(wide) for v in (scores, z_hat, grad))
         step = self.step_size(grad, event_dim) * grad
+        step = torch.where(step.isfinite(), step, torch.nan)
         policy = "raise" if on_failure == "raise" else "nan"
         base, before = self.base_point(feasible_set, scores, z_hat, policy)
         moved, status = _onto(self.relaxation, feasible_set, base - step, policy)
