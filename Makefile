@@ -14,12 +14,13 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 PIP_INSTALL = $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
 FOLDERS := optlayers examples tests docs
 
-.PHONY: help demo test lint types unit docs docs-serve bench bench-structures format constraints clean distclean
+.PHONY: help demo test lint types unit fuzz docs docs-serve bench bench-structures format constraints clean distclean
 
 help:
 	@echo "make demo [DATA=DIR]   train the rationale example and compare the methods (under 3 minutes)"
 	@echo "make test              everything CI runs: lint, types, tests with coverage, documentation"
 	@echo "make lint|types|unit   one part of it; make format repairs what ruff can repair"
+	@echo "make fuzz [ARGS=...]   project onto 20,000 hostile polytopes and judge every answer (about 5 minutes)"
 	@echo "make docs|docs-serve   build the site into site/, or serve it while writing"
 	@echo "make bench             time the layers against their peers; writes docs/results/"
 	@echo "make bench-structures  the same for trees and graphs"
@@ -58,6 +59,9 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	@$(PY) -m pytest -q --cov --cov-report=term $(ARGS)
+
+fuzz: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 $(PY) -m tests.fuzz $(ARGS)
 
 # Not --quiet: it silences warnings before --strict can count them.
 docs: $(VENV)/.dev

@@ -59,19 +59,21 @@ def _middle(block: Block, x: np.ndarray, low, high, lower, upper, near: float) -
         (np.ones(int(wide.sum())), (np.flatnonzero(wide), np.arange(int(wide.sum())))),
         (len(offset), int(wide.sum())),
     )
-    slip = near * (1 + np.abs(x[~block.is_aux]).max(initial=0.0))
-    scale = sp.csr_array((offset + slip)[:, None])
-    # Variables: psi times the scale, the slacks, the scale.
-    found = linprog(
-        np.concatenate([np.zeros(len(aux)), -np.ones(slack.shape[1]), [0.0]]),
-        A_ub=sp.hstack([-rows, slack, -scale]),
-        b_ub=np.zeros(len(offset)),
-        bounds=[(None, None)] * len(aux) + [(0, 1)] * slack.shape[1] + [(1, 0.01 / near)],
-        method="highs",
-    )
-    if found.x is None:
-        raise SolverFailed(
-            "The derivative needs auxiliary variables that complete the projected point, and the "
-            f"linear program found none: {found.message}"
+    size = 1 + np.abs(x[~block.is_aux]).max(initial=0.0)
+    # As little slip as z needs: what is let go adds up, and must not look like a slack.
+    for slip in (0.01 * near * size, near * size):
+        scale = sp.csr_array((offset + slip)[:, None])
+        # Variables: psi times the scale, the slacks, the scale.
+        found = linprog(
+            np.concatenate([np.zeros(len(aux)), -np.ones(slack.shape[1]), [0.0]]),
+            A_ub=sp.hstack([-rows, slack, -scale]),
+            b_ub=np.zeros(len(offset)),
+            bounds=[(None, None)] * len(aux) + [(0, 1)] * slack.shape[1] + [(1, 0.01 / near)],
+            method="highs",
         )
-    return found.x[: len(aux)] / found.x[-1]
+        if found.x is not None:
+            return found.x[: len(aux)] / found.x[-1]
+    raise SolverFailed(
+        "The derivative needs auxiliary variables that complete the projected point, and the "
+        f"linear program found none: {found.message}"
+    )

@@ -69,6 +69,7 @@ class CvxpySolver:
         try:
             with warnings.catch_warnings():  # what an answer is worth, its residual says
                 warnings.filterwarnings("ignore", "Solution may be inaccurate")
+                warnings.filterwarnings("ignore", "overflow", RuntimeWarning)
                 tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-10)
                 model.solve(solver=cp.CLARABEL, **tolerances)
         except cp.SolverError as error:

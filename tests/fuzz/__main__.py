@@ -1,0 +1,94 @@
+"""Fuzz the projections: `python -m tests.fuzz --cases 20000 --seed 0 --jobs 2`.
+
+Exit status 1 if anything failed. A failing case runs again by its name:
+`python -m tests.fuzz --case thin_cone:303`.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from .derivative import slopes
+from .generate import FAMILIES, case, named_case
+from .judge import judge
+from .run import Summary, run
+from .seeds import FILE, judge_kept, keep
+
+_SHOWN = 40  # failures printed; the file has all of them
+
+
+def main() -> int:
+    """Read the command line, judge, report."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--cases", type=int, default=20_000, help="how many polytopes")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--family", default="", choices=["", *FAMILIES], help="only this one")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or tensors (see judge.py)")
+    parser.add_argument("--case", help="one case only: a seed, or a name as printed")
+    parser.add_argument("--out", type=Path, default=Path(".cache/fuzz.json"), help="the summary")
+    parser.add_argument("--keep", action="store_true", help="add what fails to seeds.txt")
+    parser.add_argument("--kept", action="store_true", help="judge and mark seeds.txt")
+    args = parser.parse_args()
+    if args.case:
+        return _one(args.case)
+    if args.kept:
+        return _kept()
+    seeds = range(args.seed, args.seed + args.cases)
+    start = time.perf_counter()
+    summary = run(seeds, max(1, args.jobs), args.family, args.device)
+    seconds = time.perf_counter() - start
+    _report(summary, seconds, args.out)
+    summary.write(args.out, cases=args.cases, seed=args.seed, family=args.family, seconds=seconds)
+    if args.keep:
+        print(f"{keep(summary.failures)} cases are new in {FILE}.")
+    return int(bool(summary.failures))
+
+
+def _report(summary: Summary, seconds: float, out: Path) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    console.print(summary.table())
+    above = ", ".join(f"{count} above {bound}" for bound, count in summary.residuals.items())
+    console.print(f"KKT residuals relative to max(1, |y|): {above}.")
+    for name, failures in list(summary.failures.items())[:_SHOWN]:
+        first = failures[0]
+        console.print(
+            f"{name}: {first.kind}, instance {first.instance}: {first.detail[:160]}", markup=False
+        )
+    for (family, kind), count in summary.kinds.most_common():
+        console.print(f"{count} cases of {family}: {kind}")
+    if summary.failures:
+        name = next(iter(summary.failures))
+        console.print(f"One of them again: python -m tests.fuzz --case {name}")
+    failed = len(summary.failures)
+    console.print(f"{failed} cases failed in {seconds:.0f} s; {out} has every number.")
+
+
+def _kept() -> int:
+    """Judge what failed once; the file then says which still do."""
+    still_open, mended = judge_kept()
+    for kept in still_open:
+        print(*kept)
+    print(f"{len(still_open)} of {len(still_open) + len(mended)} kept cases fail.")
+    return int(bool(still_open))
+
+
+def _one(name: str) -> int:
+    """Judge one case by everything there is, and print what it is and what was found."""
+    made = case(int(name)) if name.isdigit() else named_case(name)
+    verdict = judge(made, compare=True)
+    found = slopes(made)
+    print(f"{made.name}: {made.polytope}, digest {made.digest()}")
+    print(f"residuals {verdict.residuals}, refused {verdict.refused}, {verdict.seconds:.2f} s")
+    print(f"derivatives: {found.compared} compared, {found.skipped} skipped")
+    for failure in [*verdict.failures, *found.failures]:
+        print(f"{failure.kind}, instance {failure.instance}: {failure.detail}")
+    return int(bool(verdict.failures or found.failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

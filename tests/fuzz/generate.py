@@ -1,0 +1,188 @@
+"""`case(seed)`: a hostile polytope and points to project, from one integer.
+
+A kept seed must mean the same set for ever: add families, but do not change what one draws; the
+digests in `seeds.txt` tell when that happened.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from numpy.random import Generator, default_rng
+from torch import Tensor
+
+import optlayers as ol
+
+from . import families as f
+from . import structured as s
+from .draft import Draft, margin
+
+POINTS = 3  # per polytope
+_PARTS = (f.box, f.one_row, f.dense, f.sparse, f.ties, f.degenerate, s.assignment, s.flow, s.spans)
+_PARTS += (s.conflicts, f.auxiliary, f.dependent, f.flat)
+
+
+def product(rng: Generator, n: int, m: int) -> Draft:
+    """Two other sets side by side."""
+    return s.two_sets(rng, n, m, _PARTS)
+
+
+_MAKERS = (
+    f.box, f.one_row, f.one_row_each, f.dense, f.sparse, f.mixed, f.auxiliary, f.batched, f.ties,
+    f.degenerate, f.single_point, f.flat, f.dependent, f.thin_cone, f.scaled, f.scaled_columns,
+    f.redundant, f.unbounded, f.far_away, f.fixed, f.knapsacks,
+    s.assignment, s.flow, s.spans, s.conflicts, s.transport, s.labels, product, s.infeasible,
+)  # fmt: skip
+FAMILIES: dict[str, Callable[[Generator, int, int], Draft]] = {m.__name__: m for m in _MAKERS}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What to project, and what is known of the answer.
+
+    Attributes:
+        name: How to make it again, `family:seed` or `family:seed:n:m`.
+        draft: The arrays it was made from.
+        y: Points `(count, n)`; in a batch, one per instance.
+        known: The projections where the construction says them, `(count, n)`; NaN elsewhere.
+    """
+
+    name: str
+    draft: Draft
+    y: Tensor
+    known: np.ndarray
+
+    @cached_property
+    def polytope(self) -> ol.Polytope:
+        """The set, declared."""
+        return self.draft.polytope()
+
+    @property
+    def family(self) -> str:
+        """The first part of the name."""
+        return self.name.split(":")[0]
+
+    def empty(self) -> np.ndarray:
+        """`(count,)`: which instances have no point, by proof."""
+        if self.draft.empty is not None:
+            return self.draft.empty
+        return np.full(len(self.y), self.draft.proof is not None)
+
+    def instance(self, i: int) -> Draft:
+        """The set of the i-th point."""
+        return self.draft.instance(i)
+
+    def margin(self, i: int) -> float:
+        """By how much the i-th instance is empty (see `draft.margin`)."""
+        return margin(self.instance(i))
+
+    def digest(self) -> str:
+        """A short hash of all numbers to six digits: roundings of another machine do not count."""
+        hashed = hashlib.blake2b(digest_size=4)
+        d = self.draft
+        arrays = [d.A, d.b, d.A_eq, d.b_eq, d.lower, d.upper, self.y.numpy(), *d.values.values()]
+        for array in arrays:
+            hashed.update(f"{array.shape}".encode())
+            tidy = np.where(np.abs(array) < 1e-11, 0.0, array)
+            hashed.update(",".join(f"{v:.5e}" for v in tidy.ravel()).encode())
+        return hashed.hexdigest()
+
+
+def case(seed: int, family: str = "") -> Case:
+    """The case of a seed: the families in turn, or the one named."""
+    names = list(FAMILIES)
+    family = family or names[seed % len(names)]
+    rng = default_rng([seed, 1])
+    sizes = [rng.integers(1, 7), rng.integers(7, 21), rng.integers(21, 61)]
+    n = int(rng.choice(sizes, p=[0.5, 0.35, 0.15]))
+    m = int(rng.integers(0, min(2 * n, 40) + 1))
+    return _case(f"{family}:{seed}", family, n, m, seed)
+
+
+def sized_case(family: str, n: int, m: int, seed: int) -> Case:
+    """The same with sizes given, as hypothesis draws them."""
+    return _case(f"{family}:{seed}:{n}:{m}", family, n, m, seed)
+
+
+def named_case(name: str) -> Case:
+    """The case of a name, as `Case.name` has it."""
+    family, *numbers = name.split(":")
+    if len(numbers) == 1:
+        return case(int(numbers[0]), family)
+    seed, n, m = map(int, numbers)
+    return sized_case(family, n, m, seed)
+
+
+def cases(families: Sequence[str] = tuple(FAMILIES)) -> st.SearchStrategy[Case]:
+    """Shrinks towards the first families, few variables, few rows."""
+    return st.builds(
+        sized_case,
+        st.sampled_from(families),
+        st.integers(1, 20),
+        st.integers(0, 12),
+        st.integers(0, 2**16),
+    )
+
+
+def _case(name: str, family: str, n: int, m: int, seed: int) -> Case:
+    rng = default_rng([seed, 0])
+    with np.errstate(invalid="ignore"):  # 0 * inf in sums that are then not used
+        made = FAMILIES[family](rng, n, m)
+    count = len(next(iter(made.values.values()))) if made.values else POINTS
+    drawn = [_point(rng, made.instance(i)) for i in range(count)]
+    y, known = (np.array(v) for v in zip(*drawn, strict=True))
+    return Case(name, made, torch.from_numpy(y), known)
+
+
+# ---------------------------------------------------------------------- points to project
+
+
+def _point(rng: Generator, made: Draft) -> tuple[np.ndarray, np.ndarray]:
+    """A point, and its projection where the construction says it (else NaN)."""
+    own = made.width - made.num_aux
+    z, unknown = made.x[:own], np.full(own, np.nan)
+    kind = rng.choice(["far", "vertex", "normal", "near", "tiny", "ties", "around", "constant"])
+    if kind == "vertex":
+        y = z.copy()
+    elif kind == "normal":
+        y = z + (10.0 ** rng.integers(-3, 4)) * _normal(rng, made)
+    elif kind == "far":
+        y = z + (10.0 ** rng.integers(1, 7)) * rng.standard_normal(own)
+    elif kind == "near":
+        y = z + (10.0 ** rng.integers(-8, -1)) * rng.standard_normal(own)
+    elif kind == "tiny":
+        y = 1e-8 * rng.standard_normal(own)
+    elif kind == "ties":
+        y = rng.integers(-3, 4, own) / 2
+    elif kind == "around":
+        y = z + rng.choice([0.3, 1.0, 3.0]) * rng.standard_normal(own)
+    else:
+        y = np.full(own, rng.choice([0.0, 0.5, 1.0, 10.0]))
+    says = made.proof is None and kind in ("vertex", "normal")
+    return y, z if says and not (kind == "normal" and made.num_aux) else unknown
+
+
+def _normal(rng: Generator, made: Draft) -> np.ndarray:
+    """A direction of the normal cone at a point of the set: moved along it, it projects back."""
+    own, x = made.width - made.num_aux, made.x
+    if made.num_aux:
+        return rng.standard_normal(own)
+    size = 1.0 + np.abs(made.A) @ np.abs(x)
+    with np.errstate(invalid="ignore"):
+        active = made.A[np.abs(made.b - made.A @ x) <= 1e-13 * size]
+    rows = [
+        active,
+        made.A_eq,
+        -made.A_eq,
+        np.eye(own)[x == made.upper],
+        -np.eye(own)[x == made.lower],
+    ]
+    cone = np.vstack(rows)
+    norms = np.linalg.norm(cone, axis=1)
+    cone = cone[norms > 0] / norms[norms > 0, None]
+    weights = rng.exponential(size=len(cone)) * (rng.random(len(cone)) < rng.choice([0.3, 1.0]))
+    return weights @ cone if len(cone) else np.zeros(own)

@@ -1,0 +1,167 @@
+"""Judges many cases in several processes, and what comes of it as a table and a file."""
+
+import json
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from rich.progress import Progress
+from rich.table import Table
+
+from .derivative import Slopes, slopes
+from .generate import FAMILIES, case
+from .judge import FINE, Failure, Verdict, by_library, judge
+
+_CHUNK = 50  # cases per task: small enough for a smooth progress bar
+_CAPTION = (
+    "worst, >1e-9: KKT residuals; refused: rightly, as there is no point; vague: of these, without "
+    "saying so; Clarabel: points compared with it; worse: of these, the less accurate; "
+    "slopes: derivatives compared; kinks: skipped; failed: cases; seconds: of projecting"
+)
+_DECADES = tuple(10.0**k for k in range(-13, -5))
+
+
+@dataclass
+class Row:
+    """Sums over the cases of one family."""
+
+    family: str
+    cases: int = 0
+    points: int = 0
+    worst: float = 0.0
+    above: int = 0  # residuals above 1e-9
+    refused: int = 0
+    vague: int = 0
+    compared: int = 0
+    reference_worse: int = 0
+    slopes: int = 0  # derivatives compared
+    kinks: int = 0  # derivatives not compared: the two sides disagree
+    failed: int = 0  # cases
+    seconds: float = 0.0
+
+    def add(self, verdict: Verdict, derivative: Slopes | None) -> None:
+        """One more case."""
+        self.cases += 1
+        for name in ("points", "refused", "vague", "compared", "reference_worse", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(verdict, name))
+        self.worst = max(self.worst, *verdict.residuals, 0.0)
+        self.above += sum(r > FINE for r in verdict.residuals)
+        if derivative is not None:
+            self.slopes += derivative.compared
+            self.kinks += derivative.skipped
+        self.failed += bool(verdict.failures)
+
+
+@dataclass
+class Summary:
+    """Everything found in a run."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    failures: dict[str, list[Failure]] = field(default_factory=dict)  # by the name of the case
+    residuals: Counter[str] = field(default_factory=Counter)  # how many above each power of ten
+
+    def add(self, verdict: Verdict, derivative: Slopes | None) -> None:
+        """One more case."""
+        family = verdict.name.split(":")[0]
+        if derivative is not None:
+            verdict.failures += derivative.failures
+        self.rows.setdefault(family, Row(family)).add(verdict, derivative)
+        if verdict.failures:
+            self.failures[verdict.name] = verdict.failures
+        for bound in _DECADES:
+            self.residuals[f"{bound:.0e}"] += sum(r > bound for r in verdict.residuals)
+
+    @property
+    def kinds(self) -> Counter[tuple[str, str]]:
+        """Number of failing cases by family and kind."""
+        return Counter(
+            pair
+            for name, failures in self.failures.items()
+            for pair in {(name.split(":")[0], f.kind) for f in failures}
+        )
+
+    def total(self) -> Row:
+        """All families together."""
+        total = Row("all")
+        for row in self.rows.values():
+            for name, value in asdict(row).items():
+                if name not in ("family", "worst"):
+                    setattr(total, name, getattr(total, name) + value)
+            total.worst = max(total.worst, row.worst)
+        return total
+
+    def table(self) -> Table:
+        """One line per family, in the order of the generator, and one for all."""
+        table = Table(title="Projections onto hostile polytopes", caption=_CAPTION)
+        titles = "family cases points worst >1e-9 refused vague Clarabel worse slopes kinks failed"
+        for title in f"{titles} seconds".split():
+            table.add_column(title, justify="left" if title == "family" else "right")
+        order = [self.rows[name] for name in FAMILIES if name in self.rows]
+        for row in [*order, self.total()]:
+            values = asdict(row).items()
+            formats = {"worst": ".1e", "seconds": ".1f"}
+            table.add_row(
+                *(format(value, formats.get(name, "")) for name, value in values),
+                style="red" if row.failed else None,
+                end_section=row is order[-1],
+            )
+        return table
+
+    def write(self, path: Path, **about) -> None:
+        """The same numbers and all failures, as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = about | {
+            "rows": [asdict(row) for row in [*self.rows.values(), self.total()]],
+            "residuals above": dict(self.residuals),
+            "failures": {k: [asdict(f) for f in v] for k, v in self.failures.items()},
+        }
+        path.write_text(json.dumps(found, indent=1, default=float))
+
+
+def judge_seed(seed: int, family: str = "", device: str = "cpu") -> tuple[Verdict, Slopes | None]:
+    """One case; every tenth of each family with Clarabel, every tenth with its derivative."""
+    turn = seed // len(FAMILIES)
+    made = case(seed, family)
+    verdict = judge(made, turn % 10 == 0, partial(by_library, device=device))
+    return verdict, slopes(made) if turn % 10 == 5 else None
+
+
+def _judge_seeds(seeds: range, *more: str) -> list[tuple[Verdict, Slopes | None]]:
+    return [judge_seed(seed, *more) for seed in seeds]
+
+
+def _start_worker() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def run(seeds: range, jobs: int, family: str = "", device: str = "cpu") -> Summary:
+    """Judge the cases of all seeds."""
+    summary = Summary()
+    with Progress(transient=True) as progress:
+        task = progress.add_task("cases", total=len(seeds))
+        for results in _results(seeds, jobs, family, device):
+            for verdict, derivative in results:
+                summary.add(verdict, derivative)
+            progress.advance(task, len(results))
+            failed = len(summary.failures)
+            progress.update(task, description=f"cases, {failed} failed" if failed else "cases")
+    return summary
+
+
+def _results(seeds: range, jobs: int, *more: str) -> Iterator[list]:
+    chunks = [seeds[k : k + _CHUNK] for k in range(0, len(seeds), _CHUNK)]
+    if jobs == 1:
+        for chunk in chunks:
+            yield _judge_seeds(chunk, *more)
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the workers when they start
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
+        yield from pool.map(_judge_seeds, chunks, *([m] * len(chunks) for m in more))

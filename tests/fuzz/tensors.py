@@ -1,0 +1,20 @@
+"""Runs the code meant for other devices on the CPU, so that it is fuzzed without one."""
+
+import contextlib
+from collections.abc import Iterator
+from unittest.mock import patch
+
+from optlayers._projections import Newton, one_row, simplex
+
+
+@contextlib.contextmanager
+def tensor_code() -> Iterator[None]:
+    """Inside, no compiled loop is used: closed forms and Newton's method work on tensors."""
+    with contextlib.ExitStack() as stack:
+        for module in (one_row, simplex):
+            stack.enter_context(patch.object(module, "use_kernels", lambda _: False))
+        stack.enter_context(patch.object(Newton, "_on_host", Newton._on_device))
+        stack.enter_context(
+            patch.object(Newton, "constants", lambda self, *at: self.tensors(at[0]))
+        )
+        yield
