@@ -277,10 +277,16 @@ def _fit(columns, equality, target, at_low, at_high) -> np.ndarray:
     ends = np.zeros((size, len(low) + len(high)))
     ends[low, np.arange(len(low))] = -1.0
     ends[high, len(low) + np.arange(len(high))] = 1.0
+    system = np.hstack([columns, -columns[:, equality], ends])
     try:
-        found, _ = nnls(np.hstack([columns, -columns[:, equality], ends]), target)
+        found, rest = nnls(system, target)
     except RuntimeError:  # too many iterations; the program below takes longer and always ends
         return _least_deviation(columns, equality, target, at_low, at_high)
+    on = np.flatnonzero(found)
+    if len(on):  # once more on what it uses, without squaring the condition number
+        again = np.maximum(np.linalg.lstsq(system[:, on], target, rcond=1e-15)[0], 0.0)
+        if np.linalg.norm(system[:, on] @ again - target) < rest:
+            found[on] = again
     multipliers = found[:m]
     multipliers[equality] -= found[m : m + int(equality.sum())]
     return multipliers

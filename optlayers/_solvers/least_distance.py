@@ -43,9 +43,18 @@ class LeastDistance:
         residual = system @ u - goal
         if not residual[-1] < -1e-15:
             return judged(self.block, problem, None, nothing, "infeasible")
-        z = problem.y - unit * residual[:-1] / residual[-1]
-        each = np.zeros((2, m))
-        signed = unit * u / norms / -residual[-1]
-        cut = int(said[0].sum())
-        each[0, said[0]], each[1, said[1]] = signed[:cut], signed[cut : cut + int(said[1].sum())]
+        lam = unit * u / -residual[-1]
+        first = self._answer(problem, problem.y + rows.T @ lam, lam / norms, said)
+        # Once more on the active rows alone: the shortest way onto all of them.
+        on = np.flatnonzero(u)
+        way = np.linalg.lstsq(rows[on], h[on], rcond=1e-14)[0]
+        lam = np.zeros(len(u))
+        lam[on] = np.linalg.lstsq(rows[on].T, way, rcond=1e-14)[0]
+        second = self._answer(problem, problem.y + way, np.maximum(lam, 0.0) / norms, said)
+        return min(first, second, key=lambda answer: answer.residual)
+
+    def _answer(self, problem: Problem, z: np.ndarray, lam: np.ndarray, said: list) -> Answer:
+        """Judge a point with a multiplier per side that is said."""
+        each, cut = np.zeros((2, len(self._R))), int(said[0].sum())
+        each[0, said[0]], each[1, said[1]] = lam[:cut], lam[cut : cut + int(said[1].sum())]
         return judged(self.block, problem, z, each[1] - each[0], "solved")
