@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 PIP_INSTALL = $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
 FOLDERS := optlayers examples tests docs
 
-.PHONY: help demo test lint types unit fuzz docs docs-serve bench bench-structures format constraints clean distclean
+.PHONY: help demo test lint types unit fuzz docs docs-serve bench bench-structures bench-solvers format constraints clean distclean
 
 help:
 	@echo "make demo [DATA=DIR]   train the rationale example and compare the methods (under 3 minutes)"
@@ -24,6 +24,7 @@ help:
 	@echo "make docs|docs-serve   build the site into site/, or serve it while writing"
 	@echo "make bench             time the layers against their peers; writes docs/results/"
 	@echo "make bench-structures  the same for trees and graphs"
+	@echo "make bench-solvers     the same for polytopes with several rows, against QP solvers (about 10 minutes)"
 	@echo "make constraints       pin the newest versions that work together"
 	@echo "make clean|distclean   remove what the commands made; distclean also $(VENV)"
 
@@ -83,6 +84,9 @@ docs-serve: $(VENV)/.dev
 
 bench-structures: $(VENV)/.dev .venv-parsers/.done
 	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.structures $(ARGS)
+
+bench-solvers: $(VENV)/.dev .venv-peers/.done
+	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.solvers $(ARGS)
 
 bench: $(VENV)/.dev .venv-peers/.done
 	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.report $(ARGS)

@@ -14,7 +14,7 @@ from .._plan import Limits
 
 # As in `_newton_kernels.py`, which explains them; repeated because importing it imports numba.
 _GROWTH, _FIRST_STAGE, _FARTHEST = 10.0, 3.0, 1e10
-_FIRST_PROX, _LAST_PROX, _SHRINK = 0.3, 1e-4, 0.3
+_PLAIN, _WITH_AUX = (0.03, 1e-5, 0.03), (0.3, 1e-4, 0.3)
 _LOOSE, _DAMPING, _MOST_STEPS = 0.1, 1e-2, 500
 _SAFE = 1e-8  # damping with which a factor cannot break down
 _TRIALS = 60  # of a line search that goes on
@@ -43,6 +43,7 @@ class State:
     share: Tensor
     end: Tensor  # share at which the last stage is
     prox: Tensor
+    shrink: Tensor
     least: Tensor  # curvature at which the last stage is
     best: Tensor
     tries: Tensor
@@ -134,6 +135,7 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
     unit = torch.where(unit > 0, unit, scale.clamp(min=1e-300))
     act = centre @ R.T
     hold = torch.minimum(torch.maximum(act, low), high)
+    first, least, shrink = _WITH_AUX if bool(is_aux.any()) else _PLAIN
     soft = is_aux.any() | (low < high).any(-1)
     widths = unit / reach.clamp(min=1e-300)
     end = (_FARTHEST * widths).clamp(max=1.0)
@@ -157,8 +159,9 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
         scale=1 + scale,
         share=share,
         end=end,
-        prox=torch.where(soft, _FIRST_PROX, _LAST_PROX).to(unit),
-        least=torch.full_like(unit, _LAST_PROX),
+        prox=torch.where(soft, first, least).to(unit),
+        shrink=torch.full_like(unit, shrink),
+        least=torch.full_like(unit, least),
         best=torch.full_like(unit, torch.inf),
         tries=torch.zeros(count, dtype=torch.long, device=y.device),
         before=torch.full_like(unit, torch.inf),
@@ -224,7 +227,7 @@ def _advance(
     grown = torch.where(arrived, grown, state.share)
     state.mu = state.mu * (grown / state.share)[:, None]
     sharper = arrived & (state.share == state.end)
-    sharp = torch.maximum(state.prox * _SHRINK, state.least)
+    sharp = torch.maximum(state.prox * state.shrink, state.least)
     state.prox = torch.where(sharper, sharp, state.prox)
     state.share = grown
     goal = state.centre + grown[:, None] * (state.y - state.centre)

@@ -17,7 +17,8 @@ _FAST = {"reassoc", "nsz", "contract"}  # sums may be reordered; nan and inf kee
 GROWTH = 10.0  # of the distance to the point, from one stage of the continuation to the next
 FIRST_STAGE = 3.0  # distance of the first stage, in widths of the box
 FARTHEST = 1e10  # distance beyond which a bounded set is not told where exactly the point is
-FIRST_PROX, LAST_PROX, SHRINK = 0.3, 1e-4, 0.3  # curvature given to slacks and auxiliaries
+# Curvature given to slacks, and to auxiliary variables where there are any: first, last, factor.
+PLAIN, WITH_AUX = (0.03, 1e-5, 0.03), (0.3, 1e-4, 0.3)
 LOOSE = 0.1  # residual of a stage that is not the last one, relative to the width
 DAMPING = 1e-2  # of a step, times the gradient relative to the largest one so far
 MAX_STEPS, MAX_STAGES, TRIALS = 400, 60, 60
@@ -411,7 +412,7 @@ def residual(own, work, x, drift, scale):
 @numba.njit(cache=True, nogil=True)
 def begin(block, own, work):
     """Start at the point within its bounds: width, scale, distance, and what is to be done."""
-    unit, scale, reach, soft, bounded = 0.0, 0.0, 0.0, False, True
+    unit, scale, reach, aux, bounded = 0.0, 0.0, 0.0, False, True
     for j in range(len(own.y)):
         y = 0.0 if block.is_aux[j] else own.y[j]
         work.centre[j] = min(max(y, own.lower[j]), own.upper[j])
@@ -421,10 +422,10 @@ def begin(block, own, work):
         width = own.upper[j] - own.lower[j]
         bounded &= np.isfinite(width)
         unit = max(unit, width if np.isfinite(width) else 0.0)
-        soft |= block.is_aux[j]
+        aux |= block.is_aux[j]
     work.weight[:] = -1.0
     activity(block, work.centre, work.act)
-    inside = not soft
+    inside, soft = not aux, aux
     for i in range(len(own.low)):
         work.mu[i] = 0.0
         work.hold[i] = min(max(work.act[i], own.low[i]), own.high[i])
@@ -435,7 +436,9 @@ def begin(block, own, work):
     # Along a ray the answer does not move any more: the gradient of the point, relative to its
     # size, changes by 1 / FARTHEST.
     end = min(1.0, FARTHEST * unit / reach) if reach > 0.0 else 1.0
-    return unit, scale + 1.0, reach, end, soft, inside
+    first, least, shrink = WITH_AUX if aux else PLAIN
+    prox = (first if soft else least, least, shrink)
+    return unit, scale + 1.0, reach, end, prox, inside
 
 
 @numba.njit(cache=True, nogil=True)
@@ -454,12 +457,11 @@ def follow(block, own, work, x, prox):
 @numba.njit(cache=True, nogil=True)
 def solve(block, own, work, x, tol):
     """One projection, in stages; its residual."""
-    unit, scale, reach, end, soft, inside = begin(block, own, work)
+    unit, scale, reach, end, (prox, least, shrink), inside = begin(block, own, work)
     if inside:
         x[:] = work.centre
         return 0.0
     share = min(end, FIRST_STAGE * unit / reach) if reach > 0.0 else end
-    prox, least = FIRST_PROX if soft else LAST_PROX, LAST_PROX
     steps, result, before, most = 0, np.inf, np.inf, 0.0
     li, lx = np.empty(0, dtype=np.int64), np.empty(0)
     for _ in range(MAX_STAGES):
@@ -489,7 +491,7 @@ def solve(block, own, work, x, tol):
                 work.mu[i] *= grown / share
             share = grown
         else:
-            prox = max(prox * SHRINK, least)
+            prox = max(prox * shrink, least)
     return result
 
 

@@ -5,6 +5,7 @@ who knows that it separates: one small QP per modifier or arc, all with the same
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,39 +62,40 @@ def osqp(case: str, inputs: Any, threads: int, form: str, instances: str = "0") 
     The tolerance is the loosest power of ten that reaches ACCURACY, and rho, with which OSQP is
     slow if it does not fit, the faster of its default and of 1.
     """
-    import osqp as library
-
     qp = problem_of(inputs, form, int(instances) or None)
-    size, n = qp.rows.shape[1], qp.y.shape[1]
-    right = np.load(f".cache/benchmarks/{case}_reference.npy")[: qp.shape[0]].reshape(-1, n)
-    quadratic = sp.csc_matrix(sp.diags((np.arange(size) < n).astype(float)))
-    matrix = sp.csc_matrix(sp.vstack([qp.rows, sp.identity(size)]))
-    low, high = np.concatenate([qp.low, qp.lower]), np.concatenate([qp.high, qp.upper])
-
-    def loop(rho: float, eps: float, count: int | None = None) -> Any:
-        solver, q, found = library.OSQP(), np.zeros(size), np.empty_like(qp.y[:count])
-        options = {"eps_abs": eps, "eps_rel": eps, "rho": rho, "max_iter": 100_000}
-        solver.setup(quadratic, q, matrix, low, high, verbose=False, warm_starting=True, **options)
-
-        def run() -> np.ndarray:
-            for i, point in enumerate(qp.y[:count]):
-                q[:n] = -point
-                solver.update(q=q)
-                found[i] = solver.solve(raise_error=False).x[:n]
-            return found
-
-        return run
-
+    right = np.load(f".cache/benchmarks/{case}_reference.npy")[: qp.shape[0]].reshape(qp.y.shape)
     chosen = []
     for rho in (0.1, 1.0):
         for eps in (1e-6, 1e-7, 1e-8, 1e-9, 1e-10):
-            run = loop(rho, eps)
+            run = osqp_loop(qp, qp.y, rho, eps)
             if np.abs(run() - right).max() < ACCURACY:
                 chosen.append((_seconds(run), rho, eps, run))
                 break
     _, rho, eps, run = min(chosen, key=lambda c: c[0])
     note = f"eps {eps:.0e}, rho {rho:g}"
     return Subject(run, qp.answer, note, inputs["y"].shape[0] / qp.shape[0])
+
+
+def osqp_loop(qp: QP, points: np.ndarray, rho: float, eps: float) -> Callable[[], np.ndarray]:
+    """Set up once; what it returns solves for all points, each started from the one before."""
+    import osqp as library
+
+    size, n = qp.rows.shape[1], qp.y.shape[1]
+    quadratic = sp.csc_matrix(sp.diags((np.arange(size) < n).astype(float)))
+    matrix = sp.csc_matrix(sp.vstack([qp.rows, sp.identity(size)]))
+    low, high = np.concatenate([qp.low, qp.lower]), np.concatenate([qp.high, qp.upper])
+    solver, q, found = library.OSQP(), np.zeros(size), np.empty_like(points)
+    options = {"eps_abs": eps, "eps_rel": eps, "rho": rho, "max_iter": 100_000}
+    solver.setup(quadratic, q, matrix, low, high, verbose=False, warm_starting=True, **options)
+
+    def run() -> np.ndarray:
+        for i, point in enumerate(points):
+            q[:n] = -point
+            solver.update(q=q)
+            found[i] = solver.solve(raise_error=False).x[:n]
+        return found
+
+    return run
 
 
 def _seconds(run: Any) -> float:
@@ -104,8 +106,10 @@ def _seconds(run: Any) -> float:
     return time.perf_counter() - start
 
 
-def cvxpylayers(case: str, inputs: Any, threads: int, form: str, instances: str = "0") -> Subject:
-    """The layer as its documentation has it, with the solver and tolerance it chooses."""
+def cvxpylayers(
+    case: str, inputs: Any, threads: int, form: str, instances: str = "0", eps: str = ""
+) -> Subject:
+    """The layer as its documentation has it, with the solver and, without `eps`, its tolerance."""
     import cvxpy as cp
     import torch
     from cvxpylayers.torch import CvxpyLayer
@@ -125,7 +129,9 @@ def cvxpylayers(case: str, inputs: Any, threads: int, form: str, instances: str 
     layer = CvxpyLayer(cp.Problem(goal, constraints), parameters=[y], variables=[x])
     points = torch.from_numpy(qp.y)
     scale = inputs["y"].shape[0] / qp.shape[0]
-    return Subject(lambda: layer(points)[0], qp.answer, "default solver and tolerance", scale)
+    note = f"default solver, eps {eps}" if eps else "default solver and tolerance"
+    options = {"eps": float(eps)} if eps else {}
+    return Subject(lambda: layer(points, solver_args=options)[0], qp.answer, note, scale)
 
 
 def entmax(case: str, inputs: Any, threads: int, dtype: str = "float64") -> Subject:
@@ -170,8 +176,10 @@ def _simplices(case: str, inputs: Any) -> tuple[np.ndarray, Any, str]:
     return points, back, "reflected by hand, not timed" if reflect else "self-loops masked by hand"
 
 
-def jaxopt_osqp(case: str, inputs: Any, threads: int, form: str, instances: str = "0") -> Subject:
-    """`BoxOSQP` under `vmap` and `jit`, tolerance 1e-8."""
+def jaxopt_osqp(
+    case: str, inputs: Any, threads: int, form: str, instances: str = "0", eps: str = "1e-8"
+) -> Subject:
+    """`BoxOSQP` under `vmap` and `jit`."""
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -180,7 +188,7 @@ def jaxopt_osqp(case: str, inputs: Any, threads: int, form: str, instances: str 
 
     qp = problem_of(inputs, form, int(instances) or None)
     size, n = qp.rows.shape[1], qp.y.shape[1]
-    solver = jaxopt.BoxOSQP(tol=1e-8, maxiter=10_000)
+    solver = jaxopt.BoxOSQP(tol=float(eps), maxiter=10_000)
     Q = jnp.diag((jnp.arange(size) < n).astype("float64"))
     A = jnp.concatenate([jnp.asarray(qp.rows.toarray()), jnp.eye(size)])
     ends = tuple(
@@ -194,10 +202,12 @@ def jaxopt_osqp(case: str, inputs: Any, threads: int, form: str, instances: str 
     solve_all = jax.jit(jax.vmap(solve))
     q = jnp.zeros((len(qp.y), size)).at[:, :n].set(-qp.y)
     scale = inputs["y"].shape[0] / qp.shape[0]
-    return Subject(lambda: solve_all(q).block_until_ready(), qp.answer, "tol 1e-8", scale)
+    return Subject(lambda: solve_all(q).block_until_ready(), qp.answer, f"tol {eps}", scale)
 
 
-def qpth(case: str, inputs: Any, threads: int, form: str, instances: str = "0") -> Subject:
+def qpth(
+    case: str, inputs: Any, threads: int, form: str, instances: str = "0", device: str = "cpu"
+) -> Subject:
     """Batched dense interior point, made for GPUs."""
     import torch
     from qpth.qp import QPFunction
@@ -212,11 +222,11 @@ def qpth(case: str, inputs: Any, threads: int, form: str, instances: str = "0") 
     Q = np.diag(np.where(np.arange(size) < n, 1.0, 1e-7))
     q = np.concatenate([-qp.y, np.zeros((len(qp.y), qp.aux))], 1)
     constants = (G, np.concatenate(h), rows[equal], qp.high[equal])
-    G, h, A, b = (torch.from_numpy(v) for v in constants)
-    Q, q = torch.from_numpy(Q), torch.from_numpy(q)
+    G, h, A, b, Q, q = (torch.from_numpy(v).to(device) for v in (*constants, Q, q))
     if not equal.any():
-        A = b = torch.empty(0, dtype=torch.float64)
+        A = b = torch.empty(0, dtype=torch.float64, device=device)
     note = "dense, batched" + ("; curvature 1e-7 on auxiliary variables" if qp.aux else "")
     solve = QPFunction(verbose=-1, check_Q_spd=False)
     scale = inputs["y"].shape[0] / qp.shape[0]
-    return Subject(lambda: solve(Q, q, G, h, A, b), qp.answer, note, scale)
+    # To the CPU: a device is waited for.
+    return Subject(lambda: solve(Q, q, G, h, A, b).cpu(), qp.answer, note, scale)
