@@ -147,8 +147,10 @@ def _infeasible(polytope: Polytope) -> Tensor:
             torch.where(weight > 0, high, low) * weight,
         )
         least, most = (e.new_zeros(len(e), R.shape[0]).index_add(1, at_row, e) for e in ends)
-        slack = 1e-9 * (1 + torch.where(least.abs() < big / 2, least.abs(), 0))
-        slack = torch.maximum(slack, 1e-9 * torch.where(most.abs() < big / 2, most.abs(), 0))
+        least = torch.where(least < -big / 2, -torch.inf, least)
+        most = torch.where(most > big / 2, torch.inf, most)
+        slack = 1e-9 * (1 + torch.where(least.isfinite(), least.abs(), 0))
+        slack = torch.maximum(slack, 1e-9 * torch.where(most.isfinite(), most.abs(), 0))
         out = (values.row_lower > most + slack) | (values.row_upper < least - slack)
         out |= values.row_lower > values.row_upper
         bad = bad | out.any(1)

@@ -16,6 +16,7 @@ def as_rows(matrix: Any, name: str) -> sp.csr_array | None:
         return None
     if isinstance(matrix, Tensor):
         matrix = matrix.detach().to_dense().cpu().numpy()
+    _refuse_complex(matrix, name)
     try:
         if not sp.issparse(matrix):
             matrix = np.asarray(matrix, dtype=np.float64)
@@ -41,12 +42,29 @@ def as_rows(matrix: Any, name: str) -> sp.csr_array | None:
     return rows
 
 
+def _refuse_complex(given: Any, name: str) -> None:
+    """Converted, they would lose their imaginary part, and only warn."""
+    dtype = getattr(given, "dtype", None)
+    if isinstance(dtype, torch.dtype):
+        found = dtype.is_complex
+    elif dtype is not None:
+        found = np.issubdtype(dtype, np.complexfloating)
+    else:
+        try:
+            found = np.iscomplexobj(given)
+        except ValueError:  # rows of different lengths: of that, others will complain
+            found = False
+    if found:
+        raise PolytopeError(f"`{name}` must be real. Got complex numbers.")
+
+
 def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Tensor:
     """A float64 tensor `(..., size)`; a number is repeated; device and graph are kept."""
     if values is None:
         if size:
             raise PolytopeError(f"`{rows}` has {size} rows; give `{name}` with {size} entries.")
         return torch.zeros(0, dtype=torch.float64)
+    _refuse_complex(values, name)
     if isinstance(values, Tensor):
         tensor = values.to(torch.float64, copy=True)
     else:

@@ -1,5 +1,6 @@
 """Polytopes in files: arrays in .npz, read without pickle."""
 
+import os
 from os import PathLike
 from typing import Any
 
@@ -40,6 +41,8 @@ def load(path: str | PathLike[str]) -> Polytope:
         PolytopeError: If the file is not such an .npz or declares no polytope; names the file.
         OSError: If the file cannot be opened.
     """
+    if os.path.isdir(path):
+        raise PolytopeError(f"{path} does not hold a polytope: it is a directory")
     try:
         with open(path, "rb") as stream:  # numpy would leave a broken archive open
             file = np.load(stream, allow_pickle=False)

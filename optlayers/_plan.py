@@ -1,6 +1,8 @@
 """A plan sends every block of a polytope to the cheapest map of a table that accepts it."""
 
+import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -115,10 +117,14 @@ class SolverMap(AbstractBlockMap):
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self._lock, self._solvers = threading.Lock(), {}
+        self._start()
 
     _lock: threading.Lock
     _solvers: dict[Any, Any]
+
+    def _start(self) -> None:
+        self._lock, self._solvers = threading.Lock(), {}
+        _SOLVER_MAPS.add(self)
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -129,7 +135,26 @@ class SolverMap(AbstractBlockMap):
         return {k: v for k, v in vars(self).items() if k not in ("_lock", "_solvers")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock(), _solvers={})
+        vars(self).update(state)
+        self._start()
+
+
+_SOLVER_MAPS: "weakref.WeakSet[SolverMap]" = weakref.WeakSet()
+_LOST: list[Any] = []  # solvers in the middle of something can be neither used nor freed
+
+
+def _after_fork() -> None:
+    """A child has one thread: what the others were using in the parent is lost to it."""
+    for map_ in list(_SOLVER_MAPS):
+        if map_._lock.locked():
+            _LOST.append(map_._solvers)
+            map_._solvers = {}
+        # Even if it says that it is open: a thread that waited may have just been let in.
+        map_._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Table:

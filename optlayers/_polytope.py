@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,6 +102,8 @@ class Polytope:
         fields |= {k: v.detach() for k, v in graphs.items()}
         try:
             batch_shape = torch.broadcast_shapes(*(v.shape[:-1] for v in values))
+        except torch.OutOfMemoryError:  # it is a RuntimeError too
+            raise
         except RuntimeError:
             shapes = {k: tuple(fields[k].shape) for k in _VALUES}
             raise PolytopeError(
@@ -280,6 +283,16 @@ _VALUES = ("b", "b_eq", "lower", "upper")
 _COMPILED: OrderedDict[bytes, dict[Any, Any]] = OrderedDict()
 _COMPILED_LOCK = threading.Lock()
 _MOST_COMPILED = 64
+
+
+def _after_fork() -> None:
+    """A lock that another thread held at the fork would stay closed in the child."""
+    global _COMPILED_LOCK  # noqa: PLW0603 -- the lock guards a global
+    _COMPILED_LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _compiled_for(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int) -> dict[Any, Any]:

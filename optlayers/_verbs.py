@@ -19,7 +19,7 @@ from ._errors import (
     OptLayersError,
 )
 from ._feasible_set import AbstractFeasibleSet
-from ._finite import OnNonfinite, forget, screen, spread
+from ._finite import OnNonfinite, beyond_half, forget, screen, settle, tells
 from ._plan import Limits, Plan, Report, Table
 from ._polytope import Polytope
 from ._projections import PROJECTIONS
@@ -93,15 +93,16 @@ def project(
         on_nonfinite: What NaN and inf in `y` are. "raise": failures, subject to `on_failure`; the
             check is one pass, and one synchronisation on CUDA. "propagate": NaN for that instance,
             with a zero gradient, nothing is raised and nothing synchronised; also under
-            `torch.compile`. Minus infinity is read as "as little as possible" by boxes, simplices
-            and single rows, gives NaN in systems of equations, and counts as inf elsewhere.
+            `torch.compile`. Minus infinity is read as a limit by boxes, simplices and single rows
+            with a finite answer, and is not finite elsewhere.
         return_status: Also return a `Status`.
 
     Returns:
         The shape, dtype and device of `y`; with `return_status`, also the status.
 
     Raises:
-        InputError: If `y` has another last dimension, is not a float tensor, or is not finite.
+        InputError: If `y` has another last dimension, is not a float tensor, or is not finite; if
+            float16 cannot hold the answer.
         InfeasibleError: If an instance has no point; names the instance and rows in conflict.
         SolverFailed: If no exact solver reached its accuracy; names the instance, with residuals.
 
@@ -136,11 +137,14 @@ def decode(
         decoder: A callable to use instead, from scores to structures of the same shape.
         on_failure: "raise"; "nan": NaN for instances without an answer; "fallback": zeros there.
         on_nonfinite: What NaN and inf in `scores` are, as for `project`. Minus infinity marks what
-            must not be chosen. Padding of structured sets may hold anything.
+            must not be chosen, and where it leaves nothing to choose the instance is infeasible;
+            with "propagate", NaN unless a solver on the host finds out. Padding of structured sets
+            may hold anything.
         return_status: Also return a `Status`.
 
     Raises:
-        InputError: If `scores` has another last dimension, is not a float tensor, or is not finite.
+        InputError: If `scores` has another last dimension, is not a float tensor, or is not finite;
+            if float16 cannot hold the answer.
         InfeasibleError: If an instance has no point; names the instance and rows in conflict.
         UnboundedError: If the scores of an instance can grow without limit.
 
@@ -160,24 +164,31 @@ def decode(
     event_dim, report = feasible_set.event_dim, Report()
     batch = scores.shape[: scores.ndim - event_dim]
     free = None if isinstance(feasible_set, Polytope) else feasible_set.free_parts(scores.device)
-    asked, bad = screen(scores, event_dim, "scores", on_nonfinite, report, free)
+    screened = screen(scores, event_dim, "scores", on_nonfinite, report, free)
     if report.failures and on_failure == "raise":
         _handle(None, scores, report, batch, on_failure)
     if decoder is not None:
-        z_hat = decoder(asked)
+        z_hat = decoder(screened.x)
     else:
         assert isinstance(feasible_set, AbstractFeasibleSet)
-        z_hat = feasible_set.decode_instances(asked, report)
+        z_hat = feasible_set.decode_instances(screened.x, report)
     if z_hat.shape != scores.shape:
         raise InputError(
             f"The decoder must return the shape of the scores, {tuple(scores.shape)}. "
             f"Got {tuple(z_hat.shape)}."
         )
-    z_hat, status = spread(z_hat.to(scores), bad, event_dim), Status(tuple(batch))
-    forget(report, on_nonfinite, asked, event_dim)
+    # A decoder of one's own, and a set that names its failures, know what minus infinity means.
+    least = 0.0 if decoder is None and _tells_nothing(feasible_set) else torch.inf
+    z_hat = settle(z_hat.to(scores), screened, event_dim, on_nonfinite, report, least)
+    status = Status(tuple(batch))
+    forget(report, on_nonfinite, screened.x, event_dim)
     if report.failures:
         z_hat, status = _handle(None, z_hat, report, batch, on_failure)
     return (z_hat, status) if return_status else z_hat
+
+
+def _tells_nothing(feasible_set: FeasibleSet) -> bool:
+    return type(feasible_set).decode_instances is AbstractFeasibleSet.decode_instances  # type: ignore[union-attr]
 
 
 def _project_structured(
@@ -186,10 +197,10 @@ def _project_structured(
     """By the projection of the set, if it has one of its own, else by its relaxation."""
     event_dim, report = feasible_set.event_dim, Report()
     batch, free = y.shape[: y.ndim - event_dim], feasible_set.free_parts(y.device)
-    asked, bad = screen(y, event_dim, "y", on_nonfinite, report, free)
+    screened = screen(y, event_dim, "y", on_nonfinite, report, free)
     if report.failures and on_failure == "raise":
         _handle(None, y, report, batch, on_failure)
-    z = feasible_set.project_instances(asked, report)
+    z = feasible_set.project_instances(screened.x, report)
     if z is None:
         flat = y if event_dim == 1 else y.flatten(-event_dim)
         if free is not None:
@@ -197,8 +208,8 @@ def _project_structured(
         relaxation = feasible_set.relaxation
         z, status = _call(relaxation, PROJECTIONS, flat, "y", on_failure, on_nonfinite)
         return z.reshape(*z.shape[:-1], *y.shape[y.ndim - event_dim :]), status
-    z = spread(z, bad, event_dim)
-    forget(report, on_nonfinite, asked, event_dim)
+    z = settle(z, screened, event_dim, on_nonfinite, report)
+    forget(report, on_nonfinite, screened.x, event_dim)
     if report.failures:
         return _handle(None, z, report, batch, on_failure)
     return z, Status(tuple(batch))
@@ -303,8 +314,22 @@ def _compile(polytope: Polytope, table: Table, device: torch.device, dtype: torc
         map_.constants(device, dtype)
     bad = infeasible_instances(polytope, compiled)
     bad = None if bad is None else bad.to(device)
+    bounds = torch.stack(torch.broadcast_tensors(polytope.lower, polytope.upper))[..., : polytope.n]
+    fits_half = bool((bounds.abs() < 65504.0).all())
+    least = _least(polytope).to(device, dtype) if table is DECODERS else None
     key = (table.name, str(device), dtype)
-    polytope._local[key] = (table.version, compiled, limits, bad)
+    polytope._local[key] = (table.version, compiled, limits, bad, least, fits_half)
+
+
+def _least(polytope: Polytope) -> Tensor:
+    """`(N or 1, n)`: the least value that each variable can be decided to have."""
+    lower = (
+        polytope.lower
+        if polytope.lower.ndim == 1
+        else polytope.lower.expand(*polytope.batch_shape, -1)
+    )
+    lower = lower[..., : polytope.n].reshape(-1, polytope.n)
+    return torch.ceil(lower - 1e-9) if polytope.integral else lower
 
 
 def prepare(feasible_set: FeasibleSet, relaxation: Polytope | None, like: Tensor) -> None:
@@ -332,6 +357,8 @@ def _call(
     _check(polytope, x, name)
     try:
         batch = torch.broadcast_shapes(x.shape[:-1], polytope.batch_shape)
+    except torch.OutOfMemoryError:  # it is a RuntimeError too
+        raise
     except RuntimeError:
         raise InputError(
             f"The leading dimensions of `{name}`, {tuple(x.shape[:-1])}, do not broadcast against "
@@ -340,11 +367,12 @@ def _call(
     if 0 in batch:
         return x.expand(*batch, -1).clone(), Status(tuple(batch))
     polytope = _batched_like(polytope, batch)
-    _, compiled, limits, bad = _prepared(polytope, table, x)
+    _, compiled, limits, bad, least, fits_half = _prepared(polytope, table, x)
     dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     flat = x.expand(*batch, -1).reshape(-1, polytope.n).to(dtype)
     report = Report()
-    flat, unread = screen(flat, 1, name, on_nonfinite, report)
+    screened = screen(flat, 1, name, on_nonfinite, report)
+    flat = screened.x
     if report.failures and on_failure == "raise":
         _handle(polytope, flat, report, batch, on_failure)
     with torch.autocast(x.device.type, enabled=False):
@@ -362,7 +390,9 @@ def _call(
             failed = torch.arange(len(flat)) if len(bad) == 1 else bad.nonzero()[:, 0].cpu()
             for i in failed.tolist():
                 report.fail(i, "no point satisfies all constraints", InfeasibleError)
-    z = spread(z, unread, 1)
+    z = settle(z, screened, 1, on_nonfinite, report, least)
+    if x.dtype == torch.float16 and not fits_half and tells(on_nonfinite):
+        z = beyond_half(z, report)
     forget(report, on_nonfinite, flat, 1)
     status = Status(tuple(batch))
     if report.failures:

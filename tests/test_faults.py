@@ -1,12 +1,10 @@
-"""What happens when something goes wrong: each test says it in its name."""
+"""What happens when something goes wrong: each test says it in its name.
 
-import copy
-import multiprocessing
-import pickle
-import signal
+What is not finite is in `test_faults_numbers.py`; interruptions, threads and forks are in
+`test_faults_interrupted.py`.
+"""
+
 import sys
-import threading
-import time
 import zipfile
 
 import numpy as np
@@ -19,115 +17,8 @@ from optlayers._projections import qp as qp_module
 from optlayers._solvers import SOLVERS
 
 from .helpers import raw_chain
+from .test_faults_numbers import EVERY, SETS, inf, nan, scores_of
 from .test_newton import conflicts
-
-inf, nan = torch.inf, torch.nan
-SETS = {
-    "box": ol.box(4),
-    "simplex": ol.simplex(4),
-    "one row": ol.budget([1.0, 2.0, 0.5, 3.0], limit=2.5),
-    "several rows": raw_chain(4),
-    "auxiliary": ol.spans(4, 2, 1),
-    "trees": ol.DependencyTrees(2),
-    "hull of trees": ol.DependencyTrees(2, relaxation="hull"),
-    "graphs": ol.SemanticGraphs(2, 2, [0]),
-    "hull": ol.ConvexHull(ol.budget([2.0, 2.0, 2.0], 3.0)),
-}
-EVERY = pytest.mark.parametrize("name", list(SETS))
-
-
-def scores_of(feasible_set, count=3):
-    shape = (feasible_set.n,) if isinstance(feasible_set, ol.Polytope) else feasible_set.event_shape
-    return torch.randn(count, *shape)
-
-
-def spoil(scores, value):
-    """The second instance, at a part that can be chosen: in a tree, the arc from 0 to 1."""
-    spoiled = scores.clone()
-    spoiled[(1, 0, 1) if scores.ndim == 3 else (1, 0)] = value
-    return spoiled
-
-
-# ---------------------------------------------------------------------- NaN and infinity
-
-
-@EVERY
-@pytest.mark.parametrize("value", [nan, inf])
-def test_nan_and_inf_are_errors_that_name_the_instance_and_the_entry(name, value):
-    scores = spoil(scores_of(SETS[name]), value)
-    entry = r"0, 1" if scores.ndim == 3 else "0"
-    for verb, what in ((ol.decode, "scores"), (ol.project, "y")):
-        with pytest.raises(
-            ol.InputError, match=rf"Instance 1: .*{what}\[..., {entry}\] is {value}"
-        ):
-            verb(SETS[name], scores)
-    with pytest.raises(ol.InputError, match="Instance 1: "):
-        ol.StructuredArgmax(SETS[name])(scores)
-
-
-@EVERY
-@pytest.mark.parametrize("value", [nan, inf])
-@pytest.mark.parametrize("policy", [{"on_failure": "nan"}, {"on_nonfinite": "propagate"}])
-def test_the_others_keep_their_answers(name, value, policy):
-    scores = scores_of(SETS[name])
-    for verb in (ol.decode, ol.project):
-        expected = verb(SETS[name], scores)
-        z, status = verb(SETS[name], spoil(scores, value), return_status=True, **policy)
-        assert z[1].isnan().all()
-        torch.testing.assert_close(z[[0, 2]], expected[[0, 2]])
-        assert status.ok.tolist() == [True, "on_nonfinite" in policy, True]
-    layer = ol.StructuredArgmax(SETS[name], ol.SPIGOT(warn=False), **policy)
-    spoiled = spoil(scores, value).requires_grad_()
-    z_hat = layer(spoiled)
-    assert z_hat[1].isnan().all()
-    z_hat.nan_to_num().sum().backward()
-    assert spoiled.grad[[0, 2]].isfinite().all()
-
-
-@EVERY
-@pytest.mark.parametrize("value", [nan, inf, -inf])
-@pytest.mark.parametrize("around", ["vertex", "projection"])
-def test_a_gradient_that_is_not_finite_becomes_nan_for_its_instance(name, value, around):
-    scores = scores_of(SETS[name]).requires_grad_()
-    z_hat = ol.structured_argmax(SETS[name], scores, ol.SPIGOT(around=around, warn=False))
-    z_hat.backward(spoil(torch.randn_like(z_hat), value))
-    assert scores.grad[1].isnan().any()
-    assert scores.grad[[0, 2]].isfinite().all()
-
-
-@EVERY
-def test_minus_infinity_is_not_chosen(name):
-    scores = scores_of(SETS[name])
-    if scores.ndim == 3:
-        scores[:, 0, 1] = -inf
-        assert not ol.decode(SETS[name], scores)[:, 0, 1].any()
-    else:
-        scores[:, 0] = -inf
-        assert not ol.decode(SETS[name], scores)[:, 0].any()
-
-
-def test_padding_may_hold_anything():
-    trees = ol.DependencyTrees([2, 1])
-    scores = torch.zeros(2, 3, 3)
-    scores[1, :, 2] = scores[0, :, 0] = nan
-    assert ol.decode(trees, scores).isfinite().all()
-    assert ol.project(trees, scores).isfinite().all()
-
-
-@pytest.mark.parametrize("verb", [ol.project, ol.decode])
-def test_other_policies_are_refused(verb):
-    with pytest.raises(ol.InputError, match="`on_nonfinite` must be 'raise' or 'propagate'"):
-        verb(ol.simplex(3), torch.zeros(3), on_nonfinite="ignore")
-    with pytest.raises(ol.InputError, match="`on_nonfinite` must be"):
-        ol.StructuredArgmax(ol.simplex(3), on_nonfinite="ignore")
-
-
-def test_compiled_layers_propagate():
-    layer = torch.compile(ol.StructuredArgmax(ol.simplex(3)), backend="eager", fullgraph=True)
-    z = layer(torch.tensor([[1.0, 2.0, 3.0], [nan, 0.0, 1.0]]))
-    assert z[0].tolist() == [0.0, 0.0, 1.0]
-    assert z[1].isnan().all()
-
 
 # ---------------------------------------------------------------------- no answer
 
@@ -199,185 +90,37 @@ def test_a_solver_that_does_not_converge_is_an_error_with_residuals(monkeypatch)
         ol.project(raw_chain(4), torch.full((2, 4), 2.0))
 
 
-# ---------------------------------------------------------------------- sizes
+def test_without_highs_other_decoders_go_on(monkeypatch):
+    monkeypatch.setitem(SOLVERS, "highs", ("no_such_module_here", "highspy"))
+    monkeypatch.setitem(sys.modules, "highspy", None)
+    P = conflicts(7, 8, seed=5)  # rows nobody decoded before
+    with pytest.raises(ol.SolverNotInstalled, match="pip install highspy"):
+        ol.decode(P, torch.randn(7))
+    assert ol.decode(ol.simplex(3), torch.tensor([0.0, 2.0, 1.0])).tolist() == [0, 1, 0]
+    assert ol.project(P, torch.randn(7)).isfinite().all()
+    monkeypatch.undo()
+    assert ol.decode(P, torch.randn(7)).isfinite().all()
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-15, 1e6, 1e15])
-@pytest.mark.parametrize(
-    "P",
-    [ol.simplex(4), ol.budget([1.0, 2, 3, 4], 3.0), ol.assignment(3), raw_chain(4), conflicts()],
-    ids=["simplex", "one row", "assignment", "chain", "conflicts"],
-)
-def test_points_of_any_size(P, scale):
-    y = scale * torch.randn(8, P.n, dtype=torch.float64)
-    assert ol.certify(P, y, ol.project(P, y)).residual.max() <= 1e-9
+def test_one_instance_without_convergence_costs_the_others_nothing(monkeypatch):
+    P, y = raw_chain(4), 2 * torch.randn(3, 4, dtype=torch.float64)
+    expected, host = ol.project(P, y), Newton._on_host
 
+    def off(self, x, limits):
+        z, quality = host(self, x, limits)
+        z[1], quality[1] = 7.0, 1e-2
+        return z, quality
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@EVERY
-def test_half_precision_does_not_overflow(name, dtype):
-    scores = (6e4 * torch.sign(scores_of(SETS[name]))).to(dtype)
-    for verb in (ol.project, ol.decode):
-        z = verb(SETS[name], scores)
-        assert z.dtype == dtype
-        torch.testing.assert_close(z, verb(SETS[name], scores.float()).to(dtype))
-
-
-# ---------------------------------------------------------------------- interruptions
-
-
-def test_out_of_memory_in_the_middle_leaves_the_layer_usable(monkeypatch):
-    layer, scores = ol.StructuredArgmax(raw_chain(4)), torch.randn(3, 4)
-    expected = layer(scores)
-
-    def full(*_):
-        raise torch.OutOfMemoryError("simulated")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Newton, "_on_host", full)
-        other = scores.clone().requires_grad_()
-        with pytest.raises(torch.OutOfMemoryError):
-            layer(other).sum().backward()
-    assert torch.equal(layer(scores), expected)
-    other = scores.clone().requires_grad_()
-    layer(other).sum().backward()
-    assert other.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("kind", [qp_module.OSQPSolver, qp_module.CvxpySolver])
-def test_an_interrupted_solver_is_not_used_again(kind, monkeypatch):
-    class Always(qp_module.QP):
-        _first = True
-
-    ol.PROJECTIONS.register(Always)
-    try:
-        P, y = raw_chain(6), torch.full((2, 6), 2.0, dtype=torch.float64)
-        honest = kind.solve
-
-        def stop(self, problem):
-            honest(self, problem)
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            if kind is qp_module.CvxpySolver:
-                patch.setattr(
-                    qp_module.OSQPSolver,
-                    "solve",
-                    lambda _, problem: qp_module.Answer(problem.y, np.zeros(5)),
-                )
-            patch.setattr(kind, "solve", stop)
-            with pytest.raises(KeyboardInterrupt):
-                ol.project(P, y)
-        assert ol.certify(P, y, ol.project(P, y)).holds(1e-6)
-    finally:
-        ol.PROJECTIONS.unregister(Always)
-
-
-def _project_for_long(P, y):
-    for _ in range(1000):
-        ol.project(P, y)
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
-def test_ctrl_c_during_a_projection_leaves_the_next_one_right():
-    P = ol.assignment(12)
-    y = torch.randn(4000, P.n, dtype=torch.float64)
-    expected = ol.project(P, y[:5])
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, stop)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(KeyboardInterrupt):
-            _project_for_long(P, y)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert torch.equal(ol.project(P, y[:5]), expected)
-
-
-# ---------------------------------------------------------------------- threads and processes
-
-
-def fresh(seed):
-    """Rows that no other test has compiled."""
-    return conflicts(12, 14, seed=seed)
-
-
-def test_threads_share_a_layer_from_its_first_call_on():
-    P, scores = fresh(100), torch.randn(8, 5, 12, dtype=torch.float64)
-    layer, results = ol.StructuredArgmax(P, ol.SPIGOT(warn=False)), [None] * 8
-
-    def work(i):
-        own = scores[i].clone().requires_grad_()
-        z = layer(own)
-        z.backward(torch.ones_like(z))
-        results[i] = (z.detach(), own.grad, ol.project(P, scores[i]))
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for i in range(8):
-        own = scores[i].clone().requires_grad_()
-        z = layer(own)
-        z.backward(torch.ones_like(z))
-        for found, expected in zip(
-            results[i], (z.detach(), own.grad, ol.project(P, scores[i])), strict=True
-        ):
-            assert torch.equal(found, expected)
-
-
-def _project_in_child(queue, P, y):
-    queue.put(ol.project(P, y).numpy())
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["Newton", "QP"])
-def test_after_a_fork_the_child_projects_too(kind):
-    class First(qp_module.QP if kind == "QP" else Newton):
-        pass
-
-    ol.PROJECTIONS.register(First)
-    try:
-        P, y = fresh(101), torch.randn(64, 12, dtype=torch.float64)
-        expected = ol.project(P, y)
-        context = multiprocessing.get_context("fork")
-        queue = context.Queue()
-        child = context.Process(target=_project_in_child, args=(queue, P, y))
-        child.start()
-        found = queue.get(timeout=60)
-        child.join(60)
-    finally:
-        ol.PROJECTIONS.unregister(First)
-    assert child.exitcode == 0
-    assert np.array_equal(found, expected.numpy())
-
-
-def test_copies_made_in_the_middle_of_use():
-    P, y = fresh(102), torch.randn(3, 12, dtype=torch.float64)
-    layer = ol.StructuredArgmax(P, ol.SPIGOT(warn=False))
-    stop, copies = threading.Event(), []
-
-    def use():
-        while not stop.is_set():
-            ol.project(P, y)
-            layer(y)
-
-    user = threading.Thread(target=use)
-    user.start()
-    try:
-        deadline = time.monotonic() + 0.5
-        while time.monotonic() < deadline:
-            copies += [pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)]
-    finally:
-        stop.set()
-        user.join()
-    assert torch.equal(copies[-1](y), layer(y))
+    monkeypatch.setattr(Newton, "_on_host", off)
+    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance):
+        monkeypatch.setattr(
+            kind, "solve", lambda _, problem: qp_module.Answer(problem.y, np.zeros(3))
+        )
+    z, status = ol.project(P, y, on_failure="nan", return_status=True)
+    assert list(status.failures) == [(1,)]
+    assert "KKT residual" in status.failures[(1,)]
+    assert z[1].isnan().all()
+    assert torch.equal(z[[0, 2]], expected[[0, 2]])
 
 
 # ---------------------------------------------------------------------- files
@@ -441,3 +184,18 @@ def test_a_file_with_a_wrong_field_is_named(field, value, tmp_path):
     np.savez(file, **fields)
     with pytest.raises(ol.OptLayersError, match=r"wrong\.npz"):
         ol.load(file)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(ol.PolytopeError, match=r"folder\.npz does not hold .* it is a directory"):
+        ol.load(tmp_path / "folder.npz")
+
+
+@pytest.mark.parametrize(
+    "rows", [np.array([[nan, 1.0, 1.0]]), np.ones(3), np.ones((1, 3), complex)]
+)
+def test_rows_that_are_none_are_named(rows, tmp_path):
+    np.savez(tmp_path / "rows.npz", A=rows, b=np.ones(1))
+    with pytest.raises(ol.PolytopeError, match=r"rows\.npz does not hold a polytope: `A` must"):
+        ol.load(tmp_path / "rows.npz")

@@ -14,6 +14,7 @@ from .judge import Failure
 
 STEP = 1e-4  # relative to max(1, |y|)
 ACCURACY = 1e-2  # of a difference quotient, relative to the direction: 1e-6 max(1, |y|) over a step
+_ILL_CONDITIONED = ("thin_cone", "scaled_columns")
 _ACTIVE = 1e-10  # slack, relative to max(1, |y|), up to which a row or bound is active
 
 
@@ -32,10 +33,12 @@ def slopes(case: Case) -> Slopes:
     J is symmetric, so that the vector-Jacobian product with d is J d. Nothing is said where a kink
     lies within the step: where the differences to both sides disagree, and where a row or bound
     that is not active is nearer than the step (rows with auxiliary variables aside). Cases without
-    a point have no derivative; cases whose projection fails are not judged here.
+    a point have no derivative; cases whose projection fails are not judged here. Families of nearly
+    parallel rows are left out: which of those rows are active is decided by digits beyond the 1e-8
+    to which the derivative looks.
     """
     found = Slopes()
-    if case.empty().any():
+    if case.name.split(":")[0] in _ILL_CONDITIONED or case.empty().any():
         return found
     y, scale = case.y, case.y.abs().amax(-1, keepdim=True).clamp(min=1.0)
     d = torch.from_numpy(np.random.default_rng(len(y[0])).standard_normal(y.shape))
