@@ -258,7 +258,9 @@ def _explain(part: Component, equality, slack, target, low, high, scale, eps) ->
                 at_high[used],
             )
         step = np.clip(target - part.matrix.T @ multipliers, -low, high)
-        residual = np.abs(step).max(initial=0.0)
+        # A row with a slack explains much, and is not allowed to.
+        either = np.minimum(multipliers * part.norms, slack / part.norms)[~equality]
+        residual = max(np.abs(step).max(initial=0.0), either.max(initial=0.0))
         if residual < best_residual:
             best, best_residual = multipliers, residual
         if residual <= _GOOD_ENOUGH * scale:
