@@ -22,9 +22,8 @@ from ._active_face import Projection, face_vjp
 
 GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which the first answer is taken
 ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
-_EMPTY = (
-    5e-8  # violation of the best of all points from which there is none; the LP is exact to 1e-8
-)
+# Violation of the best of all points from which there is none; the LP is solved to 1e-10.
+_EMPTY = 1e-8
 _COST = 200_000  # of one instance, for `run`: at least as many threads as instances
 _ONE_CVXPY = threading.Lock()
 _SMALL = 200_000  # entries of a least-distance program that is still worth a try
