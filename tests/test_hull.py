@@ -364,7 +364,7 @@ def test_a_gradient_that_is_no_number_is_named():
     y = torch.randn(2, 4, 4)
     y[1, 0, 2] = torch.nan
     y[0, 2, 0] = torch.nan  # no arc leads into the root
-    with pytest.raises(ol.InputError, match="Instance 1: `y` must be finite"):
+    with pytest.raises(ol.InputError, match="Instance 1: y is not finite"):
         ol.project(trees, y)
     z, status = ol.project(trees, y, on_failure="nan", return_status=True)
     assert status.ok.tolist() == [True, False]
