@@ -281,6 +281,20 @@ def test_the_nearest_point_of_a_far_one_lies_in_the_set(P):
     assert (z @ rows.T - P.b).relu().sum() + (z @ rows_eq.T - P.b_eq).abs().sum() <= 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("scale", [1e3, 1e9, 1e16, 1e30])
+def test_far_points_with_ties_meet_the_sum_of_a_simplex_to_rounding(scale, dtype):
+    """Subtracting shift and threshold as one number would round the threshold away."""
+    y = scale * torch.randn(300, 7).to(dtype)
+    y[::3], y[1::3] = scale, scale * y[1::3].sign()
+    rounding = 8 * torch.finfo(dtype).eps
+    shares, arcs = ol.project(ol.simplex(7), y), ol.project(ol.label_sum(1, 6), y)
+    assert shares.min() >= 0
+    assert (shares.sum(-1) - 1).abs().max() <= rounding
+    row = torch.from_numpy(ol.label_sum(1, 6).A_eq.toarray()).to(dtype)
+    assert (arcs @ row.T).abs().max() <= rounding
+
+
 TINY = {
     "box": ol.box(4),
     "simplex": ol.simplex(4),

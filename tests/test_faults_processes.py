@@ -102,6 +102,10 @@ def _declare_in_child(queue, P, y):
     queue.put([ol.Polytope(P.A, P.b).b.numpy()])
 
 
+def _turn_of_cvxpy_in_child(queue):
+    queue.put(qp_module._Turns.lock.acquire(timeout=10))
+
+
 def _in_child(target, *args):
     """What a forked child puts into a queue; killed after a minute."""
     context = multiprocessing.get_context("fork")
@@ -162,3 +166,10 @@ def test_a_fork_while_another_thread_declares_a_polytope():
     with _polytope._COMPILED_LOCK:  # the child starts from a copy that is closed
         (found,) = _in_child(_declare_in_child, P, None)
     assert np.array_equal(found, P.b.numpy())
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_while_cvxpy_solves_leaves_the_child_its_turn():
+    with qp_module._Turns.lock:
+        assert _in_child(_turn_of_cvxpy_in_child)

@@ -66,7 +66,8 @@ def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
             for j in range(size):
                 above += max(point[j], 0.0)
         # z = max((point - shift) - tau, 0): in two steps, because tau + shift would be rounded
-        # to the digits of a large point. Inside the simplex nothing is subtracted.
+        # to the digits of a large point. With the maximum between the two, the compiler, which may
+        # reassociate, cannot make one of them. Inside the simplex nothing is subtracted.
         shift, tau = 0.0, 0.0
         if equality or above > goal:
             shift = largest
@@ -80,10 +81,10 @@ def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
             tau = threshold(kept, many, goal)
         if plain:
             for j in range(size):
-                z[row, j] = max((point[j] - shift) - tau, 0.0)
+                z[row, j] = max(point[j] - shift, tau) - tau
         else:
             for j in range(size):
-                value = max((point[j] - shift) - tau, 0.0)
+                value = max(point[j] - shift, tau) - tau
                 z[row, j] = anchor[block, j] + sign[block, j] * value
 
 
@@ -132,7 +133,7 @@ def varying_simplex(start, stop, x, z, sign, flip, equality, row_lower, row_uppe
                 many += (point[i] > largest - goal) | (point[i] == largest)
             tau = threshold(kept, many, goal)
         for i in range(free):
-            value = max((point[i] - shift) - tau, 0.0)
+            value = max(point[i] - shift, tau) - tau
             z[row, at[i]] += sign[block, at[i]] * value
 
 
@@ -163,7 +164,7 @@ def heads(start, stop, y, allowed, z):
                 many += kept[many] > -1.0 or kept[many] == 0.0
             tau = threshold(kept, many, 1.0)
             for i in range(free):
-                z[n, at[i], m] = max((point[i] - largest) - tau, 0.0)
+                z[n, at[i], m] = max(point[i] - largest, tau) - tau
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

@@ -1,5 +1,6 @@
 """Any block, as an exact QP: OSQP, else Clarabel, accepted by residual and not by status."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,9 +26,22 @@ ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
 # Violation of the best of all points from which there is none; the LP is solved to 1e-10.
 _EMPTY = 1e-8
 _COST = 200_000  # of one instance, for `run`: at least as many threads as instances
-_ONE_CVXPY = threading.Lock()
 _SMALL = 200_000  # entries of a least-distance program that is still worth a try
 _DENSE = 2000  # variables up to which dense linear algebra is used
+
+
+class _Turns:
+    """One at a time; renewed in a forked child, to which the thread that held it is lost."""
+
+    lock = threading.Lock()
+
+    @classmethod
+    def renew(cls) -> None:
+        cls.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Turns.renew)
 
 
 class QP(SolverMap, Projection):
@@ -105,7 +119,7 @@ class QP(SolverMap, Projection):
 
     def _turn(self, kind: type) -> AbstractContextManager[Any]:
         """OSQP runs in several threads at once; cvxpy keeps state of its own, one at a time."""
-        return nullcontext() if kind is OSQPSolver else _ONE_CVXPY
+        return nullcontext() if kind is OSQPSolver else _Turns.lock
 
     def _project(
         self, problem: Problem, instance: int, report: Report, before: Answer | None
