@@ -23,7 +23,7 @@ ONE = [[1.0, 1.0]]
     [
         ONE,
         np.array([[1, 1]]),
-        torch.tensor([[1.0, 1.0]], requires_grad=True),
+        torch.tensor([[1.0, 1.0]]),
         torch.tensor([[1.0, 1.0]]).to_sparse(),
         sp.csr_matrix([[1.0, 1.0]]),
         sp.coo_array(([0.5, 0.5, 1.0], ([0, 0, 0], [0, 0, 1])), shape=(1, 2)),
