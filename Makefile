@@ -45,7 +45,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 demo: $(VENV)/.demo
 	@$(PY) -m examples.quickstart $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: lint types unit docs
+test: lint types docs unit # the tests open the pages that were built
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check --quiet --output-format concise $(FOLDERS)

@@ -55,6 +55,7 @@ from ._losses import structured_perceptron as structured_perceptron
 from ._layer import StructuredArgmax as StructuredArgmax
 from ._layer import structured_argmax as structured_argmax
 from ._validate import Validation as Validation
+from ._validate import ValidationRow as ValidationRow
 from ._validate import validate as validate
 from ._npz import load as load
 from ._npz import save as save

@@ -17,8 +17,8 @@ def as_rows(matrix: Any, name: str) -> sp.csr_array | None:
     if isinstance(matrix, Tensor):
         if matrix.requires_grad:
             raise PolytopeError(
-                f"`{name}` requires a gradient, and rows get none: they are compiled. Detach it, and "
-                "train scores, or right-hand sides and bounds of `project`."
+                f"`{name}` requires a gradient, and rows get none: they are compiled. Detach it, "
+                "and train scores, or right-hand sides and bounds of `project`."
             )
         matrix = matrix.detach().to_dense().cpu().numpy()
     _refuse_complex(matrix, name)

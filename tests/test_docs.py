@@ -1,5 +1,6 @@
 """The documentation is code: examples run as printed, names and commands it mentions exist."""
 
+import csv
 import doctest
 import inspect
 import re
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 
 import optlayers
+from optlayers import plotting, testing
 
 ROOT = Path(__file__).resolve().parent.parent
-TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.py"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+SCRIPTS = sorted([*DOCS.glob("tutorials/*.py"), *DOCS.glob("explanation/*.py")])
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+RESULTS = sorted(path for path in DOCS.glob("results/*.md") if path.stem != "index")
 FENCE = re.compile(r"^( *)```python[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"-?\d+\.\d+")
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")
 
 
@@ -43,9 +48,33 @@ def run_doctest(code: str, namespace: dict, name: str, line: int) -> None:
     namespace.update(test.globs)  # the runner works on a copy
 
 
-@pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
-def test_tutorial_runs(script):
-    runpy.run_path(str(script))
+def mkdocs_settings() -> str:
+    return (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def navigation() -> set[str]:
+    """The files that the menu names."""
+    menu = mkdocs_settings().split("\nnav:\n")[1]
+    menu = re.split(r"^\S", menu, maxsplit=1, flags=re.MULTILINE)[0]
+    return set(re.findall(r"[\w/.-]+\.(?:md|py)$", menu, re.MULTILINE))
+
+
+def test_the_menu_names_every_page():
+    # No test runs tutorials and explanations: building the site does, in `make test` as well.
+    pages = [path for path in [*SCRIPTS, *PAGES] if path.is_relative_to(DOCS)]
+    assert navigation() == {path.relative_to(DOCS).as_posix() for path in pages}
+
+
+@pytest.mark.parametrize("setting", ["strict: true", "allow_errors: false", "cache: false"])
+def test_the_build_fails_where_a_tutorial_fails(setting):
+    assert re.search(rf"^ *{setting}\b", mkdocs_settings(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=page_id)
+def test_the_build_runs_the_script(script):
+    include = re.search(r"include: \[(.*)\]", mkdocs_settings())
+    patterns = re.findall(r'"([^"]+)"', include[1]) if include else []
+    assert any(script.relative_to(DOCS).match(pattern) for pattern in patterns)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
@@ -72,15 +101,56 @@ def test_examples_share_a_namespace():
     assert run_examples(page, "page.md") == 2
 
 
-def test_every_public_name_is_documented():
-    public = {
-        name
-        for name, value in vars(optlayers).items()
+def documented_names() -> set[str]:
+    pages = (path.read_text(encoding="utf-8") for path in (DOCS / "api").glob("*.md"))
+    return {name for page in pages for name in re.findall(r"^::: ([\w.]+)$", page, re.MULTILINE)}
+
+
+def public_names(module) -> set[str]:
+    return {
+        f"{module.__name__}.{name}"
+        for name, value in vars(module).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
-    api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"^::: optlayers\.(\w+)$", api, re.MULTILINE))
-    assert documented - {"testing"} == public  # `optlayers.testing` is imported by itself
+
+
+def test_every_public_name_is_documented():
+    public = public_names(optlayers) | public_names(plotting)
+    assert documented_names() == public | {"optlayers.testing"}
+
+
+def test_every_check_is_public():  # `::: optlayers.testing` shows what is in the list
+    checks = {name for name in vars(testing) if name.startswith("assert_")}
+    assert checks <= set(testing.__all__)
+
+
+@pytest.mark.parametrize("page", RESULTS, ids=page_id)
+def test_a_page_of_results_says_where_its_figures_come_from(page):
+    text = page.read_text(encoding="utf-8")
+    index = (DOCS / "results" / "index.md").read_text(encoding="utf-8")
+    head = " ".join(text[:3000].split())
+    assert re.search(r"`[^`]*(python -m|make) [^`]*`", head), "no command"
+    assert re.search(r"\b20\d\d-\d\d-\d\d\b", head), "no date"
+    assert re.search(r"[Pp]ython[ |]+3\.\d+.*torch 2|torch 2.*[Pp]ython 3\.\d+", head), (
+        "no versions"
+    )
+    date = re.search(r"\b20\d\d-\d\d-\d\d\b", head)[0]
+    row = next(line for line in index.splitlines() if f"]({page.name})" in line)
+    assert date in row
+    assert f"]({page.stem}.csv)" in row
+
+
+def test_the_index_of_results_links_every_raw_file():
+    index = (DOCS / "results" / "index.md").read_text(encoding="utf-8")
+    raw = {path.name for path in DOCS.glob("results/*") if path.suffix in (".csv", ".json")}
+    assert set(re.findall(r"\]\(([\w-]+\.(?:csv|json))\)", index)) == raw
+
+
+def test_raw_figures_are_tables():
+    for path in DOCS.glob("results/*.csv"):
+        with path.open(newline="", encoding="utf-8") as file:
+            head, *rows = csv.reader(file)
+        assert {len(row) for row in rows} == {len(head)}, path.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
@@ -88,6 +158,21 @@ def test_commands_that_a_page_names_exist(page):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z][a-z-]*)`", page.read_text(encoding="utf-8"))) <= targets
+
+
+def test_pictures_are_what_their_script_draws(tmp_path):
+    drawn = runpy.run_path(str(DOCS / "figures.py"))["draw"](tmp_path)
+    assert drawn
+    for path in drawn:  # `python docs/figures.py` draws them again
+        kept = (DOCS / "assets" / path.name).read_text(encoding="utf-8")
+        drawn_words, drawn_numbers = split_numbers(path.read_text(encoding="utf-8"))
+        words, numbers = split_numbers(kept)
+        assert drawn_words == words
+        assert drawn_numbers == pytest.approx(numbers, abs=0.05)  # other machines round otherwise
+
+
+def split_numbers(svg: str) -> tuple[list[str], list[float]]:
+    return NUMBER.split(svg), [float(text) for text in NUMBER.findall(svg)]
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])

@@ -13,14 +13,15 @@
 # %% [markdown]
 # # Declare a polytope
 #
-# From a matrix to a layer: declare a set, ask how it will be treated, decode, project, check the
-# projection, and backpropagate through the decision. Everything on this page runs when the site
-# is built.
+# At the end of this page you have a layer for a set that nobody has written a projection for, and
+# proof that its projection is right: declare a set, ask how it will be treated, decode, project,
+# check, and backpropagate through the decision. Everything here runs when the site is built.
 
 # %%
 import torch
 
 import optlayers as ol
+from optlayers import plotting
 
 # %% [markdown]
 # ## A set nobody has written a projection for
@@ -45,8 +46,15 @@ print(ol.plan(P).explain())
 
 # %% [markdown]
 # The plan says what happens to each independent block of the constraints, and why nothing cheaper
-# would do. These rows share variables, so there is one block, and its projection is an exact QP.
-# Decoding has a plan of its own, `ol.plan(P, "decoder")`.
+# would do. These rows share variables, so there is one block, and its projection is
+# [Newton's method on the dual](../math.md#newton). Decoding has a plan of its own,
+# `ol.plan(P, "decoder")`.
+#
+# Independent parts get a map each. Below, `P` stands beside a simplex and beside two variables
+# without rows:
+
+# %%
+plotting.draw_plan(ol.product(P, ol.simplex(4), ol.box(2)))
 
 # %% [markdown]
 # ## Decode and project
@@ -117,28 +125,8 @@ torch.testing.assert_close(s.grad, by_hand)
 # boundary.
 
 # %%
-import matplotlib.pyplot as plt
-
 Q = ol.Polytope([[2.0, 1.0]], b=[2.0])  # 2 z_1 + z_2 <= 2 in the unit square
-corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 1.0], [0.0, 1.0]])
-z_hat = torch.tensor([1.0, 0.0])
-p = z_hat - torch.tensor([-0.15, -0.8])
-z_tilde = ol.project(Q, p)
-
-figure, axes = plt.subplots(figsize=(4.5, 4))
-axes.fill(*corners.T, facecolor="#c5cae9", edgecolor="#3f51b5")
-for start, end, color in (
-    (z_hat, p, "#ff5722"),
-    (p, z_tilde, "#555555"),
-    (z_hat, z_tilde, "#2e7d32"),
-):
-    axes.annotate(
-        "", end.tolist(), start.tolist(), arrowprops={"arrowstyle": "->", "color": color, "lw": 2}
-    )
-for point, name in ((z_hat, r"$\hat z$"), (p, r"$\hat z - \eta g$"), (z_tilde, r"$\tilde z$")):
-    axes.annotate(name, point.tolist(), xytext=(6, 6), textcoords="offset points", fontsize=13)
-axes.set(xlim=(-0.1, 1.6), ylim=(-0.15, 1.15), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
-figure.tight_layout()
+axes = plotting.draw_step(Q, z_hat=[1.0, 0.0], grad=[-0.15, -0.8])
 
 # %% [markdown]
 # ## Sets that depend on the input
@@ -170,7 +158,7 @@ ol.decode(R, torch.tensor([1.0, -0.5, 1.0, -3.0, 1.0]))
 
 # %% [markdown]
 # `ol.spans` declares the same set with a limit on the number of words, and more spans. Other
-# constructors: see the [API](../api.md).
+# constructors: see the [API](../api/declare.md#constructors).
 #
 # ## When the structure is latent
 #
@@ -182,4 +170,15 @@ ol.decode(R, torch.tensor([1.0, -0.5, 1.0, -3.0, 1.0]))
 latent = ol.StructuredArgmax(P, ol.SPIGOT(eta=0.5, around="projection"))
 s = scores.clone().requires_grad_()
 ((latent(s) - target) ** 2).sum().backward()
-s.grad
+s.grad.round(decimals=4)
+
+# %% [markdown]
+# ## What to take away
+#
+# - A set is a matrix, a right-hand side and bounds. Its plan says how it will be treated.
+# - `decode`, `project` and `certify` are the three questions that you can ask of it.
+# - A layer puts `decode` forward and SPIGOT backward. Right-hand sides and bounds may differ by
+#   instance; rows are shared.
+#
+# Next: [the SPIGOT step, drawn](02_spigot_step.py), or [a polytope of your
+# own](../how-to/polytope.md), with patterns for rows.

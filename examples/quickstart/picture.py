@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from optlayers.plotting import SERIES
+
 from .report import REGIME, Example
 from .train import METHODS, Run
 
@@ -28,13 +30,14 @@ def draw(runs: Sequence[Run], chosen: Sequence[Example], title: str, path: Path)
 
 
 def _draw_curves(axes: Axes, runs: Sequence[Run]) -> None:
-    for method in dict.fromkeys(run.method for run in runs):
+    for k, method in enumerate(dict.fromkeys(run.method for run in runs)):
         own = [run for run in runs if run.method == method]
         epochs = range(1, len(own[0].dev_curve) + 1)
         line = axes.plot(
             epochs,
             [mean(values) for values in zip(*(run.dev_curve for run in own), strict=True)],
-            marker="o",
+            color=SERIES[k % len(SERIES)],
+            marker="o^sDvPX*"[k % 8],
             linestyle="-" if METHODS[method].hard else "--",
             label=f"{METHODS[method].title}: test {mean(run.test.accuracy for run in own):.1f}",
         )[0]

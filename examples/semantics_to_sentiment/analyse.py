@@ -23,11 +23,11 @@ from examples.data import Corpus, Sentence
 from examples.metrics import is_positive
 from examples.parsing.encoder import Encoder
 from examples.parsing.vectors import put_vectors
-from examples.picture import Arc, Style, draw
 from examples.syntax_to_semantics import run as parsing
 from examples.syntax_to_semantics.model import JointParser
 from examples.training import analysis
 from examples.training.settings import ConfigError
+from optlayers.plotting import Arc, Style, draw_sentence
 
 from .compare import KINDS, analyse, choose, effects, find_changes
 from .model import SentimentModel
@@ -219,7 +219,7 @@ def picture(
         i, j, _ = own[0]
         arcs.append((i, j, " > ".join(map(name, own)), styles[change.kind]))
     arcs = [arc for arc in arcs if arc[0] != arc[1]]
-    return draw(gold.words, arcs, title=f"{gold.id}: {_sentiments(gold, a, b, titles)}")
+    return draw_sentence(gold.words, arcs, title=f"{gold.id}: {_sentiments(gold, a, b, titles)}")
 
 
 def _sentiments(gold: Sentence, a: Sentence, b: Sentence, titles: Sequence[str]) -> str:

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.data import Sentence
-from examples.picture import ROOT, Arc, Style, draw
 from examples.training import analysis
 from examples.training.settings import ConfigError
+from optlayers.plotting import ROOT, Arc, Style, draw_sentence
 
 from .compare import analyse, choose
 from .model import JointParser
@@ -149,7 +149,7 @@ def picture(
             right = old != new and gold.heads is not None and gold.heads[j] == head
             label = " ".join(["root"] * (head == 0) + ["gold"] * right)
             below.append((head - 1 if head else ROOT, j, label, style))
-    return draw(gold.words, above, below, gold.id)
+    return draw_sentence(gold.words, above, below, gold.id)
 
 
 # ---------------------------------------------------------------------- tables

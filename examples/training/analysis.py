@@ -16,7 +16,7 @@ from rich.table import Table
 
 from examples import metrics
 from examples.data import Sentence
-from examples.picture import save
+from optlayers.plotting import save
 
 from .settings import ConfigError, TrainingConfig
 

@@ -13,7 +13,6 @@ import torch
 from examples import metrics
 from examples.data import DataError, Sentence
 from examples.data.toy import generate
-from examples.picture import ROOT
 from examples.syntax_to_semantics import analyse as command
 from examples.syntax_to_semantics import compare
 from examples.syntax_to_semantics.analyse import add_analyse, picture
@@ -22,6 +21,7 @@ from examples.syntax_to_semantics.evaluate import evaluate
 from examples.syntax_to_semantics.run import load_data, load_model, make_model
 from examples.syntax_to_semantics.train import train
 from examples.training.settings import ConfigError
+from optlayers.plotting import ROOT
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
@@ -185,7 +185,7 @@ def test_systems_that_do_not_fit_are_refused(trio, change, message):
 
 
 def test_changed_arcs_are_dashed_and_told_apart(trio, monkeypatch):
-    monkeypatch.setattr(command, "draw", lambda *arguments: arguments)
+    monkeypatch.setattr(command, "draw_sentence", lambda *arguments: arguments)
     words, above, below, title = picture(*(side[0] for side in trio), titles=("one", "two"))
     assert (words, title) == (list("abcd."), "s1")
     assert [arc[:3] for arc in above] == [X, Y, Z]
@@ -212,7 +212,7 @@ def test_changed_arcs_are_dashed_and_told_apart(trio, monkeypatch):
 
 
 def test_the_graph_of_a_system_and_equal_titles(trio, monkeypatch):
-    monkeypatch.setattr(command, "draw", lambda *arguments: arguments)
+    monkeypatch.setattr(command, "draw_sentence", lambda *arguments: arguments)
     gold, a, b = (side[1] for side in trio)
     b = replace(b, arcs=[(0, 0, "loop"), X])
     _, above, below, _ = picture(gold, a, b, titles=("SPIGOT", "SPIGOT"), system=True)

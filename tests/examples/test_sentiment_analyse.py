@@ -41,7 +41,7 @@ def sides(*known):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    monkeypatch.setattr(command, "draw", lambda *arguments, title: (*arguments, title))
+    monkeypatch.setattr(command, "draw_sentence", lambda *arguments, title: (*arguments, title))
 
 
 def test_arcs_of_one_system_are_told_apart(drawn):
