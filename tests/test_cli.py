@@ -1,7 +1,11 @@
+import argparse
 import json
+import re
 import runpy
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,9 @@ import torch
 import optlayers as ol
 from optlayers import __main__ as cli
 from optlayers import _npz
+from optlayers._cli._bench import bench
+from optlayers._cli._parser import make_parser
+from optlayers._cli._sets import NAMES
 
 from .helpers import RAW, raw_simplex, raw_spans
 
@@ -23,7 +30,7 @@ def run(capsys, *arguments):
 # ---------------------------------------------------------------------- commands
 
 
-@pytest.mark.parametrize("name", cli.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_name_can_be_explained_and_validated(name, capsys):
     code, out, err = run(capsys, "explain", name, "--size", 4, "--labels", 3)
     assert (code, err) == (0, "")
@@ -46,7 +53,9 @@ def test_relaxations_and_rows_of_trees_and_graphs(capsys):
     assert code == 0
     assert "DependencyTrees(n=3, projective, single root, 'single-root')" in out
     assert "z(0->1) + z(2->1) + z(3->1) = 1" in out
-    assert "4 rows -> Newton" in out
+    _, out, _ = run(capsys, "explain", "trees", *arguments, "--json")
+    (plan,) = json.loads(out)["plans"]
+    assert [(b["rows"], b["map"]) for b in plan["stacks"]] == [(0, "Box"), (4, "Newton")]
     options = ("--size", 3, "--labels", 2, "--samples", 3, "--against", "cvxpy")
     for name, relaxation in (("trees", "hull"), ("graphs", "determinism")):
         code, out, _ = run(capsys, "validate", name, *options, "--relaxation", relaxation)
@@ -66,6 +75,157 @@ def test_json(capsys):
     assert [row["method"] for row in result["rows"]] == ["project", "osqp", "cvxpy"]
 
 
+def test_explain_as_json_says_what_the_plan_says(capsys):
+    P = ol.assignment(3)
+    code, out, _ = run(capsys, "explain", "assignment", "--size", 3, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["command"], found["set"]) == ("explain", repr(P))
+    projection, decoder = found["plans"]
+    (stack,) = projection["stacks"]
+    assert (stack["count"], stack["variables"], stack["rows"]) == (1, 9, 6)
+    text = ol.plan(P).explain()
+    assert stack["remark"] in text
+    assert stack["refusals"]
+    assert all(reason in text for reason in stack["refusals"])
+    assert decoder["stacks"][0]["map"] == "Assignment"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_can_be_timed(name, capsys):
+    options = ("--size", 4, "--labels", 3, "--batch", 3, "--repeats", 2, "--json")
+    code, out, err = run(capsys, "bench", name, *options)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    tasks = [(row["task"], row["method"]) for row in found["rows"]]
+    assert tasks[:3] == [("decide", "optlayers"), ("project", "optlayers"), ("project", "osqp")]
+    assert [task for task, _ in tasks[3:]] == ["train"] * 3
+    for row in found["rows"]:
+        assert 0 < row["min_ms"] <= row["median_ms"]
+        assert row["instances"] <= 3
+        assert row["us_per_instance"] == pytest.approx(1e3 * row["median_ms"] / row["instances"])
+    ours, osqp = found["rows"][1:3]
+    assert ours["residual"] <= 1e-9
+    assert osqp["residual"] <= 1e-6
+    assert osqp["ratio"] == pytest.approx(osqp["us_per_instance"] / ours["us_per_instance"])
+
+
+def test_a_wrong_projection_shows_in_its_residual(monkeypatch):
+    monkeypatch.setattr("optlayers._cli._bench.project", lambda _, y: y)
+    args = make_parser().parse_args(["bench", "simplex", "--against", "--repeats", "1"])
+    assert bench(ol.simplex(10), args)["rows"][1]["residual"] > 0.1
+
+
+def test_bench_leaves_the_number_of_threads_as_it_was(capsys):
+    before = torch.get_num_threads()
+    code, out, _ = run(capsys, "bench", "box", "--threads", before + 1, "--against", "--repeats", 1)
+    assert code == 0
+    assert f"{before + 1} threads" in out
+    assert torch.get_num_threads() == before
+
+
+def test_batched_sets_are_timed_with_all_their_instances(tmp_path, capsys):
+    P = ol.simplex(3).with_(b_eq=torch.tensor([[1.0], [2.0]]))
+    _npz.save(P, tmp_path / "set.npz")
+    code, out, _ = run(capsys, "bench", tmp_path / "set.npz", "--batch", 4, "--json")
+    assert code == 0
+    assert {row["instances"] for row in json.loads(out)["rows"]} == {8}
+
+
+@pytest.mark.parametrize("command", ["explain", "validate", "bench"])
+def test_tables_fit_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    options = {"explain": (), "validate": ("--samples", 3), "bench": ("--repeats", 1)}[command]
+    code, out, _ = run(capsys, command, "spans", "--size", 6, *options)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out  # no colours where there is no terminal
+    assert "…" not in out  # nothing was cut
+
+
+@pytest.mark.parametrize("command", ["explain", "validate", "bench"])
+def test_errors_are_json_too(command, capsys):
+    code, out, err = run(capsys, command, "no-such-set", "--json")
+    assert code == 2
+    assert json.loads(out)["error"] in err
+    assert err.count("\n") == 1
+
+
+def test_a_device_that_is_not_there(capsys):
+    code, _, err = run(capsys, "bench", "box", "--device", "nonsense")
+    assert code == 2
+    assert err.startswith("error: `--device nonsense` is not available")
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"optlayers {version('optlayers')}\n"
+
+
+# ---------------------------------------------------------------------- help
+
+
+def commands():
+    parser = make_parser()
+    (choices,) = (a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return {"": parser} | choices
+
+
+@pytest.mark.parametrize("command", commands())
+def test_help_fits_80_columns_and_says_how_it_ends(command):
+    text = commands()[command].format_help()
+    assert max(map(len, text.splitlines())) <= 80
+    for part in ("exit status:", "sets:", *(("examples:", "see also:") if command else ())):
+        assert f"\n{part}" in text
+
+
+@pytest.mark.parametrize("command", ["explain", "validate", "bench"])
+def test_examples_of_the_help_are_understood(command):
+    parser = commands()[""]
+    epilog = commands()[command].epilog
+    examples = re.findall(r"^  python -m optlayers (.*)$", epilog, re.MULTILINE)
+    assert len(examples) >= 2
+    for example in examples:
+        assert parser.parse_args(example.split()).command == command
+
+
+def test_every_option_is_on_its_page():
+    page = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## ", page, flags=re.MULTILINE)
+    for command, parser in commands().items():
+        own = next((part for part in parts if part.startswith(f"{command}\n")), page)
+        shared = next(part for part in parts if part.startswith("Naming a set"))
+        for action in parser._actions:
+            for option in action.option_strings:
+                if option.startswith("--"):
+                    assert f"`{option}" in own + shared, (command, option)
+    assert all(f"`{name}`" in page for name in NAMES)
+
+
+def test_examples_of_the_page_print_what_it_shows(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    page = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```text\n\$ python -m optlayers (.*)\n((?:.*\n)*?)```", page)
+    assert len(blocks) >= 3
+    for command, shown in blocks:
+        cli.main(command.split())
+        out = capsys.readouterr().out
+        if "bench" in command or "validate" in command:  # times and roundings differ
+            assert words(out) == words(shown), command
+        else:
+            assert lines(out) == lines(shown), command
+
+
+def words(text):
+    return re.sub(r"[-\d.e+x,]+", " ", text).split()
+
+
+def lines(text):
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
 def test_a_projection_that_is_wrong_is_told_by_the_exit_code(capsys, monkeypatch):
     wrong = ol.validate(raw_simplex(3), 2, (), lambda y: y)
     monkeypatch.setattr(cli, "validate", lambda *_, **__: wrong)
@@ -77,7 +237,7 @@ def test_a_projection_that_is_wrong_is_told_by_the_exit_code(capsys, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["explain"], "the following arguments are required: POLYTOPE"),
+        (["explain"], "the following arguments are required: SET"),
         ([], "the following arguments are required: COMMAND"),
         (["validate", "simplex", "--size", "0"], "must be a positive integer, not '0'"),
         (["validate", "simplex", "--samples", "few"], "must be a positive integer, not 'few'"),
@@ -96,7 +256,7 @@ def test_help_lists_the_names(capsys):
         cli.main(["--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in cli.NAMES)
+    assert all(name in out for name in NAMES)
 
 
 def test_the_module_runs():

@@ -47,6 +47,7 @@ ORDER = [
     "_npz",
     "plotting",
     "testing",
+    "_cli",
     "__main__",
 ]
 HEAVY = [
