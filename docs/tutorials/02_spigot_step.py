@@ -90,7 +90,7 @@ frames = [
 corners = " ".join(f"{100 * x:g},{-100 * y:g}" for x, y in ((0, 0), (1, 0), (0.5, 1), (0, 1)))
 slider = """
 <figure class="step-slider">
-<svg viewBox="-50 -185 230 215" style="width:100%;max-width:26rem" role="img"
+<svg viewBox="-50 -160 230 190" style="width:100%;max-width:26rem" role="img"
 aria-label="The step, its projection, the gradient">
 <polygon points="CORNERS" fill="BLUE" fill-opacity="0.15" stroke="BLUE" stroke-width="1.5"/>
 <g fill="currentColor"><circle r="3"/><circle cx="100" r="4"/><circle cy="-100" r="3"/></g>
@@ -101,8 +101,9 @@ aria-label="The step, its projection, the gradient">
 <path data-a="z" d="M0-5 5 0 0 5-5 0z" fill="GREEN"/>
 <text x="106" y="14" fill="currentColor" font-size="12">z&#770;</text>
 </svg>
-<figcaption><label>step size <input type="range" min="0" max="LAST" value="40"></label>
-<output></output></figcaption>
+<figcaption style="max-width:26rem;font-style:normal">
+<label>step size <input style="width:100%" type="range" min="0" max="LAST" value="40"></label>
+<output style="display:block"></output></figcaption>
 <script>
 {
   const root = document.currentScript.closest("figure");
@@ -121,7 +122,7 @@ aria-label="The step, its projection, the gradient">
     set("z", { transform: `translate(${zx} ${zy})` });
     const numbers = [1 - z[0], 0 - z[1]].map((v) => v.toFixed(2)).join(", ");
     root.querySelector("output").textContent =
-      ` \u03b7 = ${eta.toFixed(2)}, gradient (${numbers}): ${regime}`;
+      `\u03b7 = ${eta.toFixed(2)}, gradient (${numbers}): ${regime}`;
   };
   root.querySelector("input").addEventListener("input", (event) => show(+event.target.value));
   show(40);

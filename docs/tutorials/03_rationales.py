@@ -193,7 +193,7 @@ for i in range(6):
         )
     axes.text(-1.2, -i, "positive" if labels[i] else "negative", ha="right", va="center")
 axes.set(xlim=(-3.5, LENGTH), ylim=(-5.7, 0.7))
-axes.axis("off")
+_ = axes.axis("off")
 
 # %% [markdown]
 # Six test reviews: coloured is what the classifier read, bold what decides. Dots are words without

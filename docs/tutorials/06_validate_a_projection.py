@@ -227,6 +227,7 @@ for n in sizes:
 figure, axes = plt.subplots(figsize=(5.5, 3))
 for (name, values), color, marker in zip(times.items(), plotting.SERIES, "Dos^", strict=False):
     axes.loglog(sizes, values, marker=marker, color=color, label=name)
+axes.minorticks_off()
 axes.set(xlabel="$n$", ylabel="milliseconds per point", xticks=sizes, xticklabels=sizes)
 axes.legend()
 figure.tight_layout()

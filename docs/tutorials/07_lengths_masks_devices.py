@@ -164,9 +164,9 @@ for batch in batches:
     per_instance.append(seconds(lambda: ol.project(heads, y)) / batch)  # noqa: B023
 
 figure, axes = plt.subplots(figsize=(5, 2.8))
-axes.loglog(batches, [1e6 * t for t in per_instance], "o-", label="in a batch")
+axes.semilogx(batches, [1e6 * t for t in per_instance], "o-", label="in a batch")
 axes.axhline(1e6 * alone, linestyle="--", color="#555555", label="alone")
-axes.set(xlabel="instances in the batch", ylabel="microseconds each")
+axes.set(xlabel="instances in the batch", ylabel="microseconds each", ylim=(0, None))
 axes.legend()
 figure.tight_layout()
 
