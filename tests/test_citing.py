@@ -13,6 +13,7 @@ REQUIRED = {
     "article": {"author", "title", "journal", "year", "volume", "pages"},
     "inproceedings": {"author", "title", "booktitle", "year"},
     "book": {"author", "title", "publisher", "year"},
+    "incollection": {"author", "title", "booktitle", "publisher", "year"},
     "techreport": {"author", "title", "institution", "year"},
     "misc": {"author", "title"},
 }
