@@ -191,9 +191,9 @@ assert right[few].min() > 90
 #   Nothing says which ones to keep, and the parser does not get anywhere. Twenty sentences with a
 #   hinge loss supply what is missing: that is the paper's setting, and there it does well.
 # - **Around the marginals** it depends on the step and the seed. **Straight-through** is stuck.
-# - **Structured attention** has a true gradient, and was perfect on three seeds and stuck on one when
-#   this was written. It reads a mixture of trees, while training as well as afterwards; take it
-#   where that will do.
+# - **Structured attention** has a true gradient, and was perfect on three seeds and stuck on one
+#   when this was written. It reads a mixture of trees, while training as well as afterwards; take
+#   it where that will do.
 #
 # ## Before and after
 #
