@@ -97,8 +97,8 @@ class StructuredArgmax(nn.Module):
         surrogate: The backward pass.
         decoder: A callable to decode with instead of the plan of the set.
         on_failure: "raise" (naming the instance and the rows), "nan", or "fallback": zeros forward
-            with a zero gradient where there is no structure, the straight-through gradient where
-            the backward projection fails. One bad instance never costs the batch.
+            where there is no structure, the straight-through gradient where the projection of the
+            backward pass fails. One bad instance never costs the batch.
         on_nonfinite: What NaN and inf in the scores are: "raise", failures, or "propagate", NaN
             for that instance (see `decode`). A gradient that is not finite always becomes NaN, for
             its instance alone, and never an error.
