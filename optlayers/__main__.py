@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,10 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(head | {"error": reason}))
         print(f"error: {reason}", file=sys.stderr)
         return 2
-    if args.json:
-        print(json.dumps(head | found))
-    else:
-        show()
+    try:
+        print(json.dumps(head | found, allow_nan=False)) if args.json else show()
+        sys.stdout.flush()
+    except OSError as error:  # 1 would say that the projection is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries once more as it exits
+        print(f"error: the output cannot be written: {error}", file=sys.stderr)
+        return 2
     return 0 if right else 1
 
 
@@ -42,7 +46,7 @@ def _run(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None], 
         return found, lambda: show_explanation(found), True
     if args.command == "bench":
         found = bench(feasible_set, args)
-        return found, lambda: show_bench(found, installed_version()), True
+        return found, lambda: show_bench(found, installed_version()), found["ok"]
     result = validate(feasible_set, args.samples, args.against, seed=args.seed)
     return result.to_dict(), lambda: show_validation(result), result.ok
 

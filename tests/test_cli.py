@@ -17,8 +17,9 @@ from optlayers import _npz
 from optlayers._cli._bench import bench
 from optlayers._cli._parser import make_parser
 from optlayers._cli._sets import NAMES
+from optlayers._references import SOLVERS
 
-from .helpers import RAW, raw_simplex, raw_spans
+from .helpers import raw_simplex
 
 
 def run(capsys, *arguments):
@@ -116,6 +117,81 @@ def test_a_wrong_projection_shows_in_its_residual(monkeypatch):
     assert bench(ol.simplex(10), args)["rows"][1]["residual"] > 0.1
 
 
+def test_bench_tells_a_wrong_projection_by_the_exit_code(capsys, monkeypatch):
+    monkeypatch.setattr("optlayers._cli._bench.project", lambda _, y: y)
+    code, out, _ = run(capsys, "bench", "simplex", "--against", "--repeats", 1)
+    assert code == 1
+    assert "not ok: the residual" in out
+
+
+def test_points_that_a_solver_does_not_find_hide_no_others(capsys, monkeypatch):
+    package, solve, extra = SOLVERS["osqp"]
+    lost = 1
+
+    def partly(problem, y):
+        found, ms = solve(problem, y)
+        found[:lost] = np.nan
+        return found, ms
+
+    monkeypatch.setitem(SOLVERS, "osqp", (package, partly, extra))
+    arguments = ("bench", "simplex", "--repeats", 1, "--batch", 4)
+    row = json.loads(run(capsys, *arguments, "--json")[1])["rows"][2]
+    assert row["failed"] == 1
+    assert row["residual"] <= 1e-6
+    assert "osqp found no answer for 1 of 4 points" in run(capsys, *arguments)[1]
+    lost = 4
+    _, out, _ = run(capsys, *arguments, "--json")
+    row = json.loads(out, parse_constant=pytest.fail)["rows"][2]
+    assert (row["failed"], row["residual"]) == (4, None)
+
+
+def test_options_of_bench_are_used(capsys, monkeypatch):
+    seen = []
+
+    def recorded(feasible_set, y):
+        seen.append((y.dtype, y.double(), torch.get_num_threads()))
+        return ol.project(feasible_set, y)
+
+    monkeypatch.setattr("optlayers._cli._bench.project", recorded)
+    threads = torch.get_num_threads() + 1
+    for options in ((), ("--dtype", "float32"), ("--scale", 3), ("--seed", 1)):
+        arguments = ("simplex", "--against", "--repeats", 1, "--threads", threads, *options)
+        assert run(capsys, "bench", *arguments)[0] == 0
+    (plain, single, scaled, seeded) = seen[::3]  # judged, warmed up, timed
+    assert [dtype for dtype, *_ in (plain, single)] == [torch.float64, torch.float32]
+    assert {count for *_, count in seen} == {threads}
+    torch.testing.assert_close(scaled[1], 3 * plain[1])
+    assert not torch.allclose(seeded[1], plain[1])
+
+
+@pytest.mark.parametrize(("ms", "points"), [(0.01, 32), (100.0, 10), (5000.0, 2)])
+def test_a_solver_gets_a_second(ms, points, capsys, monkeypatch):
+    package, solve, extra = SOLVERS["osqp"]
+    slow = (package, lambda problem, y: (solve(problem, y)[0], ms), extra)
+    monkeypatch.setitem(SOLVERS, "osqp", slow)
+    _, out, _ = run(capsys, "bench", "simplex", "--repeats", 1, "--json")
+    assert json.loads(out)["rows"][2]["instances"] == points
+
+
+@pytest.mark.parametrize("value", ["-1", "x"])
+def test_seeds_are_not_negative(value, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["explain", "budget", "--seed", value])
+    assert caught.value.code == 2
+    assert "must be zero or a positive integer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_reader_that_leaves_is_no_verdict(form):
+    command = [sys.executable, "-m", "optlayers", "explain", "spans", *form]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        err = process.stderr.read().decode()
+    assert process.returncode == 2
+    assert err.startswith("error: the output cannot be written")
+    assert err.count("\n") == 1
+
+
 def test_bench_leaves_the_number_of_threads_as_it_was(capsys):
     before = torch.get_num_threads()
     code, out, _ = run(capsys, "bench", "box", "--threads", before + 1, "--against", "--repeats", 1)
@@ -151,10 +227,11 @@ def test_errors_are_json_too(command, capsys):
     assert err.count("\n") == 1
 
 
-def test_a_device_that_is_not_there(capsys):
-    code, _, err = run(capsys, "bench", "box", "--device", "nonsense")
+@pytest.mark.parametrize("device", ["nonsense", "meta"])
+def test_a_device_that_is_not_there(device, capsys):
+    code, _, err = run(capsys, "bench", "box", "--device", device)
     assert code == 2
-    assert err.startswith("error: `--device nonsense` is not available")
+    assert err.startswith(f"error: `--device {device}` is not available")
 
 
 def test_the_version(capsys):
@@ -278,122 +355,3 @@ def test_the_module_exits_with_the_code_of_the_command(monkeypatch, capsys):
     assert caught.value.code == 2
     message = "error: 'no-such-set' is neither a file nor one of: box, simplex"
     assert capsys.readouterr().err.startswith(message)
-
-
-# ---------------------------------------------------------------------- files
-
-
-@pytest.mark.parametrize("polytope", RAW.values(), ids=RAW)
-def test_saved_polytopes_are_read_again(polytope, tmp_path):
-    _npz.save(polytope, tmp_path / "set")
-    again = _npz.load(tmp_path / "set")
-    assert repr(again) == repr(polytope)
-    for name in ("A", "A_eq"):
-        assert (getattr(again, name) != getattr(polytope, name)).nnz == 0
-    for name in ("b", "b_eq", "lower", "upper"):
-        torch.testing.assert_close(getattr(again, name), getattr(polytope, name), rtol=0, atol=0)
-
-
-def test_batches_and_flags_are_saved(tmp_path):
-    polytope = raw_spans(3, 2, 1).with_(b=torch.rand(2, 5), integral=False)
-    _npz.save(polytope, tmp_path / "set.npz")
-    again = _npz.load(str(tmp_path / "set.npz"))
-    assert (again.batch_shape, again.num_aux, again.integral) == ((2,), 3, False)
-
-
-def test_dense_arrays_are_read(tmp_path, capsys):
-    path = tmp_path / "set.npz"
-    np.savez(path, A=np.array([[1, 1, 0], [0, 1, 1]]), b=np.array([1, 1]))
-    assert repr(_npz.load(path)) == "Polytope(n=3, rows=2, integral)"
-    code, out, err = run(capsys, "explain", path)
-    assert (code, err) == (0, "")
-    assert "3 variables" in out
-    code, out, _ = run(capsys, "validate", path, "--samples", 3, "--against", "osqp")
-    assert code == 0, out
-
-
-ROWS = {
-    "A_data": np.ones(2),
-    "A_indices": np.array([0, 1]),
-    "A_indptr": np.array([0, 2]),
-    "A_shape": np.array([1, 2]),
-    "b": np.ones(1),
-}
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({}, "needs rows `A` or `A_eq`"),
-        ({"A": np.ones((1, 2))}, "`A` has 1 rows; give `b` with 1 entries"),
-        ({"A": np.ones((1, 2)), "b": np.array([np.nan])}, "`b` must be finite or inf"),
-        ({"A": np.ones((1, 2)), "c": np.ones(2)}, "unknown array 'c'; the names are A, A_data"),
-        ({"A": np.array([["x"]]), "b": np.ones(1)}, "`A` must be a matrix of numbers"),
-        ({"A": np.array([{}], dtype=object)}, "Object arrays cannot be loaded"),
-        (
-            {"upper": np.ones(2), "num_aux": np.ones(2)},
-            r"`num_aux` must be one value. Got shape \(2,\)",
-        ),
-        ({"upper": np.ones(2), "num_aux": np.array("x")}, "invalid literal for int"),
-        (ROWS | {"A_data": np.ones(3)}, "does not hold a polytope: "),
-        (ROWS | {"A_indices": np.array([0, 7])}, "does not hold a polytope: .*ind"),
-        (ROWS | {"A_indices": np.array([0, -1])}, "does not hold a polytope: .*ind"),
-        (ROWS | {"A_shape": np.array([1])}, r"A_shape must have two entries. Got shape \(1,\)"),
-        (ROWS | {"A": np.ones((1, 2))}, "`A` is given twice, dense and in parts"),
-        ({k: v for k, v in ROWS.items() if k != "A_indptr"}, "`A` lacks its part A_indptr"),
-    ],
-)
-def test_malformed_files_are_refused_in_one_line(arrays, message, tmp_path, capsys):
-    path = tmp_path / "set.npz"
-    np.savez(path, allow_pickle=True, **arrays)
-    with pytest.raises(ol.PolytopeError, match=message) as caught:
-        _npz.load(path)
-    assert str(caught.value).startswith(f"{path} does not hold a polytope: ")
-    code, out, err = run(capsys, "explain", path)
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
-def test_files_that_are_no_archive(content, tmp_path, capsys):
-    path = tmp_path / "set.npz"
-    path.write_bytes(content)
-    code, _, err = run(capsys, "validate", path)
-    assert code == 2
-    assert err.startswith(f"error: {path} does not hold a polytope: ")
-    assert err.count("\n") == 1
-
-
-def test_a_single_array_is_refused(tmp_path):
-    np.save(tmp_path / "set.npy", np.ones(3))
-    with pytest.raises(ol.PolytopeError, match=r"a single array, not an \.npz archive"):
-        _npz.load(tmp_path / "set.npy")
-
-
-def test_a_cut_file_is_refused(tmp_path):
-    path = tmp_path / "set.npz"
-    _npz.save(raw_simplex(200), path)
-    whole = path.read_bytes()
-    for length in (10, len(whole) // 2, len(whole) - 5):
-        path.write_bytes(whole[:length])
-        with pytest.raises(ol.PolytopeError, match="does not hold a polytope"):
-            _npz.load(path)
-    broken = bytearray(whole)
-    broken[60:120] = bytes(60)
-    path.write_bytes(broken)
-    with pytest.raises(ol.PolytopeError, match="does not hold a polytope"):
-        _npz.load(path)
-
-
-def test_a_missing_file(tmp_path, capsys):
-    code, _, err = run(capsys, "explain", tmp_path / "none.npz")
-    assert code == 2
-    assert "No such file" in err
-
-
-def test_an_infeasible_file(tmp_path, capsys):
-    _npz.save(raw_simplex(2, total=-1.0), tmp_path / "set.npz")
-    code, _, err = run(capsys, "validate", tmp_path / "set.npz", "--samples", 2)
-    assert code == 2
-    assert "In conflict: A_eq[0]" in err

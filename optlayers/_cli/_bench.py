@@ -1,6 +1,7 @@
 """Times deciding, projecting and training through a set, beside exact solvers."""
 
 import argparse
+import math
 import os
 import platform
 import statistics
@@ -43,6 +44,7 @@ def bench(feasible_set: FeasibleSet, args: argparse.Namespace) -> dict[str, Any]
         "threads": args.threads,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "ok": rows[1]["residual"] <= max(1e-6, 100 * torch.finfo(getattr(torch, args.dtype)).eps),
         "rows": rows,
     }
 
@@ -50,7 +52,7 @@ def bench(feasible_set: FeasibleSet, args: argparse.Namespace) -> dict[str, Any]
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"`--device {name}` is not available: {error}") from error
     return device
@@ -100,13 +102,17 @@ def _step(feasible_set: FeasibleSet, y: Tensor, grad: Tensor, surrogate) -> None
 def _times(function: Callable[[], Any], repeats: int, device: torch.device) -> list[float]:
     """Milliseconds of each call; the first, in which code is compiled, is left out."""
     times: list[float] = []
-    function()
-    start = time.perf_counter()
-    while len(times) < repeats:
-        begun = time.perf_counter()
+
+    def call() -> None:
         function()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+
+    call()
+    start = time.perf_counter()
+    while len(times) < repeats:
+        begun = time.perf_counter()
+        call()
         now = time.perf_counter()
         times.append(1e3 * (now - begun))
         if now - start > _SECONDS and len(times) >= _FEWEST:
@@ -124,6 +130,7 @@ def _row(task, method, times, instances, residual=None) -> dict[str, Any]:
         "us_per_instance": 1e3 * median / instances,
         "ratio": None,
         "residual": residual,
+        "failed": 0,
         "instances": instances,
         "calls": len(times),
     }
@@ -142,5 +149,7 @@ def _reference(name: str, polytope, y: Tensor, ours: float) -> dict[str, Any]:
     found, ms = SOLVERS[name][1](problem, points.reshape(-1, polytope.n).numpy())
     judged = certify(polytope, points, torch.from_numpy(found).reshape(points.shape))
     instances = points[..., 0].numel()
-    result = _row("project", name, [ms * instances], instances, float(judged.residual.max()))
+    met = [value for value in judged.residual.flatten().tolist() if math.isfinite(value)]
+    result = _row("project", name, [ms * instances], instances, max(met, default=None))
+    result["failed"] = instances - len(met)
     return result | {"ratio": ms / ours, "calls": 1}

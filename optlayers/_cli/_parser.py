@@ -41,8 +41,8 @@ examples:
       On a GPU, in single precision.
 
 Points are normal; every method gets the same ones. The first call, in which
-code is compiled, is not counted. A solver gets one point after the other, and
-at most a second; the column "points" says how many of them were timed."""
+code is compiled, is not counted. A solver gets one point after the other, as
+many as fit in a second but two at least; "points" says how many were timed."""
 
 _COMMANDS = {
     "explain": (
@@ -101,7 +101,7 @@ def _add_set(command: argparse.ArgumentParser) -> None:
     add("--size", type=positive, default=10, help="words, variables or nodes (default 10)")
     add("--labels", type=positive, default=10, help="of label-sum and graphs (default 10)")
     add("--relaxation", metavar="NAME", help="of trees and graphs, as single-root or hull")
-    add("--seed", type=int, default=0, help="of random weights and points (default 0)")
+    add("--seed", type=natural, default=0, help="of random weights and points (default 0)")
 
 
 def _add_explain(command: argparse.ArgumentParser) -> None:
@@ -136,6 +136,13 @@ def _add_against(group, default: list[str]) -> None:
         metavar="SOLVER",
         help=f"any of osqp, cvxpy, cvxpylayers (default: {' '.join(default)})",
     )
+
+
+def natural(text: str) -> int:
+    """Zero or a positive integer, as an argument."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be zero or a positive integer, not {text!r}")
+    return int(text)
 
 
 def positive(text: str) -> int:

@@ -8,7 +8,11 @@ from .._validate import Validation
 def _console():
     from rich.console import Console
 
-    return Console(highlight=False, emoji=False, markup=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - called while BrokenPipeError is handled; Console would exit with 1
+
+    return Output(highlight=False, emoji=False, markup=False)
 
 
 def _table(title: str, columns: list[tuple[str, str]]):
@@ -88,5 +92,13 @@ def show_bench(found: dict[str, Any], version: str) -> None:
         )
         task = row["task"]
     console.print(table)
+    for row in found["rows"]:
+        if row["failed"]:
+            text = (
+                f"{row['method']} found no answer for {row['failed']} of {row['instances']} points"
+            )
+            console.print(text, style="bold red", soft_wrap=True)
+    if not found["ok"]:
+        console.print("not ok: the residual of the projection", style="bold red", soft_wrap=True)
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     console.print(f"{found['machine']}; {versions}; optlayers {version}", soft_wrap=True)

@@ -1,0 +1,133 @@
+"""Polytopes in files: what is saved is read again, and what is malformed is refused in one line."""
+
+import numpy as np
+import pytest
+import torch
+
+import optlayers as ol
+from optlayers import __main__ as cli
+from optlayers import _npz
+
+from .helpers import RAW, raw_simplex, raw_spans
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("polytope", RAW.values(), ids=RAW)
+def test_saved_polytopes_are_read_again(polytope, tmp_path):
+    _npz.save(polytope, tmp_path / "set")
+    again = _npz.load(tmp_path / "set")
+    assert repr(again) == repr(polytope)
+    for name in ("A", "A_eq"):
+        assert (getattr(again, name) != getattr(polytope, name)).nnz == 0
+    for name in ("b", "b_eq", "lower", "upper"):
+        torch.testing.assert_close(getattr(again, name), getattr(polytope, name), rtol=0, atol=0)
+
+
+def test_batches_and_flags_are_saved(tmp_path):
+    polytope = raw_spans(3, 2, 1).with_(b=torch.rand(2, 5), integral=False)
+    _npz.save(polytope, tmp_path / "set.npz")
+    again = _npz.load(str(tmp_path / "set.npz"))
+    assert (again.batch_shape, again.num_aux, again.integral) == ((2,), 3, False)
+
+
+def test_dense_arrays_are_read(tmp_path, capsys):
+    path = tmp_path / "set.npz"
+    np.savez(path, A=np.array([[1, 1, 0], [0, 1, 1]]), b=np.array([1, 1]))
+    assert repr(_npz.load(path)) == "Polytope(n=3, rows=2, integral)"
+    code, out, err = run(capsys, "explain", path)
+    assert (code, err) == (0, "")
+    assert "3 variables" in out
+    code, out, _ = run(capsys, "validate", path, "--samples", 3, "--against", "osqp")
+    assert code == 0, out
+
+
+ROWS = {
+    "A_data": np.ones(2),
+    "A_indices": np.array([0, 1]),
+    "A_indptr": np.array([0, 2]),
+    "A_shape": np.array([1, 2]),
+    "b": np.ones(1),
+}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({}, "needs rows `A` or `A_eq`"),
+        ({"A": np.ones((1, 2))}, "`A` has 1 rows; give `b` with 1 entries"),
+        ({"A": np.ones((1, 2)), "b": np.array([np.nan])}, "`b` must be finite or inf"),
+        ({"A": np.ones((1, 2)), "c": np.ones(2)}, "unknown array 'c'; the names are A, A_data"),
+        ({"A": np.array([["x"]]), "b": np.ones(1)}, "`A` must be a matrix of numbers"),
+        ({"A": np.array([{}], dtype=object)}, "Object arrays cannot be loaded"),
+        (
+            {"upper": np.ones(2), "num_aux": np.ones(2)},
+            r"`num_aux` must be one value. Got shape \(2,\)",
+        ),
+        ({"upper": np.ones(2), "num_aux": np.array("x")}, "invalid literal for int"),
+        (ROWS | {"A_data": np.ones(3)}, "does not hold a polytope: "),
+        (ROWS | {"A_indices": np.array([0, 7])}, "does not hold a polytope: .*ind"),
+        (ROWS | {"A_indices": np.array([0, -1])}, "does not hold a polytope: .*ind"),
+        (ROWS | {"A_shape": np.array([1])}, r"A_shape must have two entries. Got shape \(1,\)"),
+        (ROWS | {"A": np.ones((1, 2))}, "`A` is given twice, dense and in parts"),
+        ({k: v for k, v in ROWS.items() if k != "A_indptr"}, "`A` lacks its part A_indptr"),
+    ],
+)
+def test_malformed_files_are_refused_in_one_line(arrays, message, tmp_path, capsys):
+    path = tmp_path / "set.npz"
+    np.savez(path, allow_pickle=True, **arrays)
+    with pytest.raises(ol.PolytopeError, match=message) as caught:
+        _npz.load(path)
+    assert str(caught.value).startswith(f"{path} does not hold a polytope: ")
+    code, out, err = run(capsys, "explain", path)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
+def test_files_that_are_no_archive(content, tmp_path, capsys):
+    path = tmp_path / "set.npz"
+    path.write_bytes(content)
+    code, _, err = run(capsys, "validate", path)
+    assert code == 2
+    assert err.startswith(f"error: {path} does not hold a polytope: ")
+    assert err.count("\n") == 1
+
+
+def test_a_single_array_is_refused(tmp_path):
+    np.save(tmp_path / "set.npy", np.ones(3))
+    with pytest.raises(ol.PolytopeError, match=r"a single array, not an \.npz archive"):
+        _npz.load(tmp_path / "set.npy")
+
+
+def test_a_cut_file_is_refused(tmp_path):
+    path = tmp_path / "set.npz"
+    _npz.save(raw_simplex(200), path)
+    whole = path.read_bytes()
+    for length in (10, len(whole) // 2, len(whole) - 5):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ol.PolytopeError, match="does not hold a polytope"):
+            _npz.load(path)
+    broken = bytearray(whole)
+    broken[60:120] = bytes(60)
+    path.write_bytes(broken)
+    with pytest.raises(ol.PolytopeError, match="does not hold a polytope"):
+        _npz.load(path)
+
+
+def test_a_missing_file(tmp_path, capsys):
+    code, _, err = run(capsys, "explain", tmp_path / "none.npz")
+    assert code == 2
+    assert "No such file" in err
+
+
+def test_an_infeasible_file(tmp_path, capsys):
+    _npz.save(raw_simplex(2, total=-1.0), tmp_path / "set.npz")
+    code, _, err = run(capsys, "validate", tmp_path / "set.npz", "--samples", 2)
+    assert code == 2
+    assert "In conflict: A_eq[0]" in err
