@@ -160,7 +160,8 @@ axes = plotting.draw_curves(curves, ylabel="test accuracy, %")
 # half at best.
 
 # %%
-print(f"{'':26} accuracy  words  precision  recall")
+print(f"{'':26} accuracy  words  precision  recall     F1")
+accuracies = {}
 for name, found in runs.items():
     if name.startswith("soft"):
         continue
@@ -168,10 +169,15 @@ for name, found in runs.items():
     for curve, z, (words, _, _, gold) in found:
         hits = (z.bool() & gold).sum()
         share = z.sum() / (words != PAD).sum()
-        shares = torch.stack([share, hits / z.sum(), hits / gold.sum()])
+        f1 = 2 * hits / (z.sum() + gold.sum())
+        shares = torch.stack([share, hits / z.sum(), hits / gold.sum(), f1])
         rows.append([curve[-1], *(100 * shares).tolist()])
-    accuracy, share, precision, recall = torch.tensor(rows).mean(0).tolist()
-    print(f"{name:26} {accuracy:8.1f} {share:6.1f} {precision:10.1f} {recall:7.1f}")
+    accuracy, share, precision, recall, f1 = torch.tensor(rows).mean(0).tolist()
+    print(f"{name:26} {accuracy:8.1f} {share:6.1f} {precision:10.1f} {recall:7.1f} {f1:6.1f}")
+    accuracies[name] = accuracy
+
+floor = accuracies.pop("random spans")
+assert min(accuracies.values()) > floor + 15
 
 # %%
 _, z, (words, lengths, labels, gold) = runs["SPIGOT (projection)"][0]
@@ -203,13 +209,17 @@ _ = axes.axis("off")
 #
 # - All three layers learn from the label alone which words decide; random spans of the same size do
 #   not come near.
-# - Here straight-through is as accurate as SPIGOT and chooses fewer words: it pushes the scores of
-#   useless words below zero, so that the budget is not spent. On the Stanford Sentiment Treebank,
-#   with the same constraint, it was [ten points worse](../results/quickstart-sst.md). Measure on
-#   your own data.
-# - Accuracy does not prove that a rationale is right. A scorer that has read the whole review can
-#   choose words as a code for its verdict; make the distractors above always oppose the label, and
-#   every method reaches 100 % with the wrong words.
+# - Two seeds do not rank the three layers by accuracy. Eight seeds of the same functions gave 93.7
+#   ± 2.5 around the projection, 94.3 ± 2.7 around the vertex and 93.8 ± 3.0 for straight-through.
+# - Straight-through has the better rationales here (F1 82 ± 9 with eight seeds, 66 for SPIGOT): it
+#   pushes the scores of useless words below zero, so that the budget is not spent. On the Stanford
+#   Sentiment Treebank, with a constraint of the same kind, it was [ten points less
+#   accurate](../results/quickstart-sst.md). Measure on your own data.
+# - Accuracy does not prove that a rationale is right. A scorer that has read its surroundings can
+#   choose words as a code for its verdict. With distractors that always oppose the label, SPIGOT
+#   reached 99.6 to 100 % and straight-through 96.8 to 100 % (three seeds), while at most 7 % of the
+#   chosen words were among those that decide; random spans choose more of them, and stay below
+#   55 %.
 #
 # ## What to take away
 #

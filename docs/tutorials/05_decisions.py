@@ -151,7 +151,12 @@ assert end["SPIGOT (projection)"] < end["straight-through"]
 # %% [markdown]
 # The regression fits best and decides worse. SPIGOT around the projection is level with SPO+, which
 # is made for linear losses and is shown the best paths. Around the vertex SPIGOT learns less
-# steadily, and straight-through decides worse than the regression.
+# steadily, and straight-through decides worse than the regression on average.
+#
+# Four seeds are few. The same functions with twelve: regression 13.9 (13.8 by least squares in
+# closed form, so it has converged), vertex 11.4, projection 9.0, straight-through 15.5, SPO+ 9.0.
+# Around the projection SPIGOT beats the regression with every seed, straight-through with five. The
+# mean squared error of the times goes the other way: regression 0.9, all others 2.4 and more.
 #
 # What is learned shows on one day. The colours are true times:
 
@@ -186,8 +191,8 @@ figure.tight_layout()
 # ## Workers and tasks
 #
 # Six workers, six tasks, each with four features; what a pair is worth grows exponentially with a
-# bilinear form. The scorer is bilinear. `ol.assignment` decides by the Hungarian method, and the
-# gradient is a projection onto doubly stochastic matrices.
+# bilinear form of length 1. The scorer is bilinear. `ol.assignment` decides by the Hungarian
+# method, and the gradient is a projection onto doubly stochastic matrices.
 
 # %%
 m = 6
@@ -197,14 +202,14 @@ print(ol.plan(matchings).explain().splitlines()[1])
 
 def pairs(n, form, generator):
     workers, tasks = torch.randn(2, n, m, 4, generator=generator)
-    fit = torch.einsum("nik,kl,njl->nij", workers, form, tasks) / 4
-    return workers, tasks, torch.exp(1.5 * fit).flatten(1)
+    fit = torch.einsum("nik,kl,njl->nij", workers, form, tasks)
+    return workers, tasks, torch.exp(fit).flatten(1)
 
 
 def share(method, seed, epochs=20):
     """Value of the chosen matchings, in percent of the best ones."""
     generator = torch.Generator().manual_seed(seed)
-    form = torch.randn(4, 4, generator=generator)
+    form = torch.nn.functional.normalize(torch.randn(16, generator=generator), dim=0).view(4, 4)
     workers, tasks, value = pairs(200, form, generator)
     *test, value_test = pairs(500, form, generator)
     torch.manual_seed(seed)
@@ -233,21 +238,31 @@ def share(method, seed, epochs=20):
     return curve
 
 
-curves = {name: [share(name, seed) for seed in range(4)] for name in ["regression", *SURROGATES]}
+curves = {name: [share(name, seed) for seed in range(8)] for name in ["regression", *SURROGATES]}
 axes = plotting.draw_curves(curves, ylabel="value, % of the best matching")
+print(f"{'value, %':20}  mean   by seed")
 for method, found in curves.items():
-    print(f"{method:20}", "  ".join(f"{v:5.1f}" for v in torch.tensor(found)[:, -1].tolist()))
-assert curves["SPIGOT (projection)"][0][-1] > curves["straight-through"][0][-1] + 3
+    last = torch.tensor(found)[:, -1]
+    print(f"{method:20} {last.mean():5.1f}  ", "  ".join(f"{v:4.1f}" for v in last.tolist()))
+
+end = {method: torch.tensor(found)[:, -1].mean() for method, found in curves.items()}
+assert end["SPIGOT (projection)"] > end["regression"] + 0.5
+assert end["SPIGOT (projection)"] > end["straight-through"] + 3
 
 # %% [markdown]
-# With the first seed a few pairs are worth so much that the regression fits little else, and SPIGOT
-# gains four points; with the others at most a point and a half. Predicting well is often
-# enough to decide well: measure the regression first.
+# SPIGOT gains about a point over the regression on average, most where the regression is worst,
+# and nothing where it is best; the two base points are level. Straight-through is worst again.
+#
+# The scale of the values matters for a fair comparison. Leave the length of the form to chance, and
+# pairs worth 100000 appear: the regression has not converged after twenty epochs, and is up to 43
+# points behind least squares in closed form, which flatters SPIGOT. Here least squares in closed
+# form is no better on average than the regression that is shown (96.1). Check your baseline first.
 #
 # ## What to take away
 #
 # - Layers maximise: scores are negative costs. The loss is what the decision costs, summed.
-# - For linear losses take `around="projection"`, and compare with regression and SPO+.
+# - For linear losses start with `around="projection"`: better on paths, level on matchings. Compare
+#   with SPO+, and with a regression that has converged.
 # - A decoder of your own, `decoder=`, saves the linear program; compare the two on random scores
 #   first.
 #
