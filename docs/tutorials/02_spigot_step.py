@@ -61,32 +61,38 @@ s.grad
 # ## The step size, by hand
 #
 # Move the slider. A short step makes an arrow that grows with $\eta$ and keeps its direction: the
-# *cone regime*. At $\eta \approx 1.7$ the target reaches the corner $(\frac12, 1)$, and from there
-# on $\eta$ turns the gradient. At last the target arrives at $(0, 1)$, the point of $P$ that the
-# loss likes best, and stays: *saturation*. Every frame is an exact projection, computed when this
-# page was built.
+# *cone regime*. At $\eta = 5/3$ the target reaches the corner $(\frac12, 1)$ and rests there until
+# $\eta = 5$. Then it moves along the upper edge, and $\eta$ turns the gradient. At $\eta = 10$ it
+# arrives at $(0, 1)$, the point of $P$ that the loss likes best, and stays: *saturation*. Every
+# frame is an exact projection, computed when this page was built.
 
 # %% tags=["hide_input"]
 import json
 
 from IPython.display import HTML
 
-etas = torch.logspace(-1.0, 1.0, 81)
+etas = torch.logspace(-1.0, 1.3, 81)
 steps = z_hat - etas[:, None] * g
 targets = ol.project(P, steps)
-gradients, last = z_hat - targets, ol.project(P, z_hat - 1e4 * g)
+gradients, corner = z_hat - targets, torch.tensor([0.5, 1.0])
+last = ol.project(P, z_hat - 1e4 * g)
 
 
 def regime(eta, gradient):
     if (gradient / eta - gradients[0] / etas[0]).abs().max() < 1e-4:
         return "cone regime"
-    return "saturated" if torch.equal(z_hat - gradient, last) else "turning"
+    target = z_hat - gradient
+    if torch.allclose(target, corner, atol=1e-5):
+        return "resting at a corner"
+    return "saturated" if torch.allclose(target, last, atol=1e-5) else "turning"
 
 
 frames = [
     {"eta": float(eta), "p": p.tolist(), "z": z.tolist(), "regime": regime(eta, z_hat - z)}
     for eta, p, z in zip(etas, steps, targets, strict=True)
 ]
+seen = list(dict.fromkeys(frame["regime"] for frame in frames))
+assert seen == ["cone regime", "resting at a corner", "turning", "saturated"]
 corners = " ".join(f"{100 * x:g},{-100 * y:g}" for x, y in ((0, 0), (1, 0), (0.5, 1), (0, 1)))
 slider = """
 <figure class="step-slider">
@@ -143,11 +149,12 @@ for word, value in {
 HTML(slider)
 
 # %% [markdown]
-# The same as a row of pictures:
+# The same as a row of pictures: the arrow grows, reaches the corner, and turns at last. In the last
+# two the step ends above the frame.
 
 # %%
 figure, panels = plt.subplots(1, 4, figsize=(11, 3.2))
-for axes, eta in zip(panels, (0.3, 1.2, 2.0, 6.0), strict=True):
+for axes, eta in zip(panels, (0.5, 1.5, 3.0, 7.0), strict=True):
     plotting.draw_step(P, z_hat, g, eta, ax=axes, names=False)
     axes.set(title=rf"$\eta = {eta}$", xlim=(-0.3, 1.3), ylim=(-0.2, 1.8), xlabel="", ylabel="")
 figure.tight_layout()
@@ -155,10 +162,11 @@ figure.tight_layout()
 # %% [markdown]
 # `ol.diagnose` tells the regimes of a batch apart, cheaply enough to log while training. If nearly
 # all instances are in the cone regime or saturated, tuning $\eta$ is a waste of time, and the layer
-# warns once.
+# warns once. A target that rests at a corner counts as saturated where $2\eta$ leaves it there; the
+# rest to 100 % lies between the regimes.
 
 # %%
-grads = torch.randn(1000, 2)
+grads = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
 for eta in (0.1, 1.0, 10.0):
     result = z_hat - ol.project(P, z_hat - eta * grads)
     found = ol.diagnose(P, z_hat.expand(1000, 2), eta * grads, result)
@@ -204,7 +212,7 @@ assert (relaxed - ol.project(triangle, relaxed + g3))[0] < 0  # raises the chose
 # ## What to take away
 #
 # - The gradient is the way from a feasible target back to the decision; it never leaves $P$.
-# - $\eta$ matters only between two regimes. Sum the loss over a batch, or it is always too small.
+# - $\eta$ turns the gradient only between two regimes. A mean over a batch makes it tiny.
 # - At a vertex what is chosen can only lose. Latent structure wants `around="projection"`.
 #
 # Next: [rationale extraction](03_rationales.py), where the structure is latent. Why a projection

@@ -127,8 +127,8 @@ assert careful.status.ok.tolist() == [True, True, False]
 # ## Dtypes and devices
 #
 # Results have the dtype and the device of the scores. Half precision is computed in single and
-# rounded at the end. Closed forms run on the device without waiting for the host; other blocks
-# move there and back, and [Choosing](../choosing.md#which-solver) says which.
+# rounded at the end. Closed forms and Newton's method run on the device, the other solvers on the
+# host: [Choosing](../choosing.md#which-solver) says which.
 
 # %%
 for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
