@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ._cli._bench import bench
-from ._cli._explain import explain
-from ._cli._parser import installed_version, make_parser
-from ._cli._sets import read_set
-from ._cli._show import show_bench, show_explanation, show_validation
+from ._cli.bench import bench
+from ._cli.explain import explain
+from ._cli.parser import installed_version, make_parser
+from ._cli.sets import read_set
+from ._cli.show import show_bench, show_explanation, show_validation
 from ._errors import OptLayersError
-from ._validate import validate
+from ._judge.validate import validate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

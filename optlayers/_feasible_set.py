@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ._errors import InputError
-from ._plan import Report
-from ._polytope import Polytope
+from ._plan.maps import Report
+from ._polytope.polytope import Polytope
 
 
 class AbstractFeasibleSet(ABC):

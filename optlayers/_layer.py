@@ -9,10 +9,10 @@ from torch.autograd.function import once_differentiable
 
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet
-from ._finite import OnNonfinite
-from ._polytope import Polytope
+from ._functional import FeasibleSet, OnFailure, Status, decode, prepare
+from ._nonfinite import OnNonfinite
+from ._polytope.polytope import Polytope
 from ._surrogates import SPIGOT, AbstractSurrogate, diagnose
-from ._verbs import FeasibleSet, OnFailure, Status, decode, prepare
 
 
 class _Surrogate(torch.autograd.Function):

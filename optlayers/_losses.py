@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet
-from ._verbs import FeasibleSet, decode
+from ._functional import FeasibleSet, decode
 
 Costs = float | Tensor | tuple[float | Tensor, float | Tensor]
 Reduction = Literal["sum", "mean", "none"]

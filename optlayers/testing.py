@@ -22,11 +22,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from ._certificate import certify
 from ._errors import InputError, PolytopeError
-from ._multipliers import find_auxiliary, problem_of
-from ._polytope import Polytope
-from ._references import exact_projection
+from ._judge.certificate import certify
+from ._judge.multipliers import find_auxiliary, problem_of
+from ._judge.references import exact_projection
+from ._polytope.polytope import Polytope
 
 __all__ = [
     "assert_agrees_with_qp",

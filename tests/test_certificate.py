@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import optlayers as ol
-from optlayers import _certificate, _multipliers
-from optlayers._references import exact_projection
+from optlayers._judge import certificate as certificate_module
+from optlayers._judge import multipliers
+from optlayers._judge.references import exact_projection
 
 from .helpers import (
     DISTANCE_TOL,
@@ -245,7 +246,7 @@ def test_a_linear_program_that_gives_up_is_not_believed(monkeypatch):
     z = torch.tensor([0.0, 1.0, 0.0]).double()
     monkeypatch.setattr(optimize, "linprog", gives_up)
     assert not ol.certify(polytope, z, z).holds(1e-3)
-    monkeypatch.setattr(_multipliers, "_DENSE_LIMIT", 0)
+    monkeypatch.setattr(multipliers, "_DENSE_LIMIT", 0)
     assert not ol.certify(raw_chain(3), [1.0, 1.0, 0.0], [0.5, 0.5, 0.0]).holds(1e-3)
 
 
@@ -284,7 +285,7 @@ def test_recomputed_multipliers_are_accepted_when_given():
 
 def test_residuals_by_hand():
     A, A_eq = ol.Polytope([[3.0, 4.0]], [1.0]).A, ol.Polytope(A_eq=[[1.0, 0.0]], b_eq=[0.0]).A_eq
-    found = _certificate.residuals(
+    found = certificate_module.residuals(
         A,
         A_eq,
         np.array([[1.0]]),
@@ -312,7 +313,7 @@ def test_residuals_by_hand():
 def test_large_components_take_a_sparse_program(polytope, monkeypatch):
     y = points(polytope, 4)
     z = exact_projection(polytope, y)
-    monkeypatch.setattr(_multipliers, "_DENSE_LIMIT", 0)
+    monkeypatch.setattr(multipliers, "_DENSE_LIMIT", 0)
     polytope = ol.Polytope(
         polytope.A, polytope.b, A_eq=polytope.A_eq, b_eq=polytope.b_eq, num_aux=polytope.num_aux
     )  # components are cached with the rows
@@ -339,7 +340,7 @@ def test_chunks_change_nothing(monkeypatch):
     y = points(polytope, 7)[:7]
     z = exact_projection(polytope, y)
     whole = ol.certify(polytope, y, z)
-    monkeypatch.setattr(_multipliers, "_CHUNK", 1)
+    monkeypatch.setattr(multipliers, "_CHUNK", 1)
     parts = ol.certify(polytope, y, z)
     torch.testing.assert_close(parts.residual, whole.residual, rtol=0, atol=0)
     torch.testing.assert_close(parts.nu, whole.nu, rtol=0, atol=0)
@@ -441,9 +442,9 @@ def test_given_multipliers_are_checked():
 
 
 def test_the_judge_imports_the_declaration_only():
-    folder = Path(_certificate.__file__).parent
+    folder = Path(certificate_module.__file__).parent
     found = set()
-    for name in ("_certificate", "_multipliers"):
+    for name in ("certificate", "multipliers"):
         tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
         found |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level}
-    assert found == {"_errors", "_multipliers", "_polytope"}
+    assert found == {"_errors", "multipliers", "_polytope.polytope"}

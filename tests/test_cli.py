@@ -13,11 +13,11 @@ import torch
 
 import optlayers as ol
 from optlayers import __main__ as cli
-from optlayers import _npz
-from optlayers._cli._bench import bench
-from optlayers._cli._parser import make_parser
-from optlayers._cli._sets import NAMES
-from optlayers._references import SOLVERS
+from optlayers._cli.bench import bench
+from optlayers._cli.parser import make_parser
+from optlayers._cli.sets import NAMES
+from optlayers._judge.references import SOLVERS
+from optlayers._polytope import npz
 
 from .helpers import raw_simplex
 
@@ -112,13 +112,13 @@ def test_every_name_can_be_timed(name, capsys):
 
 
 def test_a_wrong_projection_shows_in_its_residual(monkeypatch):
-    monkeypatch.setattr("optlayers._cli._bench.project", lambda _, y: y)
+    monkeypatch.setattr("optlayers._cli.bench.project", lambda _, y: y)
     args = make_parser().parse_args(["bench", "simplex", "--against", "--repeats", "1"])
     assert bench(ol.simplex(10), args)["rows"][1]["residual"] > 0.1
 
 
 def test_bench_tells_a_wrong_projection_by_the_exit_code(capsys, monkeypatch):
-    monkeypatch.setattr("optlayers._cli._bench.project", lambda _, y: y)
+    monkeypatch.setattr("optlayers._cli.bench.project", lambda _, y: y)
     code, out, _ = run(capsys, "bench", "simplex", "--against", "--repeats", 1)
     assert code == 1
     assert "not ok: the residual" in out
@@ -152,7 +152,7 @@ def test_options_of_bench_are_used(capsys, monkeypatch):
         seen.append((y.dtype, y.double(), torch.get_num_threads()))
         return ol.project(feasible_set, y)
 
-    monkeypatch.setattr("optlayers._cli._bench.project", recorded)
+    monkeypatch.setattr("optlayers._cli.bench.project", recorded)
     threads = torch.get_num_threads() + 1
     for options in ((), ("--dtype", "float32"), ("--scale", 3), ("--seed", 1)):
         arguments = ("simplex", "--against", "--repeats", 1, "--threads", threads, *options)
@@ -202,7 +202,7 @@ def test_bench_leaves_the_number_of_threads_as_it_was(capsys):
 
 def test_batched_sets_are_timed_with_all_their_instances(tmp_path, capsys):
     P = ol.simplex(3).with_(b_eq=torch.tensor([[1.0], [2.0]]))
-    _npz.save(P, tmp_path / "set.npz")
+    npz.save(P, tmp_path / "set.npz")
     code, out, _ = run(capsys, "bench", tmp_path / "set.npz", "--batch", 4, "--json")
     assert code == 0
     assert {row["instances"] for row in json.loads(out)["rows"]} == {8}

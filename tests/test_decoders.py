@@ -15,7 +15,6 @@ from scipy.optimize import linprog
 
 import optlayers as ol
 from optlayers import BlockRefused, Polytope, SolverNotInstalled
-from optlayers._compile import compile_plan, limits_of
 from optlayers._decoders import (
     DECODERS,
     MILP,
@@ -25,7 +24,8 @@ from optlayers._decoders import (
     SimplexArgmax,
     Spans,
 )
-from optlayers._plan import Report
+from optlayers._plan.compile import compile_plan, limits_of
+from optlayers._plan.maps import Report
 from optlayers._solvers import SOLVERS, available_solvers, require
 
 GRID = st.integers(-3, 3).map(lambda k: k / 2)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import optlayers as ol
-from optlayers._references import exact_projection
+from optlayers._judge.references import exact_projection
 
 from .helpers import QP_TOL, TOL
 from .tree_enumeration import tree_tensors

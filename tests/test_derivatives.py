@@ -6,7 +6,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 import optlayers as ol
-from optlayers._references import exact_projection
+from optlayers._judge.references import exact_projection
 
 from .helpers import raw_chain
 from .test_newton import HOSTILE, conflicts, gaussian

@@ -6,8 +6,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 import optlayers as ol
-from optlayers._hull.project_hull import hull_instances
-from optlayers._references import exact_projection
+from optlayers._judge.references import exact_projection
+from optlayers._sets.hull.project_hull import hull_instances
 from optlayers.testing import coarse_points
 
 from .helpers import QP_TOL

@@ -14,42 +14,29 @@ import optlayers
 from .helpers import IMPORT_RATIO
 
 PACKAGE = Path(optlayers.__file__).parent
-ORDER = [
-    "_errors",
-    "_eager",
-    "_host",
-    "_declare",
-    "_feasibility",
-    "_polytope",
-    "_algebra",
-    "_describe",
-    "_multipliers",
-    "_certificate",
-    "_constructors",
-    "_reduction",
-    "_structure",
-    "_plan",
-    "_compile",
-    "_solvers",
-    "_projections",
-    "_decoders",
-    "_marginals",
-    "_hull",
-    "_feasible_set",
-    "_finite",
-    "_verbs",
-    "_sets",
-    "_surrogates",
-    "_losses",
-    "_layer",
-    "_references",
-    "_validate",
-    "_npz",
-    "plotting",
-    "testing",
-    "_cli",
-    "__main__",
-]
+# Rooms in reading order, and files of a room likewise: a file imports what stands before it.
+TREE: dict[str, list[str]] = {
+    "_errors": [],
+    "_kernels": [],
+    "_polytope": ["arguments", "conflicts", "polytope", "algebra", "constructors", "words", "npz"],
+    "_plan": ["presolve", "blocks", "maps", "plan", "compile"],
+    "_solvers": [],
+    "_projections": [],
+    "_decoders": [],
+    "_feasible_set": [],
+    "_nonfinite": [],
+    "_functional": [],
+    "_judge": ["multipliers", "certificate", "references", "validate"],
+    "_sets": ["padded", "hull", "trees", "graphs"],
+    "_surrogates": ["base", "steps", "straight_through", "diagnostics", "spigot"],
+    "_losses": [],
+    "_layer": [],
+    "plotting": [],
+    "testing": [],
+    "_cli": [],
+    "__main__": [],
+}
+ORDER = list(TREE)
 HEAVY = [
     "osqp",
     "cvxpy",
@@ -95,9 +82,21 @@ def test_imports_point_upwards(path):
         assert ORDER.index(target[0]) <= ORDER.index(own), f"{path.name} imports {target[0]}"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_files_of_a_room_stand_in_order(path):
+    room, *rest = path.relative_to(PACKAGE).with_suffix("").parts
+    files = TREE[room]
+    if not files or not rest or rest[0] == "__init__":
+        return
+    assert rest[0] in files, f"{path.name} has no place in {room}"
+    for target in relative_imports(path):
+        if target[0] == room and len(target) > 1:
+            assert files.index(target[1]) <= files.index(rest[0]), f"{path.name}: {target[1]}"
+
+
 def test_imports_within_a_module_are_seen():
     sources = {target[0] for target in relative_imports(PACKAGE / "testing.py")}
-    assert {"_certificate", "_polytope", "_references"} <= sources
+    assert {"_judge", "_polytope"} <= sources
 
 
 def test_no_module_imports_the_package_by_name():
@@ -105,10 +104,15 @@ def test_no_module_imports_the_package_by_name():
         assert not [n for n in absolute_imports(path) if n.split(".")[0] == "optlayers"], path
 
 
+def place(parts: list[str]) -> tuple[int, int]:
+    room, files = ORDER.index(parts[0]), TREE[parts[0]]
+    return room, files.index(parts[1]) if files and parts[1:] else 0
+
+
 def test_public_names_are_private_modules_in_reading_order():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     modules = [n.module for n in tree.body if isinstance(n, ast.ImportFrom)]
-    positions = [ORDER.index(m.split(".")[0]) for m in modules]
+    positions = [place(m.split(".")) for m in modules]
     assert positions == sorted(positions)
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):

@@ -10,7 +10,7 @@ import torch
 from torch.autograd.gradcheck import GradcheckError
 
 import optlayers as ol
-from optlayers._verbs import decode
+from optlayers._functional import decode
 
 SETS = {
     "simplex": ol.simplex(5),

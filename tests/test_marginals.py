@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optlayers._marginals import _sums, inside_outside, matrix_tree
+from optlayers._sets.trees import inside_outside, matrix_tree, sums
 
 from .helpers import TOL
 from .tree_enumeration import tree_heads, tree_tensors
@@ -27,7 +27,7 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def way(request, monkeypatch):
     """By compiled loops, and by the tensor programs for everything else."""
     if request.param == "tensors":
-        monkeypatch.setattr(_sums, "use_kernels", lambda _: False)
+        monkeypatch.setattr(sums, "use_kernels", lambda _: False)
     return request.param
 
 
@@ -216,7 +216,7 @@ def test_long_sentences_in_float32(projective, single_root, scale, monkeypatch):
     assert (heads - words.double()).abs().max() < 1e-11
     assert ((wide[:, 0].sum(-1) - 1).abs() < 1e-11).all() or not single_root
     value = sums.log_partition(scores.double(), lengths, None, single_root)
-    monkeypatch.setattr(_sums, "use_kernels", lambda _: False)
+    monkeypatch.setattr(sums, "use_kernels", lambda _: False)
     again = sums.marginals(scores.double(), lengths, None, single_root)
     # In logarithms of size n * scale, one rounding is that much larger.
     assert (wide - again).abs().max() < 1e-12 * max(scale, 1)
@@ -385,7 +385,7 @@ def test_second_derivatives_of_both_ways_agree(projective, single_root, scale, m
     scores.requires_grad_()
     found = []
     for kernels in (True, False):
-        monkeypatch.setattr(_sums, "use_kernels", lambda _, k=kernels: k)
+        monkeypatch.setattr(sums, "use_kernels", lambda _, k=kernels: k)
         mu = sums.marginals(scores, lengths, None, single_root)
         (by_mu,) = torch.autograd.grad(mu, scores, vector)
         log_z = sums.log_partition(scores, lengths, None, single_root)

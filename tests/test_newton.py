@@ -6,12 +6,13 @@ import scipy.sparse as sp
 import torch
 
 import optlayers as ol
-from optlayers._plan import Limits
-from optlayers._projections import Newton, _newton_batch, _ordering
-from optlayers._projections import newton as newton_module
+from optlayers._functional import _prepared
+from optlayers._judge.references import exact_projection
+from optlayers._plan.maps import Limits
+from optlayers._projections import Newton
 from optlayers._projections import qp as qp_module
-from optlayers._references import exact_projection
-from optlayers._verbs import _prepared
+from optlayers._projections.newton import batched, ordering
+from optlayers._projections.newton import newton as newton_module
 
 from .helpers import QP_TOL
 
@@ -149,7 +150,7 @@ def test_tensors_and_compiled_loops_agree(P):
     y = points(P)
     map_, parts, limits, own = solved(P, y)
     x, quality = map_._on_host(parts, limits)
-    other, found = _newton_batch.newton(*map_.tensors(y.device), parts, limits, 1e-12)
+    other, found = batched.newton(*map_.tensors(y.device), parts, limits, 1e-12)
     assert max(quality.max(), found.max()) <= 1e-9
     scale = 1 + y.abs().amax()
     assert ((x - other)[..., own].abs() <= 1e-8 * scale).all()
@@ -161,10 +162,10 @@ def test_the_kind_of_factor_makes_no_difference(P, monkeypatch):
     map_, parts, limits, own = solved(P, y)
     x, _ = map_._on_host(parts, limits)
     for largest, share, rows in ((0, 1.0, 1.0), (10**6, 0.0, 2.0), (10**6, 0.0, 0.0)):
-        monkeypatch.setattr(_ordering, "_LARGEST_DENSE", largest)
-        monkeypatch.setattr(_ordering, "_SPARSE_FACTOR", share)
-        monkeypatch.setattr(_ordering, "_DENSE_ROWS", rows)
-        map_.rows = _ordering.rows_of(map_.block.matrix)
+        monkeypatch.setattr(ordering, "_LARGEST_DENSE", largest)
+        monkeypatch.setattr(ordering, "_SPARSE_FACTOR", share)
+        monkeypatch.setattr(ordering, "_DENSE_ROWS", rows)
+        map_.rows = ordering.rows_of(map_.block.matrix)
         assert map_.rows.is_sparse == (largest == 0)
         assert bool(map_.rows.arrays[2].size) == (rows == 0.0)
         other, _ = map_._on_host(parts, limits)

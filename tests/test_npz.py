@@ -6,7 +6,7 @@ import torch
 
 import optlayers as ol
 from optlayers import __main__ as cli
-from optlayers import _npz
+from optlayers._polytope import npz
 
 from .helpers import RAW, raw_simplex, raw_spans
 
@@ -19,8 +19,8 @@ def run(capsys, *arguments):
 
 @pytest.mark.parametrize("polytope", RAW.values(), ids=RAW)
 def test_saved_polytopes_are_read_again(polytope, tmp_path):
-    _npz.save(polytope, tmp_path / "set")
-    again = _npz.load(tmp_path / "set")
+    npz.save(polytope, tmp_path / "set")
+    again = npz.load(tmp_path / "set")
     assert repr(again) == repr(polytope)
     for name in ("A", "A_eq"):
         assert (getattr(again, name) != getattr(polytope, name)).nnz == 0
@@ -30,15 +30,15 @@ def test_saved_polytopes_are_read_again(polytope, tmp_path):
 
 def test_batches_and_flags_are_saved(tmp_path):
     polytope = raw_spans(3, 2, 1).with_(b=torch.rand(2, 5), integral=False)
-    _npz.save(polytope, tmp_path / "set.npz")
-    again = _npz.load(str(tmp_path / "set.npz"))
+    npz.save(polytope, tmp_path / "set.npz")
+    again = npz.load(str(tmp_path / "set.npz"))
     assert (again.batch_shape, again.num_aux, again.integral) == ((2,), 3, False)
 
 
 def test_dense_arrays_are_read(tmp_path, capsys):
     path = tmp_path / "set.npz"
     np.savez(path, A=np.array([[1, 1, 0], [0, 1, 1]]), b=np.array([1, 1]))
-    assert repr(_npz.load(path)) == "Polytope(n=3, rows=2, integral)"
+    assert repr(npz.load(path)) == "Polytope(n=3, rows=2, integral)"
     code, out, err = run(capsys, "explain", path)
     assert (code, err) == (0, "")
     assert "3 variables" in out
@@ -81,7 +81,7 @@ def test_malformed_files_are_refused_in_one_line(arrays, message, tmp_path, caps
     path = tmp_path / "set.npz"
     np.savez(path, allow_pickle=True, **arrays)
     with pytest.raises(ol.PolytopeError, match=message) as caught:
-        _npz.load(path)
+        npz.load(path)
     assert str(caught.value).startswith(f"{path} does not hold a polytope: ")
     code, out, err = run(capsys, "explain", path)
     assert (code, out) == (2, "")
@@ -102,22 +102,22 @@ def test_files_that_are_no_archive(content, tmp_path, capsys):
 def test_a_single_array_is_refused(tmp_path):
     np.save(tmp_path / "set.npy", np.ones(3))
     with pytest.raises(ol.PolytopeError, match=r"a single array, not an \.npz archive"):
-        _npz.load(tmp_path / "set.npy")
+        npz.load(tmp_path / "set.npy")
 
 
 def test_a_cut_file_is_refused(tmp_path):
     path = tmp_path / "set.npz"
-    _npz.save(raw_simplex(200), path)
+    npz.save(raw_simplex(200), path)
     whole = path.read_bytes()
     for length in (10, len(whole) // 2, len(whole) - 5):
         path.write_bytes(whole[:length])
         with pytest.raises(ol.PolytopeError, match="does not hold a polytope"):
-            _npz.load(path)
+            npz.load(path)
     broken = bytearray(whole)
     broken[60:120] = bytes(60)
     path.write_bytes(broken)
     with pytest.raises(ol.PolytopeError, match="does not hold a polytope"):
-        _npz.load(path)
+        npz.load(path)
 
 
 def test_a_missing_file(tmp_path, capsys):
@@ -127,7 +127,7 @@ def test_a_missing_file(tmp_path, capsys):
 
 
 def test_an_infeasible_file(tmp_path, capsys):
-    _npz.save(raw_simplex(2, total=-1.0), tmp_path / "set.npz")
+    npz.save(raw_simplex(2, total=-1.0), tmp_path / "set.npz")
     code, _, err = run(capsys, "validate", tmp_path / "set.npz", "--samples", 2)
     assert code == 2
     assert "In conflict: A_eq[0]" in err

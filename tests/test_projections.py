@@ -12,12 +12,12 @@ from hypothesis.extra.numpy import arrays
 
 import optlayers as ol
 from optlayers import testing
-from optlayers._compile import compile_plan, limits_of
-from optlayers._plan import Report
+from optlayers._plan.blocks import Block, split_into_blocks
+from optlayers._plan.compile import compile_plan, limits_of
+from optlayers._plan.maps import Report
+from optlayers._plan.presolve import reduce_rows, reduce_values
 from optlayers._projections import QP, Affine, Box, Newton, OneRow, Simplex, one_row, simplex
 from optlayers._projections import qp as qp_module
-from optlayers._reduction import reduce_rows, reduce_values
-from optlayers._structure import Block, split_into_blocks
 
 from .helpers import QP_TOL, RAW, TOL, raw_chain
 

@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 import optlayers as ol
-from optlayers._references import exact_projection
+from optlayers._judge.references import exact_projection
 from optlayers.testing import coarse_points
 
 from .graph_enumeration import all_pairs, graph_tensors

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optlayers._decoders._trees import is_tree
-from optlayers._decoders.arborescence import arborescence
-from optlayers._decoders.eisner import eisner
+from optlayers._sets.trees.arborescence import arborescence
+from optlayers._sets.trees.eisner import eisner
+from optlayers._sets.trees.structure import is_tree
 
 from .tree_enumeration import LARGEST, crosses, tree_heads, tree_tensors
 

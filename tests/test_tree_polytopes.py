@@ -8,11 +8,11 @@ import scipy.optimize
 import torch
 
 import optlayers as ol
-from optlayers._decoders.arborescence import arborescence
-from optlayers._decoders.eisner import eisner
-from optlayers._projections import heads
-from optlayers._references import exact_projection
-from optlayers._sets._tree_polytopes import RELAXATIONS, tree_polytope
+from optlayers._judge.references import exact_projection
+from optlayers._sets.trees import head_selection as heads
+from optlayers._sets.trees.arborescence import arborescence
+from optlayers._sets.trees.eisner import eisner
+from optlayers._sets.trees.polytopes import RELAXATIONS, tree_polytope
 
 from .helpers import QP_TOL, TOL
 from .tree_enumeration import tree_tensors

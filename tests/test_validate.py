@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import optlayers as ol
-from optlayers import _references, _validate, testing
+from optlayers import testing
+from optlayers._judge import references
+from optlayers._judge import validate as judging
 
 from .helpers import (
     QP_TOL,
@@ -109,9 +111,9 @@ def test_batched_values(against):
 def test_the_points_are_random_tied_and_reproducible():
     lower = torch.tensor([-torch.inf, 10.0, 0.0, -torch.inf])
     polytope = ol.Polytope(lower=lower, upper=torch.tensor([torch.inf, torch.inf, 4.0, -3.0]))
-    y = _validate._points(polytope, 200, 1.0, seed=3)
-    torch.testing.assert_close(y, _validate._points(polytope, 200, 1.0, seed=3), rtol=0, atol=0)
-    assert not torch.equal(y, _validate._points(polytope, 200, 1.0, seed=4))
+    y = judging._points(polytope, 200, 1.0, seed=3)
+    torch.testing.assert_close(y, judging._points(polytope, 200, 1.0, seed=3), rtol=0, atol=0)
+    assert not torch.equal(y, judging._points(polytope, 200, 1.0, seed=4))
     middle = torch.tensor([0.0, 10.0, 2.0, -3.0]).double()
     assert bool(((y.mean(0) - middle).abs() < 0.5).all())
     assert bool((2 * y[1::2] == (2 * y[1::2]).round()).all())
@@ -135,7 +137,7 @@ def test_arguments_are_checked(arguments, error, message):
 
 
 def test_a_missing_solver_is_named_with_its_remedy(monkeypatch):
-    monkeypatch.setattr(_references, "find_spec", lambda _: None)
+    monkeypatch.setattr(references, "find_spec", lambda _: None)
     remedy = (
         r"cvxpylayers is not installed. Install it with `pip install 'optlayers\[cvxpylayers\]'`"
     )
@@ -175,9 +177,9 @@ def test_cvxpylayers_that_fails_is_an_error():
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_references_find_known_projections(solver):
     y = torch.randn(2, 3, 5).double()
-    found = _references.exact_projection(raw_simplex(5), y, solver)
+    found = references.exact_projection(raw_simplex(5), y, solver)
     torch.testing.assert_close(found, simplex_by_bisection(y), rtol=0, atol=QP_TOL)
-    nothing = _references.exact_projection(raw_simplex(5), y[:0], solver)
+    nothing = references.exact_projection(raw_simplex(5), y[:0], solver)
     assert nothing.shape == (0, 3, 5)
 
 
@@ -190,7 +192,7 @@ def test_cvxpy_is_compiled_once(monkeypatch):
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(cp.Problem, "get_problem_data", counting)
-    _references.exact_projection(raw_chain(4), torch.randn(5, 4), "cvxpy")
+    references.exact_projection(raw_chain(4), torch.randn(5, 4), "cvxpy")
     assert compiled[0]
     assert sum(compiled) == 1
 
@@ -210,7 +212,7 @@ def test_a_looser_tolerance_follows_a_solver_that_gives_up():
                 self.status = cp.OPTIMAL
 
     model = Model()
-    assert _references._solve_accurately(model)
+    assert references._solve_accurately(model)
     assert model.asked == [1e-12, 1e-10, 1e-8]
 
 

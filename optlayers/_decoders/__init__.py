@@ -1,6 +1,6 @@
 """The table of decoders, cheapest first; the last one refuses nothing."""
 
-from .._plan import Table
+from .._plan.maps import Table
 from .assignment import Assignment as Assignment
 from .box import BoxArgmax as BoxArgmax
 from .milp import MILP as MILP

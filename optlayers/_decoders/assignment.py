@@ -5,11 +5,11 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from .._eager import eager
 from .._errors import InfeasibleError, InputError
-from .._plan import AbstractBlockMap, Limits, Report
-from .._structure import Block
-from ._common import NO_POINT, NOT_FINITE, back, instance_of, on_host
+from .._kernels.untraced import eager
+from .._plan.blocks import Block
+from .._plan.maps import AbstractBlockMap, Limits, Report
+from .common import NO_POINT, NOT_FINITE, back, instance_of, on_host
 from .milp import MILP
 
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from .._plan import Limits, Report
-from .._structure import Block
-from ._common import PreparedDecoder, inward, static_limits
+from .._plan.blocks import Block
+from .._plan.maps import Limits, Report
+from .common import PreparedDecoder, inward, static_limits
 
 
 class BoxArgmax(PreparedDecoder):

@@ -3,7 +3,6 @@
 import numpy as np
 from torch import Tensor
 
-from .._eager import eager
 from .._errors import (
     InfeasibleError,
     InputError,
@@ -11,9 +10,10 @@ from .._errors import (
     SolverFailed,
     UnboundedError,
 )
-from .._plan import Limits, Report, SolverMap
+from .._kernels.untraced import eager
+from .._plan.maps import Limits, Report, SolverMap
 from .._solvers.highs import HighsSolver
-from ._common import (
+from .common import (
     NO_INTEGER,
     NO_POINT,
     NOT_FINITE,

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._plan import AbstractBlockMap, Limits, Report
+from .._plan.blocks import Block
+from .._plan.maps import AbstractBlockMap, Limits, Report
 from .._projections.simplex import Simplex
-from .._structure import Block
 
 
 class SimplexArgmax(AbstractBlockMap):

@@ -7,12 +7,12 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
-from .._constructors import spans
-from .._eager import eager
 from .._errors import InfeasibleError
-from .._plan import AbstractBlockMap, Limits, Report
-from .._structure import Block, canonical_block
-from ._common import NO_INTEGER, back, instance_of, on_host
+from .._kernels.untraced import eager
+from .._plan.blocks import Block, canonical_block
+from .._plan.maps import AbstractBlockMap, Limits, Report
+from .._polytope.constructors import spans
+from .common import NO_INTEGER, back, instance_of, on_host
 from .milp import MILP
 
 

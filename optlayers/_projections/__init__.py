@@ -1,9 +1,9 @@
 """The table of projections, cheapest first; the last one refuses nothing."""
 
-from .._plan import Table
+from .._plan.maps import Table
 from .affine import Affine as Affine
 from .box import Box as Box
-from .newton import Newton as Newton
+from .newton.newton import Newton as Newton
 from .one_row import OneRow as OneRow
 from .qp import QP as QP
 from .simplex import Simplex as Simplex

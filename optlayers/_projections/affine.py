@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._plan import Limits, Report
-from .._structure import Block
-from ._active_face import Projection
+from .._plan.blocks import Block
+from .._plan.maps import Limits, Report
+from .derivative import Projection
 
 _LARGEST = 4000  # a dense pseudo-inverse of more variables than this is not cheap any more
 

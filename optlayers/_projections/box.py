@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from .._plan import Limits, Report
-from .._structure import Block
-from ._active_face import Projection
+from .._plan.blocks import Block
+from .._plan.maps import Limits, Report
+from .derivative import Projection
 
 
 class Box(Projection):

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from .._host import array, run, use_kernels
-from .._plan import Limits, Report
-from .._structure import Block
-from ._active_face import Projection
-from ._common import kernels
+from .._kernels.threads import array, run, use_kernels
+from .._plan.blocks import Block
+from .._plan.maps import Limits, Report
+from .common import kernels
+from .derivative import Projection
 
 
 class OneRow(Projection):

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._eager import eager
 from .._errors import InfeasibleError, InputError
-from .._host import run
-from .._plan import Limits, Report, SolverMap
-from .._solvers._block import Answer, Problem, least_violation, refined
+from .._kernels.threads import run
+from .._kernels.untraced import eager
+from .._plan.blocks import Block
+from .._plan.maps import Limits, Report, SolverMap
+from .._solvers.block import Answer, Problem, least_violation, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.least_distance import LeastDistance
 from .._solvers.osqp import OSQPSolver
-from .._structure import Block
-from ._active_face import Projection, face_vjp
+from .derivative import Projection, face_vjp
 
 GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which the first answer is taken
 ENOUGH = 1e-6  # what the best answer must reach, or the instance fails

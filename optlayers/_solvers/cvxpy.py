@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 
-from .._structure import Block
+from .._plan.blocks import Block
 from . import require
-from ._block import Answer, Problem, judged
+from .block import Answer, Problem, judged
 
 _BIG = 1e20  # stands for an infinite limit in a parameter
 

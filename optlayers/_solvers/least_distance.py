@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .._structure import Block
-from ._block import Answer, Problem, judged
+from .._plan.blocks import Block
+from .block import Answer, Problem, judged
 
 
 class LeastDistance:

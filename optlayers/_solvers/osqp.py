@@ -5,9 +5,9 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
-from .._structure import Block
+from .._plan.blocks import Block
 from . import require
-from ._block import Answer, Problem, judged, stacked_rows
+from .block import Answer, Problem, judged, stacked_rows
 
 _ACCURATE = {
     "eps_abs": 1e-9,

@@ -1,7 +1,7 @@
 """Backward passes of a structured argmax: (scores, z_hat, grad) -> gradient of the scores."""
 
-from ._base import AbstractSurrogate as AbstractSurrogate
-from ._diagnostics import diagnose as diagnose
-from ._spigot import SPIGOT as SPIGOT
-from ._steps import NormClip as NormClip
-from ._straight_through import StraightThrough as StraightThrough
+from .base import AbstractSurrogate as AbstractSurrogate
+from .diagnostics import diagnose as diagnose
+from .spigot import SPIGOT as SPIGOT
+from .steps import NormClip as NormClip
+from .straight_through import StraightThrough as StraightThrough

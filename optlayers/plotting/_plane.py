@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 
 from .._errors import InputError
-from .._verbs import project
+from .._functional import project
 from ._regions import Region, lattice, region
 from ._style import COLOURS, FAMILY, new_axes
 

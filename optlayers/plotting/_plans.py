@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .._errors import InputError
-from .._plan import AbstractBlockMap, Plan
-from .._polytope import Polytope
-from .._structure import Block
-from .._verbs import plan
+from .._functional import plan
+from .._plan.blocks import Block
+from .._plan.maps import AbstractBlockMap
+from .._plan.plan import Plan
+from .._polytope.polytope import Polytope
 from ._labels import text_size
 from ._style import FAMILY, SERIES, for_text, new_figure
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._errors import InfeasibleError, InputError
-from .._polytope import Polytope
+from .._polytope.polytope import Polytope
 from ._cutting import SAME, clip, distance_outside, without_flat_corners, without_short_edges
 
 _FAR = 1e4  # times the size of the data: where sets without end are cut off before there is a view

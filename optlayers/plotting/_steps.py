@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 from .._errors import InputError
-from .._polytope import Polytope
+from .._polytope.polytope import Polytope
 from ._labels import Name, place
 from ._plane import DOTS, MARGIN, as_points, corner_name, mark, projected, show_region
 from ._regions import Region, region

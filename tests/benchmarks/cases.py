@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 import optlayers as ol
-from optlayers._references import exact_projection
+from optlayers._judge.references import exact_projection
 
 FOLDER = Path(".cache/benchmarks")
 WORDS, LABELS = 25, 58

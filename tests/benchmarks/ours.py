@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 import optlayers as ol
-from optlayers._compile import compile_plan, limits_of
 from optlayers._decoders import MILP
-from optlayers._plan import Report, Table
+from optlayers._plan.compile import compile_plan, limits_of
+from optlayers._plan.maps import Report, Table
 
 from .cases import CASES
 from .subject import Subject

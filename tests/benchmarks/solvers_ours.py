@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 import optlayers as ol
-from optlayers._compile import compile_plan, limits_of
-from optlayers._plan import Report, Table
+from optlayers._plan.compile import compile_plan, limits_of
+from optlayers._plan.maps import Report, Table
 from optlayers._projections import QP
 
 from .solvers_cases import WORDS, polytope_of, trees

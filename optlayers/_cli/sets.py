@@ -1,0 +1,85 @@
+"""Sets by name, as the command line takes them, or from a file."""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .._functional import FeasibleSet
+from .._polytope.constructors import (
+    assignment,
+    box,
+    budget,
+    cardinality,
+    dag_path,
+    head_selection,
+    label_sum,
+    simplex,
+    spans,
+)
+from .._polytope.npz import load
+from .._polytope.polytope import Polytope
+from .._sets import DependencyTrees, SemanticGraphs
+
+
+def _budget(args: argparse.Namespace) -> Polytope:
+    weights = torch.from_numpy(np.random.default_rng(args.seed).uniform(0.5, 1.5, args.size))
+    return budget(weights, float(weights.sum()) / 4)
+
+
+def _dag_path(args: argparse.Namespace) -> Polytope:
+    n = args.size
+    edges = [(i, j) for i in range(n) for j in range(i + 1, min(i + 4, n))]
+    return dag_path(n, edges, 0, n - 1)
+
+
+def _trees(args: argparse.Namespace) -> DependencyTrees:
+    return DependencyTrees(args.size, relaxation=args.relaxation or "head-selection")
+
+
+def _graphs(args: argparse.Namespace) -> SemanticGraphs:
+    relaxation = args.relaxation or "label-sum"
+    return SemanticGraphs(
+        args.size, args.labels, list(range(args.labels // 2)), relaxation=relaxation
+    )
+
+
+NAMES: dict[str, tuple[str, Callable[[argparse.Namespace], FeasibleSet]]] = {
+    "box": ("SIZE variables in [0, 1]", lambda args: box(args.size)),
+    "simplex": ("SIZE variables that sum to 1", lambda args: simplex(args.size)),
+    "cardinality": (
+        "at most a fifth of SIZE variables",
+        lambda args: cardinality(args.size, at_most=math.ceil(args.size / 5)),
+    ),
+    "budget": ("SIZE variables with random weights, a quarter of their sum", _budget),
+    "head-selection": ("one head for each of SIZE words", lambda args: head_selection(args.size)),
+    "label-sum": (
+        "SIZE arcs, each the sum of its LABELS labelled arcs",
+        lambda args: label_sum(args.size, args.labels),
+    ),
+    "assignment": ("SIZE x SIZE permutations", lambda args: assignment(args.size, args.size)),
+    "spans": (
+        "a fifth of SIZE words in at most 3 contiguous spans",
+        lambda args: spans(args.size, math.ceil(args.size / 5), 3),
+    ),
+    "trees": ("projective dependency trees over SIZE words, by --relaxation", _trees),
+    "graphs": (
+        "semantic graphs over SIZE words, half of LABELS deterministic",
+        _graphs,
+    ),
+    "dag-path": ("a path through SIZE nodes, with edges to the next 3", _dag_path),
+}
+
+
+def read_set(args: argparse.Namespace) -> FeasibleSet:
+    """The set that the command line asks for: a constructor by name, or a file."""
+    if args.polytope in NAMES:
+        return NAMES[args.polytope][1](args)
+    if Path(args.polytope).suffix != ".npz" and not Path(args.polytope).exists():
+        raise FileNotFoundError(
+            f"{args.polytope!r} is neither a file nor one of: {', '.join(NAMES)}."
+        )
+    return load(args.polytope)

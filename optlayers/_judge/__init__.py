@@ -1,0 +1,1 @@
+"""Judges of projections, which trust nobody: certificates, references, tables."""

@@ -1,0 +1,317 @@
+"""Multipliers that explain a point, and auxiliary variables that complete it; solves no QP."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from .._polytope.polytope import Polytope
+
+# Activity is tested at these powers of the machine epsilon, and the best multipliers are kept: a
+# point from a closed form sits on its bounds to rounding, one from a QP solver to 1e-9 ... 1e-5.
+_POWERS = (0.75, 0.5, 1 / 3, 1 / 4)
+_GOOD_ENOUGH = 1e-12  # residual at which no other activity tolerance is tried
+_DENSE_LIMIT = 400_000  # entries of a dense least-squares problem; beyond it, a sparse program
+_CHUNK = 2_000_000  # entries of a vectorised pass: it bounds the memory, not the result
+_HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+
+
+class Component(NamedTuple):
+    """A connected component of the variable-row graph with several rows."""
+
+    rows: np.ndarray  # numbers in [A; A_eq]
+    columns: np.ndarray
+    matrix: np.ndarray | sp.csr_array  # dense if small
+    norms: np.ndarray  # of its rows
+
+
+class Parts(NamedTuple):
+    """Connected components of [A; A_eq]: those with one row, and the others."""
+
+    single: np.ndarray  # numbers of the rows that are alone in their component
+    entries: sp.csr_array  # these rows
+    others: list[Component]
+
+
+class Problem(NamedTuple):
+    """The polytope with its values flattened to `(N or 1, ...)` in numpy."""
+
+    A: sp.csr_array
+    A_eq: sp.csr_array
+    b: np.ndarray
+    b_eq: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    num_aux: int
+    parts: Parts
+
+    def part(self, chosen: slice) -> "Problem":
+        """The same for some of the instances."""
+        b, b_eq, lower, upper = (v if len(v) == 1 else v[chosen] for v in self.values)
+        return self._replace(b=b, b_eq=b_eq, lower=lower, upper=upper)
+
+    @property
+    def values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What may differ between instances: `b, b_eq, lower, upper`."""
+        return self.b, self.b_eq, self.lower, self.upper
+
+    def right_hand_side(self) -> np.ndarray:
+        """`(N or 1, m + m_eq)`."""
+        count = max(len(self.b), len(self.b_eq))
+        both = [np.broadcast_to(v, (count, v.shape[1])) for v in (self.b, self.b_eq)]
+        return np.concatenate(both, 1)
+
+
+def problem_of(polytope: Polytope, batch: torch.Size) -> Problem:
+    """Values of a polytope for a batch; the components of its rows are found once."""
+    b, b_eq, lower, upper = (
+        v.cpu().numpy()[None] if v.ndim == 1 else flatten(v.cpu(), batch)
+        for v in (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
+    )
+    if "certificate" not in polytope._shared:  # they depend on the rows alone
+        polytope._shared["certificate"] = _split(polytope.A, polytope.A_eq)
+    parts = polytope._shared["certificate"]
+    rows = (polytope.A, polytope.A_eq)
+    return Problem(*rows, b, b_eq, lower, upper, polytope.num_aux, parts)
+
+
+def flatten(values: Tensor, batch: torch.Size) -> np.ndarray:
+    """`(..., size)` as `(N, size)` in numpy."""
+    return values.expand(*batch, -1).reshape(batch.numel(), values.shape[-1]).numpy()
+
+
+def _split(A: sp.csr_array, A_eq: sp.csr_array) -> Parts:
+    from scipy.sparse.csgraph import connected_components
+
+    rows = sp.csr_array(sp.vstack([A, A_eq], format="csr"))
+    m = rows.shape[0]
+    if not m:
+        return Parts(np.zeros(0, dtype=int), rows, [])
+    graph = sp.block_array([[None, rows], [rows.T, None]], format="csr")
+    total, label = connected_components(graph, directed=False)
+    count = np.bincount(label[:m], minlength=total)
+    single = np.flatnonzero((count[label[:m]] == 1) & (np.diff(rows.indptr) > 0))
+    by_row, by_column = (np.argsort(v, kind="stable") for v in (label[:m], label[m:]))
+    several = np.flatnonzero(count > 1)
+    row_at, column_at = (
+        np.searchsorted(v[order], [several, several + 1])
+        for v, order in ((label[:m], by_row), (label[m:], by_column))
+    )
+    others = []
+    for k in range(len(several)):
+        own = by_row[row_at[0, k] : row_at[1, k]]
+        columns = by_column[column_at[0, k] : column_at[1, k]]
+        local = sp.csr_array(rows[own])
+        local = sp.csr_array(
+            (local.data, np.searchsorted(columns, local.indices), local.indptr),
+            (len(own), len(columns)),
+        )
+        norms = row_norms(local)
+        dense = local.shape[0] * local.shape[1] <= _DENSE_LIMIT
+        others.append(Component(own, columns, local.toarray() if dense else local, norms))
+    return Parts(single, sp.csr_array(rows[single]), others)
+
+
+def row_norms(rows: sp.csr_array) -> np.ndarray:
+    """Euclidean norm of every row."""
+    return np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+
+
+# ---------------------------------------------------------------------- auxiliary variables
+
+
+def find_auxiliary(problem: Problem, z: np.ndarray) -> np.ndarray:
+    """`(N, num_aux)` values that violate the rows least, by one linear program per instance."""
+    if not problem.num_aux:
+        return np.zeros((len(z), 0))
+    rows = sp.csr_array(sp.vstack([problem.A, problem.A_eq], format="csr"))
+    n = rows.shape[1] - problem.num_aux
+    chosen = np.flatnonzero(np.diff(sp.csr_array(rows[:, n:]).indptr))
+    equality = chosen >= problem.A.shape[0]
+    rows = sp.csr_array(rows[chosen])
+    rest = problem.right_hand_side()[:, chosen] - (rows[:, :n] @ z.T).T
+    bounds = [
+        np.broadcast_to(v[:, n:], (len(z), problem.num_aux)) for v in (problem.lower, problem.upper)
+    ]
+    free = sp.csr_array(rows[:, n:])
+    found = [
+        _least_violation(free, *values, equality=equality)
+        for values in zip(rest, *bounds, strict=True)
+    ]
+    return np.array(found).reshape(len(z), problem.num_aux)
+
+
+def _least_violation(rows, rest, lower, upper, equality) -> np.ndarray:
+    """Minimise s over rows @ psi - rest <= s, from both sides for equalities, and the bounds."""
+    from scipy.optimize import linprog
+
+    said = np.isfinite(rest)
+    rows, rest, equality = rows[said], rest[said], equality[said]
+    width = sp.csr_array(np.ones((len(rest), 1)))
+    result = linprog(
+        np.append(np.zeros(len(lower)), 1.0),
+        A_ub=sp.vstack([sp.hstack([rows, -width]), sp.hstack([-rows[equality], -width[equality]])]),
+        b_ub=np.concatenate([rest, -rest[equality]]),
+        bounds=np.column_stack([np.append(lower, 0.0), np.append(upper, np.inf)]),
+        method="highs",
+        options=_HIGHS,
+    )
+    # The program always has a solution; should the solver give up, any value is judged like others.
+    psi = np.zeros(len(lower)) if result.x is None else result.x[:-1]
+    return np.clip(psi, lower, upper)
+
+
+# ---------------------------------------------------------------------- multipliers
+
+
+def recompute(
+    problem: Problem, y: np.ndarray, x: np.ndarray, eps: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The multipliers `lam, nu` that come closest to explaining x = [z; psi]."""
+    m, m_eq = problem.A.shape[0], problem.A_eq.shape[0]
+    both = np.zeros((len(x), m + m_eq))
+    target = np.concatenate([y, x[:, y.shape[1] :]], 1) - x  # what rows and bounds must explain
+    scale = np.maximum(1.0, np.abs(y).max(1, initial=0.0))
+    parts = problem.parts
+    if len(parts.single):
+        step = max(1, _CHUNK // parts.entries.nnz)
+        for start in range(0, len(x), step):
+            chosen = slice(start, start + step)
+            arguments = (problem.part(chosen), target[chosen], x[chosen], scale[chosen, None], eps)
+            both[chosen, parts.single] = _one_row(*arguments)
+    rhs = problem.right_hand_side()
+    for part in parts.others:
+        low = x[:, part.columns] - problem.lower[:, part.columns]
+        high = problem.upper[:, part.columns] - x[:, part.columns]
+        slack = rhs[:, part.rows] - (part.matrix @ x[:, part.columns].T).T
+        aim = target[:, part.columns]
+        for i in range(len(x)):
+            values = (slack[i], aim[i], low[i], high[i])
+            both[i, part.rows] = _explain(part, part.rows >= m, *values, scale[i], eps)
+    return both[:, :m], both[:, m:]
+
+
+def _tolerances(eps: float, scale):
+    # The rounding of a projection is about eps * |y|, whatever the bounds are.
+    return [eps**power + 16 * eps * scale for power in _POWERS]
+
+
+def _one_row(problem: Problem, target, x, scale, eps: float) -> np.ndarray:
+    """`(N, rows)` multipliers of rows that share no variable with others, all at once."""
+    single, rows = problem.parts.single, problem.parts.entries
+    column, a, start, counts = rows.indices, rows.data, rows.indptr[:-1], np.diff(rows.indptr)
+    equality = single >= problem.A.shape[0]
+    slack = (problem.right_hand_side()[:, single] - (rows @ x.T).T) / row_norms(rows)
+    t, x = target[:, column], x[:, column]
+    low, high = x - problem.lower[:, column], problem.upper[:, column] - x
+    best = np.zeros_like(slack)
+    best_residual = np.full_like(slack, np.inf)
+    for tol in _tolerances(eps, scale):
+        tau = _threshold(a, t, low <= tol, high <= tol, start)
+        tau = np.where(equality, tau, np.where(slack <= tol, np.maximum(tau, 0.0), 0.0))
+        # How far the multiplier would move every entry: zero at the projection.
+        step = np.clip(t - np.repeat(tau, counts, 1) * a, -low, high)
+        residual = np.maximum.reduceat(np.abs(step), start, axis=1)
+        best = np.where(residual < best_residual, tau, best)
+        best_residual = np.minimum(residual, best_residual)
+        if (best_residual <= _GOOD_ENOUGH * scale).all():
+            break
+    return best
+
+
+def _threshold(a, t, at_low, at_high, start) -> np.ndarray:
+    """Least squares over the free entries; without any, the admissible multiplier nearest zero."""
+    free = ~(at_low | at_high)
+    square = np.add.reduceat(np.where(free, a * a, 0.0), start, axis=1)
+    product = np.add.reduceat(np.where(free, a * t, 0.0), start, axis=1)
+    tau = product / np.where(square > 0, square, 1.0)
+    if (square > 0).all():
+        return tau
+    # At a lower bound a * tau >= t, at an upper bound a * tau <= t; a fixed variable asks nothing.
+    fixed, positive, ratio = at_low & at_high, a > 0, t / a
+    least = np.where(np.where(positive, at_low, at_high) & ~fixed, ratio, -np.inf)
+    most = np.where(np.where(positive, at_high, at_low) & ~fixed, ratio, np.inf)
+    least = np.maximum.reduceat(least, start, axis=1)
+    most = np.minimum.reduceat(most, start, axis=1)
+    empty = least > most
+    middle = np.where(empty, least, 0.0) / 2 + np.where(empty, most, 0.0) / 2
+    nearest = np.where(empty, middle, np.minimum(np.maximum(0.0, least), most))
+    return np.where(square > 0, tau, nearest)
+
+
+def _explain(part: Component, equality, slack, target, low, high, scale, eps) -> np.ndarray:
+    """Multipliers of one component of one instance, by the activity tolerance that fits best."""
+    best, best_residual = np.zeros(len(slack)), np.inf
+    for tol in _tolerances(eps, scale):
+        active = np.flatnonzero(equality | (slack <= tol * part.norms))
+        multipliers = np.zeros(len(slack))
+        at_low, at_high = low <= tol, high <= tol
+        used = ~(at_low & at_high)  # a fixed variable takes any multiplier
+        if len(active) and used.any():
+            multipliers[active] = _fit(
+                part.matrix[active][:, used].T,
+                equality[active],
+                target[used],
+                at_low[used],
+                at_high[used],
+            )
+        step = np.clip(target - part.matrix.T @ multipliers, -low, high)
+        # A row with a slack explains much, and is not allowed to.
+        either = np.minimum(multipliers * part.norms, slack / part.norms)[~equality]
+        residual = max(np.abs(step).max(initial=0.0), either.max(initial=0.0))
+        if residual < best_residual:
+            best, best_residual = multipliers, residual
+        if residual <= _GOOD_ENOUGH * scale:
+            break
+    return best
+
+
+def _fit(columns, equality, target, at_low, at_high) -> np.ndarray:
+    """Nonnegative least squares: columns @ lam + (upper bounds) - (lower bounds) = target."""
+    from scipy.optimize import nnls
+
+    low, high = np.flatnonzero(at_low), np.flatnonzero(at_high)
+    size, m = columns.shape
+    if sp.issparse(columns) or size * (m + len(low) + len(high)) > _DENSE_LIMIT:
+        return _least_deviation(columns, equality, target, at_low, at_high)
+    ends = np.zeros((size, len(low) + len(high)))
+    ends[low, np.arange(len(low))] = -1.0
+    ends[high, len(low) + np.arange(len(high))] = 1.0
+    system = np.hstack([columns, -columns[:, equality], ends])
+    try:
+        found, rest = nnls(system, target)
+    except RuntimeError:  # too many iterations; the program below takes longer and always ends
+        return _least_deviation(columns, equality, target, at_low, at_high)
+    on = np.flatnonzero(found)
+    if len(on):  # once more on what it uses, without squaring the condition number
+        again = np.maximum(np.linalg.lstsq(system[:, on], target, rcond=1e-15)[0], 0.0)
+        if np.linalg.norm(system[:, on] @ again - target) < rest:
+            found[on] = again
+    multipliers = found[:m]
+    multipliers[equality] -= found[m : m + int(equality.sum())]
+    return multipliers
+
+
+def _least_deviation(columns, equality, target, at_low, at_high) -> np.ndarray:
+    """Minimise the largest |columns @ lam - target|, one-sided at bounds: for large components."""
+    from scipy.optimize import linprog
+
+    columns = sp.csr_array(columns)
+    width = sp.csr_array(np.ones((columns.shape[0], 1)))
+    above, below = ~at_low, ~at_high  # at a lower bound more is fine, at an upper bound less
+    result = linprog(
+        np.append(np.zeros(len(equality)), 1.0),
+        A_ub=sp.vstack(
+            [
+                sp.hstack([columns[above], -width[above]]),
+                sp.hstack([-columns[below], -width[below]]),
+            ]
+        ),
+        b_ub=np.concatenate([target[above], -target[below]]),
+        bounds=[(None if e else 0.0, None) for e in equality] + [(0.0, None)],
+        method="highs",
+        options=_HIGHS,
+    )
+    return np.zeros(len(equality)) if result.x is None else result.x[:-1]

@@ -1,0 +1,1 @@
+"""Loops compiled by numba on first use, and how they are called."""

@@ -1,1 +1,0 @@
-"""Sums over all structures of a set, where they are tractable."""

@@ -1,0 +1,1 @@
+"""From a polytope to a plan: presolve, blocks, maps, limits."""

@@ -1,0 +1,186 @@
+"""The unit of a plan: a map of one block, and the ordered tables that maps stand in."""
+
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._errors import BlockRefused, OptLayersError, SolverFailed
+from .blocks import Block
+
+
+class Limits(NamedTuple):
+    """What may differ from call to call, in the layout of a block: `(N or 1, count, ...)`."""
+
+    row_lower: Tensor
+    row_upper: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+@dataclass
+class Report:
+    """Which instances failed, and why; a map that gives up on an instance says so here."""
+
+    failures: dict[int, str] = field(default_factory=dict)
+    kinds: dict[int, type[OptLayersError]] = field(default_factory=dict)
+
+    def fail(self, instance: int, reason: str, kind: type[OptLayersError] = SolverFailed) -> None:
+        """Record the first reason for an instance of the flattened batch.
+
+        Args:
+            instance: Its number, the first index of the tensor given to `forward`.
+            reason: What went wrong, as a clause: "no point satisfies all constraints".
+            kind: The error to raise where failures are errors.
+        """
+        if instance not in self.failures:
+            self.failures[int(instance)], self.kinds[int(instance)] = reason, kind
+
+
+class AbstractBlockMap(ABC):
+    """A map from the variables of a block to the variables of that block: the unit of a plan.
+
+    To add one, write `why_not` and `forward`, and register the class:
+    `optlayers.PROJECTIONS.register(MyMap)`. It must accept only blocks it is exact for.
+    """
+
+    shares_matrix: ClassVar[bool] = False  # True: every component must have the same coefficients
+    wide_limits: ClassVar[bool] = False  # True: limits come in float64, whatever x is
+
+    def __init__(self, block: Block):
+        if reason := self.why_not(block):
+            raise BlockRefused(f"{type(self).__name__} cannot take {block}: {reason}.")
+        self.block = block
+        self._constants: dict[tuple[torch.device, torch.dtype], tuple[Any, ...]] = {}
+
+    @classmethod
+    @abstractmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Return None if this map is exact for `block`, else the reason, as half a sentence."""
+
+    def remark(self) -> str:
+        """How the block is treated, for `Plan.explain`; nothing by default."""
+        return ""
+
+    @abstractmethod
+    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+        """Map `(N, count, size)` to the same shape, dtype and device.
+
+        Args:
+            x: Points or scores in float32 or float64; zero at auxiliary variables.
+            limits: Right-hand sides and bounds in the dtype (or in float64, where the class says
+                `wide_limits = True`) and on the device of `x`.
+            report: Call `report.fail(i, why)` for an instance that has no answer, and put NaN.
+        """
+
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+        """What `constants` returns, made once per device and dtype, before the first call."""
+        return ()
+
+    def constants(self, device: torch.device, dtype: torch.dtype) -> Any:
+        """Tensors that depend on the block alone."""
+        key = (device, dtype)
+        if key not in self._constants:
+            self._constants[key] = self.make_constants(device, dtype)
+        return self._constants[key]
+
+    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+        """Vector-Jacobian product of `forward` at `x`, where `z = forward(x)`."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no derivative. Define `vjp` to differentiate through it."
+        )
+
+    def vjp_limits(self, z: Tensor, limits: Limits, grad: Tensor) -> Limits:
+        """The same with respect to the limits, each in its own shape."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no derivative with respect to right-hand sides and bounds. "
+            "Define `vjp_limits`, or detach them."
+        )
+
+
+class SolverMap(AbstractBlockMap):
+    """The last map of a table: takes every block, and asks solvers, one instance at a time.
+
+    Solvers are made on first use, used by one thread at a time, and left out of pickles.
+    """
+
+    shares_matrix: ClassVar[bool] = True
+    wide_limits: ClassVar[bool] = True  # dependent rows that were rounded contradict each other
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        self._start()
+
+    _lock: threading.Lock
+    _solvers: dict[Any, Any]
+
+    def _start(self) -> None:
+        self._lock, self._solvers = threading.Lock(), {}
+        _SOLVER_MAPS.add(self)
+
+    @classmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Refuse nothing."""
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k not in ("_lock", "_solvers")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
+
+
+_SOLVER_MAPS: "weakref.WeakSet[SolverMap]" = weakref.WeakSet()
+_LOST: list[Any] = []  # solvers in the middle of something can be neither used nor freed
+
+
+def _after_fork() -> None:
+    """A child has one thread: what the others were using in the parent is lost to it."""
+    for map_ in list(_SOLVER_MAPS):
+        if map_._lock.locked():
+            _LOST.append(map_._solvers)
+            map_._solvers = {}
+        # Even if it says that it is open: a thread that waited may have just been let in.
+        map_._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Table:
+    """An ordered table of maps, cheapest first; the last one refuses nothing."""
+
+    def __init__(self, name: str, *maps: type[AbstractBlockMap]):
+        self.name = name
+        self._maps = list(maps)
+        self.version = 0
+
+    def __iter__(self) -> Iterator[type[AbstractBlockMap]]:
+        return iter(tuple(self._maps))
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def register(self, map_: type[AbstractBlockMap]) -> type[AbstractBlockMap]:
+        """Put a map of your own first; usable as a class decorator. Plans are compiled anew."""
+        if not (isinstance(map_, type) and issubclass(map_, AbstractBlockMap)):
+            raise TypeError(f"Register a subclass of AbstractBlockMap. Got {map_!r}.")
+        self._maps.insert(0, map_)
+        self.version += 1
+        return map_
+
+    def unregister(self, map_: type[AbstractBlockMap]) -> None:
+        """Take a registered map out again."""
+        self._maps.remove(map_)
+        self.version += 1
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(m.__name__ for m in self)})"

@@ -1,0 +1,137 @@
+"""A plan sends every block of a polytope to the cheapest map of a table that accepts it."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._errors import BlockRefused
+from .._polytope.polytope import Polytope
+from .blocks import Block
+from .maps import AbstractBlockMap, Limits, Report, Table
+
+
+class Plan:
+    """A compiled polytope: a list of maps, one per stack of equal blocks.
+
+    Compilation looks at the constraints and costs time linear in their nonzeros; a call looks at
+    scores and values alone.
+    """
+
+    def __init__(self, polytope: Polytope, table: Table, blocks: list[Block]):
+        self.n, self.num_vars, self.table = polytope.n, polytope.num_vars, table
+        self.maps: list[AbstractBlockMap] = []
+        self.refusals: list[list[str]] = []
+        # Nothing of a block of auxiliary variables alone is visible in z, but it may be infeasible.
+        self.hidden = [b for b in blocks if b.is_aux.all() and b.num_rows > 1]
+        for block in blocks:
+            if block.is_aux.all():
+                continue
+            chosen, refusals = self._choose(block)
+            for part in block.uniform() if chosen.shares_matrix else [block]:
+                self.maps.append(chosen(part))
+                self.refusals.append(refusals)
+        self._index = [_as_index(m.block.index) for m in self.maps]
+        self._on_device: dict[torch.device, list[Any]] = {}
+        self.covers_in_order = len(self.maps) == 1 and self._index[0] == slice(0, self.num_vars)
+
+    def _choose(self, block: Block) -> tuple[type[AbstractBlockMap], list[str]]:
+        refusals = []
+        for candidate in self.table:
+            reason = candidate.why_not(block)
+            if reason is None:
+                return candidate, refusals
+            refusals.append(f"not {candidate.__name__}: {reason}")
+        raise BlockRefused(f"No map in {self.table} takes {block}. " + "; ".join(refusals))
+
+    def explain(self) -> str:
+        """What goes where, and why not somewhere cheaper.
+
+        Examples:
+            >>> import optlayers as ol
+            >>> print(ol.plan(ol.simplex(3)).explain())
+            Projection plan: 3 variables, 1 block
+              1 x 3 variables, 1 row -> Simplex
+                  not Box: it has coupling rows
+        """
+        total = sum(m.block.count for m in self.maps)
+        name = self.table.name.capitalize()
+        lines = [f"{name} plan: {self.n} variables, {total} block{'s' * (total != 1)}"]
+        for map_, refusals in zip(self.maps, self.refusals, strict=True):
+            block = map_.block
+            rows = f"{block.num_rows} row{'s' * (block.num_rows != 1)}"
+            lines.append(
+                f"  {block.count} x {block.size} variables, {rows} -> {type(map_).__name__}"
+            )
+            remark = map_.remark()
+            lines += [f"      {reason}" for reason in ([remark] if remark else []) + refusals]
+        return "\n".join(lines)
+
+    __str__ = explain
+
+    # ------------------------------------------------------------------ calls
+
+    def index(self, device: torch.device) -> list[Any]:
+        """Per map, the slice or the index tensor of its variables."""
+        if device not in self._on_device:
+            self._on_device[device] = [
+                i if isinstance(i, slice) else i.to(device) for i in self._index
+            ]
+        return self._on_device[device]
+
+    def gather(self, x: Tensor, at: Any, map_: AbstractBlockMap) -> Tensor:
+        """The `(N, count, size)` part of `(N, num_vars)` that belongs to a map."""
+        part = x[:, at] if isinstance(at, slice) else x.index_select(1, at)
+        return part.reshape(x.shape[0], map_.block.count, map_.block.size)
+
+    def forward(self, x: Tensor, limits: list[Limits], report: Report) -> Tensor:
+        """Apply every map to its part of `(N, n)`."""
+        if self.num_vars > self.n:
+            x = torch.cat([x, x.new_zeros(x.shape[0], self.num_vars - self.n)], 1)
+        if self.covers_in_order:
+            map_ = self.maps[0]
+            part = x.reshape(x.shape[0], map_.block.count, map_.block.size)
+            return map_.forward(part, limits[0], report).reshape(x.shape)[:, : self.n]
+        out = torch.empty_like(x)
+        for map_, at, limit in zip(self.maps, self.index(x.device), limits, strict=True):
+            result = map_.forward(self.gather(x, at, map_), limit, report).flatten(1)
+            if isinstance(at, slice):
+                out[:, at] = result
+            else:
+                out.index_copy_(1, at, result)
+        return out[:, : self.n]
+
+    def vjp_limits(self, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:
+        """Vector-Jacobian product of `forward` with respect to the limits, map by map."""
+        if self.num_vars > self.n:
+            pad = z.new_zeros(z.shape[0], self.num_vars - self.n)
+            z, grad = (torch.cat([v, pad], 1) for v in (z, grad))
+        return [
+            map_.vjp_limits(self.gather(z, at, map_), limit, self.gather(grad, at, map_))
+            for map_, at, limit in zip(self.maps, self.index(z.device), limits, strict=True)
+        ]
+
+    def vjp(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> Tensor:
+        """Vector-Jacobian product of `forward`, map by map."""
+        if self.num_vars > self.n:
+            pad = x.new_zeros(x.shape[0], self.num_vars - self.n)
+            x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))
+        out = torch.zeros_like(x)
+        for map_, at, limit in zip(self.maps, self.index(x.device), limits, strict=True):
+            parts = (self.gather(v, at, map_) for v in (x, z, grad))
+            px, pz, pg = parts
+            result = map_.vjp(px, pz, limit, pg).flatten(1)
+            if isinstance(at, slice):
+                out[:, at] = result
+            else:
+                out.index_copy_(1, at, result)
+        return out[:, : self.n]
+
+
+def _as_index(index: np.ndarray) -> slice | Tensor:
+    """A slice where the variables are consecutive (a view, no copy), else an index tensor."""
+    flat = index.ravel()
+    if (np.diff(flat) == 1).all():
+        return slice(int(flat[0]), int(flat[-1]) + 1)
+    return torch.from_numpy(flat)

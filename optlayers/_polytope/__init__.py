@@ -1,0 +1,1 @@
+"""The declaration: rows, right-hand sides and bounds."""

@@ -1,0 +1,111 @@
+"""Polytopes from polytopes: products and intersections."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from .._errors import PolytopeError
+from .polytope import Polytope
+
+
+def _columns(P: Polytope, Q: Polytope, shared: bool) -> tuple[list, list]:
+    """Column positions of two polytopes in a joint one, whose layout is [z..., psi_P, psi_Q]."""
+    n = P.n if shared else P.n + Q.n
+    start = 0 if shared else P.n
+    in_p = [*range(P.n), *range(n, n + P.num_aux)]
+    in_q = [*range(start, start + Q.n), *range(n + P.num_aux, n + P.num_aux + Q.num_aux)]
+    return in_p, in_q
+
+
+def _embed(rows: sp.csr_array, columns: Sequence[int], width: int) -> sp.csr_array:
+    indices = np.asarray(columns, dtype=np.int64)[rows.indices]
+    return sp.csr_array((rows.data, indices, rows.indptr), shape=(rows.shape[0], width))
+
+
+def _cat(left: Tensor, right: Tensor) -> Tensor:
+    right = right.to(left.device)
+    shape = torch.broadcast_shapes(left.shape[:-1], right.shape[:-1])
+    return torch.cat([left.expand(*shape, -1), right.expand(*shape, -1)], -1)
+
+
+def _join(P: Polytope, Q: Polytope, shared: bool) -> Polytope:
+    in_p, in_q = _columns(P, Q, shared)
+    width = max(in_p + in_q) + 1
+    stack = {
+        name: sp.vstack(
+            [_embed(getattr(P, name), in_p, width), _embed(getattr(Q, name), in_q, width)]
+        )
+        for name in ("A", "A_eq")
+    }
+    batch = torch.broadcast_shapes(P.batch_shape, Q.batch_shape)
+    bounds = {}
+    for name, neutral, tighter in (
+        ("lower", -torch.inf, torch.maximum),
+        ("upper", torch.inf, torch.minimum),
+    ):
+        of_p = torch.full((*batch, width), neutral, dtype=torch.float64, device=P.lower.device)
+        of_q = of_p.clone()
+        of_p[..., in_p] = P._with_graph(name).to(of_p.device).expand(*batch, -1)
+        of_q[..., in_q] = Q._with_graph(name).to(of_q.device).expand(*batch, -1)
+        bounds[name] = tighter(of_p, of_q)
+    return Polytope(
+        b=_cat(P._with_graph("b"), Q._with_graph("b")),
+        b_eq=_cat(P._with_graph("b_eq"), Q._with_graph("b_eq")),
+        num_aux=P.num_aux + Q.num_aux,
+        integral=P.integral,
+        **stack,
+        **bounds,
+    )
+
+
+def product(*polytopes: Polytope) -> Polytope:
+    r"""The Cartesian product $P_1 \times \dots \times P_k$: variables side by side.
+
+    Cost: linear in the number of nonzeros. All factors must agree on `integral`.
+
+    Examples:
+        >>> product(Polytope([[1.0, 1.0]], [1.0]), Polytope(lower=[0.0], upper=[2.0]))
+        Polytope(n=3, rows=1, integral)
+    """
+    if not polytopes:
+        raise PolytopeError("`product` needs at least one polytope.")
+    _same_integrality(polytopes)
+    layers = list(polytopes)
+    while len(layers) > 1:  # pairwise, so that k factors cost O(k log k) copies and not O(k^2)
+        pairs = [_join(P, Q, shared=False) for P, Q in zip(layers[::2], layers[1::2], strict=False)]
+        layers = pairs + (layers[-1:] if len(layers) % 2 else [])
+    return layers[0]
+
+
+def intersect(*polytopes: Polytope) -> Polytope:
+    r"""The intersection $P_1 \cap \dots \cap P_k$: rows stacked, the tighter of the bounds.
+
+    Auxiliary variables of each factor are kept apart.
+
+    Examples:
+        >>> intersect(Polytope([[1.0, 1.0]], [1.0]), Polytope([[1.0, -1.0]], [0.0]))
+        Polytope(n=2, rows=2, integral)
+    """
+    if not polytopes:
+        raise PolytopeError("`intersect` needs at least one polytope.")
+    _same_integrality(polytopes)
+    result = polytopes[0]
+    for other in polytopes[1:]:
+        if other.n != result.n:
+            raise PolytopeError(
+                "`intersect` needs polytopes with equally many variables. "
+                f"Got {result.n} and {other.n}."
+            )
+        result = _join(result, other, shared=True)
+    return result
+
+
+def _same_integrality(polytopes: Sequence[Polytope]) -> None:
+    if len({P.integral for P in polytopes}) > 1:
+        raise PolytopeError(
+            "The polytopes must agree on `integral`. "
+            "Use `with_(integral=...)` on the ones that differ."
+        )

@@ -1,0 +1,330 @@
+"""The declaration: a polytope by rows, right-hand sides and bounds, validated once, then frozen."""
+
+import hashlib
+import math
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from .._errors import InfeasibleError, PolytopeError
+from .arguments import as_rows, as_values, check_bounds, check_empty_rows, read_cvxpy
+from .conflicts import conflicting_constraints
+
+
+class Polytope:
+    r"""The set of $z$ with $A x \le b,\ A_{eq} x = b_{eq},\ l \le x \le u$, $x = [z; \psi]$.
+
+    **Bounds default to [0, 1]**, because parts of a structure are boolean; pass `lower=-inf,
+    upper=inf` for free variables. Names follow `scipy.optimize.linprog`. The last `num_aux`
+    columns are auxiliary variables $\psi$: they take part in the rows and are projected out, in
+    decoding and in projection alike. `A` and `A_eq` are shared by a batch; `b`, `b_eq`, `lower`
+    and `upper` may carry batch dimensions (torch tensors, on any device), one set per instance.
+
+    Args:
+        A: Inequality rows, `(m, n + num_aux)`: dense numpy or torch, nested lists, or scipy.sparse.
+        b: Right-hand side `(..., m)` of the inequality rows.
+        A_eq: Equality rows, `(m_eq, n + num_aux)`.
+        b_eq: Right-hand side `(..., m_eq)` of the equality rows.
+        lower: Lower bounds, a number or `(..., n + num_aux)`; `-inf` is allowed.
+        upper: Upper bounds, likewise.
+        num_aux: How many of the last columns are auxiliary.
+        integral: Whether `decode` returns integers in $z$ (a 0/1 structure) or a vertex of the
+            relaxation. $\psi$ is never required to be integral.
+
+    Raises:
+        PolytopeError: If shapes disagree, an entry is not finite, `lower > upper`, a row without
+            coefficients is violated, or `num_aux` leaves no variable.
+
+    Examples:
+        >>> P = Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0])
+        >>> P
+        Polytope(n=3, rows=2, integral)
+    """
+
+    A: sp.csr_array
+    A_eq: sp.csr_array
+    b: Tensor
+    b_eq: Tensor
+    lower: Tensor
+    upper: Tensor
+    num_aux: int
+    integral: bool
+    event_dim: ClassVar[int] = 1  # how many trailing dimensions of scores are one structure
+
+    def __init__(
+        self,
+        A: Any = None,
+        b: Any = None,
+        *,
+        A_eq: Any = None,
+        b_eq: Any = None,
+        lower: Any = 0.0,
+        upper: Any = 1.0,
+        num_aux: int = 0,
+        integral: bool = True,
+    ):
+        rows, rows_eq = as_rows(A, "A"), as_rows(A_eq, "A_eq")
+        num_vars = _number_of_variables(rows, rows_eq, lower, upper)
+        if not isinstance(num_aux, int | np.integer) or not 0 <= num_aux < num_vars:
+            raise PolytopeError(
+                f"`num_aux` must be an integer from 0 to {num_vars - 1}, one less than the number "
+                f"of columns. Got {num_aux!r}."
+            )
+        empty = sp.csr_array((0, num_vars), dtype=np.float64)
+        rows, rows_eq = empty if rows is None else rows, empty if rows_eq is None else rows_eq
+        shared = _compiled_for(rows, rows_eq, int(num_aux))
+        self._fill(rows, rows_eq, b, b_eq, lower, upper, int(num_aux), integral, shared)
+
+    def _fill(self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, shared) -> None:
+        """Set every field once; `shared` is what polytopes with the same rows have in common."""
+        m, m_eq, num_vars = A.shape[0], A_eq.shape[0], A.shape[1]
+        fields = {
+            "A": A,
+            "A_eq": A_eq,
+            "b": as_values(b, m, "b", "A"),
+            "b_eq": as_values(b_eq, m_eq, "b_eq", "A_eq"),
+            "lower": as_values(lower, num_vars, "lower"),
+            "upper": as_values(upper, num_vars, "upper"),
+            "num_aux": num_aux,
+            "integral": bool(integral),
+        }
+        values = [fields[k] for k in _VALUES]
+        # Values stay tensors without a graph, as the host code wants them; the graph of those that
+        # require grad is kept beside them, for the derivative of a projection.
+        graphs = {k: fields[k] for k in _VALUES if fields[k].requires_grad}
+        fields |= {k: v.detach() for k, v in graphs.items()}
+        try:
+            batch_shape = torch.broadcast_shapes(*(v.shape[:-1] for v in values))
+        except torch.OutOfMemoryError:  # it is a RuntimeError too
+            raise
+        except RuntimeError:
+            shapes = {k: tuple(fields[k].shape) for k in _VALUES}
+            raise PolytopeError(
+                f"The batch dimensions of the right-hand sides and bounds must agree. Got {shapes}."
+            ) from None
+        check_bounds(fields["lower"], fields["upper"])
+        check_empty_rows(A, fields["b"], A_eq, fields["b_eq"])
+        for key, value in fields.items():
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, "batch_shape", batch_shape)
+        # `_shared` belongs to all polytopes with these rows (what was compiled from them);
+        # `_local` to this one (its values on a device). Both are caches: equal whatever they hold.
+        object.__setattr__(self, "_shared", shared)
+        object.__setattr__(self, "_local", {})
+        object.__setattr__(self, "_graphs", graphs)
+
+    batch_shape: torch.Size
+    _graphs: dict[str, Tensor]
+    _shared: dict[Any, Any]
+    _local: dict[Any, Any]
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(
+            f"A Polytope is frozen; `{name}` cannot be set. Use `with_(...)` for other right-hand "
+            "sides or bounds."
+        )
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"A Polytope is frozen; `{name}` cannot be deleted.")
+
+    @property
+    def num_vars(self) -> int:
+        """Number of columns: variables and auxiliary variables."""
+        return self.A.shape[1]
+
+    @property
+    def n(self) -> int:
+        """Number of variables z, the last dimension of scores and points."""
+        return self.num_vars - self.num_aux
+
+    @property
+    def relaxation(self) -> "Polytope":
+        """The polytope that the backward pass projects onto: the polytope itself."""
+        return self
+
+    def __repr__(self) -> str:
+        parts = [f"n={self.n}"]
+        parts += [f"num_aux={self.num_aux}"] if self.num_aux else []
+        parts += [f"rows={self.A.shape[0]}"] if self.A.shape[0] else []
+        parts += [f"equalities={self.A_eq.shape[0]}"] if self.A_eq.shape[0] else []
+        parts += [f"batch={tuple(self.batch_shape)}"] if self.batch_shape else []
+        return f"Polytope({', '.join([*parts, 'integral' if self.integral else 'continuous'])})"
+
+    # ------------------------------------------------------------------ algebra
+
+    def with_(self, **changes: Any) -> "Polytope":
+        """The same rows with other `b`, `b_eq`, `lower`, `upper` or `integral`.
+
+        What was compiled from the rows is shared with the parent, so this is cheap enough to do
+        once per batch.
+
+        Examples:
+            >>> P = Polytope([[1.0, 1.0]], [1.0])
+            >>> P.with_(b=torch.tensor([[1.0], [2.0]]))
+            Polytope(n=2, rows=1, batch=(2,), integral)
+        """
+        names = ("b", "b_eq", "lower", "upper", "integral")
+        if unknown := sorted(set(changes) - set(names)):
+            raise PolytopeError(f"`with_` changes {', '.join(names)}. Got {', '.join(unknown)}.")
+        values = {name: changes.get(name, self._with_graph(name)) for name in names}
+        other = object.__new__(Polytope)
+        Polytope._fill(
+            other, self.A, self.A_eq, num_aux=self.num_aux, shared=self._shared, **values
+        )
+        return other
+
+    def _with_graph(self, name: str) -> Any:
+        """A field; if it was declared with a tensor that requires grad, with its graph."""
+        return self._graphs.get(name, getattr(self, name))
+
+    def fix(self, values: Mapping[int, float]) -> "Polytope":
+        """Fix variables: `P.fix({3: 1.0})` sets both bounds of variable 3 to 1.
+
+        Raises:
+            PolytopeError: If an index is out of range or a value lies outside the bounds.
+        """
+        lower, upper = (self._with_graph(k).clone() for k in ("lower", "upper"))
+        for index, value in values.items():
+            if not -self.num_vars <= index < self.num_vars:
+                raise PolytopeError(
+                    f"`fix` takes variable numbers below {self.num_vars}. Got {index}."
+                )
+            if bool(((value < lower[..., index]) | (value > upper[..., index])).any()):
+                raise PolytopeError(
+                    f"Variable {index} cannot be fixed at {value}: its bounds are "
+                    f"[{lower[..., index].max():g}, {upper[..., index].min():g}]."
+                )
+            lower[..., index] = upper[..., index] = value
+        return self.with_(lower=lower, upper=upper)
+
+    @classmethod
+    def from_cvxpy(
+        cls, z: Any, constraints: Sequence[Any], *, integral: bool | None = None
+    ) -> "Polytope":
+        """Read a polytope from affine constraints of a cvxpy variable of any shape.
+
+        The last dimension of scores is `z` flattened in C order, as torch flattens. Attributes of
+        `z` (`boolean`, `integer`, `nonneg`, `nonpos`, `bounds`) are kept; otherwise there are
+        **no** default bounds here. Every other variable in the constraints becomes auxiliary.
+
+        Args:
+            z: A `cvxpy.Variable`.
+            constraints: cvxpy constraints with affine sides.
+            integral: Overrides what the attributes of `z` say.
+
+        Raises:
+            PolytopeError: If a constraint is not affine; the constraint is printed.
+
+        Examples:
+            >>> import cvxpy as cp
+            >>> z = cp.Variable((2, 2), boolean=True)
+            >>> Polytope.from_cvxpy(z, [cp.sum(z, axis=0) == 1, cp.trace(z) <= 1])
+            Polytope(n=4, rows=1, equalities=2, integral)
+        """
+        fields = read_cvxpy(z, list(constraints))
+        if integral is not None:
+            fields["integral"] = integral
+        return cls(**fields)
+
+    # ------------------------------------------------------------------ questions
+
+    def check_feasible(self) -> None:
+        """Return if every instance has a point; otherwise name constraints in conflict.
+
+        Cost: one linear program per instance; more only where one is infeasible.
+
+        Raises:
+            InfeasibleError: Naming the instance and an irreducible set of rows and bounds.
+        """
+        for i, names in enumerate(self._conflicts()):
+            if names:
+                index = tuple(int(k) for k in np.unravel_index(i, self.batch_shape))
+                where = f"Instance {index[0] if len(index) == 1 else index}: " if index else ""
+                raise InfeasibleError(
+                    f"{where}No point satisfies all constraints. In conflict: {', '.join(names)}."
+                )
+
+    def _conflicts(self) -> Iterator[list[str]]:
+        """Constraints in conflict, for every instance of the flattened batch in turn."""
+        count = math.prod(self.batch_shape)
+        flat = [
+            v.detach().expand(*self.batch_shape, -1).reshape(count, v.shape[-1]).cpu().numpy()
+            for v in (self.b, self.b_eq, self.lower, self.upper)
+        ]
+        for i in range(count):
+            yield conflicting_constraints(self.A, self.A_eq, *(v[i] for v in flat))
+
+    # ------------------------------------------------------------------ copies
+
+    def __copy__(self) -> "Polytope":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Polytope":
+        return self  # frozen: a copy could not differ
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("A", "A_eq", "b", "b_eq", "lower", "upper", "num_aux", "integral")
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        shared = _compiled_for(state["A"], state["A_eq"], state["num_aux"])
+        self._fill(shared=shared, **state)
+
+
+_VALUES = ("b", "b_eq", "lower", "upper")
+_COMPILED: OrderedDict[bytes, dict[Any, Any]] = OrderedDict()
+_COMPILED_LOCK = threading.Lock()
+_MOST_COMPILED = 64
+
+
+def _after_fork() -> None:
+    """A lock that another thread held at the fork would stay closed in the child."""
+    global _COMPILED_LOCK  # noqa: PLW0603 -- the lock guards a global
+    _COMPILED_LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _compiled_for(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int) -> dict[Any, Any]:
+    """What was compiled from equal rows before, so that a set made anew per batch costs little."""
+    digest = hashlib.blake2b(f"{A.shape} {A_eq.shape} {num_aux}".encode(), digest_size=16)
+    for rows in (A, A_eq):
+        for part in (rows.indptr, rows.indices, rows.data):
+            digest.update(np.ascontiguousarray(part).tobytes())
+    with _COMPILED_LOCK:
+        shared = _COMPILED.setdefault(digest.digest(), {})
+        _COMPILED.move_to_end(digest.digest())
+        if len(_COMPILED) > _MOST_COMPILED:
+            _COMPILED.popitem(last=False)
+    return shared
+
+
+def _number_of_variables(A, A_eq, lower, upper) -> int:
+    """From the rows, else from the bounds; all of them must agree."""
+    widths = {}
+    for name, matrix in (("A", A), ("A_eq", A_eq)):
+        if matrix is not None:
+            widths[name] = matrix.shape[1]
+    for name, bound in (("lower", lower), ("upper", upper)):
+        if np.ndim(bound) > 0:
+            widths[name] = int(np.shape(bound)[-1])
+    if not widths:
+        raise PolytopeError(
+            "A polytope needs rows `A` or `A_eq`, or bounds with one entry per variable."
+        )
+    if len(set(widths.values())) > 1 or 0 in widths.values():
+        found = ", ".join(f"`{name}` has {width}" for name, width in widths.items())
+        raise PolytopeError(
+            f"Rows and bounds must have the same number of columns, at least 1. Got: {found}."
+        )
+    return next(iter(widths.values()))

@@ -1,0 +1,79 @@
+"""Auxiliary variables in the middle of what a point leaves them."""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from .._errors import SolverFailed
+from .._plan.blocks import Block
+from .._plan.maps import Limits
+
+
+def free_auxiliaries(block: Block, z: Tensor, limits: Limits, near: float) -> Tensor:
+    r"""Points with auxiliary variables at which no more rows and bounds are active than must be.
+
+    The face of a projected polytope at z is what lies above it, seen from the relative interior of
+    $\{\psi : (z, \psi) \in L\}$. One linear program per instance finds such a point: the sum of
+    $s_k \le 1$, each at most its slack, is largest where every slack that can be positive is, once
+    the set may be scaled up.
+
+    Args:
+        block: A block with auxiliary variables.
+        z: `(N, count, size)`, float64; entries of auxiliary variables are not read.
+        limits: As the projection had them, float64.
+        near: By how much z may violate rows; a slack below 100 times that counts as none.
+    """
+    points = z.cpu().numpy().copy()
+    sides = [v.cpu().numpy() for v in limits]
+    for n, c in np.ndindex(*points.shape[:2]):
+        if np.isfinite(points[n, c][~block.is_aux]).all():
+            low, high, lower, upper = (v[n % len(v), c] for v in sides)
+            found = _middle(block, points[n, c], low, high, lower, upper, near)
+            points[n, c, block.is_aux] = found
+    return torch.from_numpy(points).to(z.device)
+
+
+def _middle(block: Block, x: np.ndarray, low, high, lower, upper, near: float) -> np.ndarray:
+    from scipy.optimize import linprog
+
+    aux = np.flatnonzero(block.is_aux)
+    R = block.matrix
+    used = np.flatnonzero(np.diff(sp.csr_array(R[:, aux]).indptr))
+    inner = sp.csr_array(R[used][:, aux])
+    fixed = R[used] @ np.where(block.is_aux, 0.0, x)
+    eye = sp.eye_array(len(aux), format="csr")
+    # Each side as  rows . psi + offset >= 0, with a slack variable if it can be one.
+    sides = [
+        (inner, fixed - low[used], low[used] < high[used]),
+        (-inner, high[used] - fixed, low[used] < high[used]),
+        (eye, -lower[aux], lower[aux] < upper[aux]),
+        (-eye, upper[aux], lower[aux] < upper[aux]),
+    ]
+    rows = sp.vstack([r for r, _, _ in sides], format="csr")
+    offset = np.concatenate([o for _, o, _ in sides])
+    wide = np.concatenate([w for _, _, w in sides])
+    said = np.isfinite(offset)
+    rows, offset, wide = sp.csr_array(rows[said]), offset[said], wide[said]
+    slack = sp.csr_array(
+        (np.ones(int(wide.sum())), (np.flatnonzero(wide), np.arange(int(wide.sum())))),
+        (len(offset), int(wide.sum())),
+    )
+    size = 1 + np.abs(x[~block.is_aux]).max(initial=0.0)
+    # As little slip as z needs: what is let go adds up, and must not look like a slack.
+    for slip in (0.01 * near * size, near * size):
+        scale = sp.csr_array((offset + slip)[:, None])
+        # Variables: psi times the scale, the slacks, the scale.
+        found = linprog(
+            np.concatenate([np.zeros(len(aux)), -np.ones(slack.shape[1]), [0.0]]),
+            A_ub=sp.hstack([-rows, slack, -scale]),
+            b_ub=np.zeros(len(offset)),
+            bounds=[(None, None)] * len(aux) + [(0, 1)] * slack.shape[1] + [(1, 0.01 / near)],
+            method="highs",
+        )
+        if found.x is not None:
+            return found.x[: len(aux)] / found.x[-1]
+    raise SolverFailed(
+        "The derivative needs auxiliary variables that complete the projected point, and the "
+        f"linear program found none: {found.message}"
+    )

@@ -1,0 +1,1 @@
+"""Semismooth Newton on the dual: any block with several rows."""

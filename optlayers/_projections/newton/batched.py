@@ -1,0 +1,305 @@
+"""Semismooth Newton for a whole batch as tensors: what `_kernels/newton.py` does, on any device.
+
+The loop is over steps; in each of them every unfinished instance takes one, at its own stage and
+with its own line search, and finished ones leave. One synchronisation a step tells how many are
+left.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ..._plan.maps import Limits
+
+# As in `_kernels/newton.py`, which explains them; repeated because importing it imports numba.
+_GROWTH, _FIRST_STAGE, _FARTHEST = 10.0, 3.0, 1e10
+_PLAIN, _WITH_AUX = (0.03, 1e-5, 0.03), (0.3, 1e-4, 0.3)
+_LOOSE, _DAMPING, _MOST_STEPS = 0.1, 1e-2, 500
+_SAFE = 1e-8  # damping with which a factor cannot break down
+_TRIALS = 60  # of a line search that goes on
+_CHUNK = 64_000_000  # entries of the systems made at a time
+
+
+@dataclass
+class State:
+    """Everything of the unfinished instances, `(K, ...)`; `number` says which ones they are."""
+
+    number: Tensor
+    y: Tensor
+    low: Tensor
+    high: Tensor
+    lower: Tensor
+    upper: Tensor
+    centre: Tensor
+    anchor: Tensor
+    hold: Tensor
+    mu: Tensor
+    base: Tensor  # multipliers that `point` and `hold` have taken up already
+    point: Tensor
+    taken: Tensor
+    unit: Tensor
+    scale: Tensor
+    share: Tensor
+    end: Tensor  # share at which the last stage is
+    prox: Tensor
+    shrink: Tensor
+    least: Tensor  # curvature at which the last stage is
+    best: Tensor
+    tries: Tensor
+    before: Tensor
+    most: Tensor  # largest gradient so far
+
+    def keep(self, chosen: Tensor) -> "State":
+        """Some of the instances."""
+        return State(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+
+@dataclass
+class Point:
+    """What is known at the multipliers of a state."""
+
+    x: Tensor
+    moved: Tensor
+    free: Tensor
+    act: Tensor
+    slack: Tensor
+    off: Tensor  # rows whose slack is free
+    gradient: Tensor
+    inverse: Tensor
+    stiff: Tensor
+    scale: Tensor
+    size: Tensor
+
+
+def newton(
+    R: Tensor, norms: Tensor, is_aux: Tensor, y: Tensor, limits: Limits, tol: float
+) -> tuple[Tensor, Tensor]:
+    """Project `(N, count, size)`; the answer and the residual of each component.
+
+    Args:
+        R: Rows divided by their norms, `(m, size)`, float64 like everything here.
+        norms: Their norms.
+        is_aux: Which variables are auxiliary.
+        y: Points.
+        limits: Of the rows as they were before the division, and of the variables.
+        tol: Residual at which nothing more is tried.
+    """
+    flat = y.reshape(-1, y.shape[-1])
+    sides = [v.expand(len(y), *v.shape[1:]).reshape(len(flat), -1) for v in limits]
+    x, quality = torch.full_like(flat, torch.nan), flat.new_full((len(flat),), torch.nan)
+    step = max(1, _CHUNK // max(R.numel(), len(R) ** 2))
+    for start in range(0, len(flat), step):
+        part = slice(start, start + step)
+        own = (
+            flat[part],
+            sides[0][part] / norms,
+            sides[1][part] / norms,
+            *(v[part] for v in sides[2:]),
+        )
+        _climb(R, is_aux, own, tol, x[part], quality[part])
+    return x.reshape(y.shape), quality.reshape(y.shape[:2])
+
+
+def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality: Tensor) -> None:
+    state = _begin(R, is_aux, *own)
+    state = state.keep(state.y.isfinite().all(-1))
+    for _ in range(_MOST_STEPS):
+        if not len(state.number):
+            return
+        at = _evaluate(R, is_aux, state)
+        largest = at.gradient.abs().amax(-1)
+        last = (state.share == state.end) & (state.prox <= state.least)
+        state.tries = torch.where(largest < 0.5 * state.best, 0, state.tries + 1)
+        state.best = torch.minimum(state.best, largest)
+        loose = _LOOSE * state.unit * torch.where(state.share == state.end, state.prox, 1.0)
+        arrived = largest <= torch.where(last, 2e-16 * at.size, loose)
+        fresh = last & ~state.taken & (state.tries >= 2) & (largest <= 1e-6 * at.scale) & ~arrived
+        near = (largest <= 1e-11 * at.scale) | (state.tries >= 40)
+        arrived |= last & (state.tries >= 3) & near & ~fresh
+        finished = _advance(is_aux, state, at, arrived, last, tol, x, quality)
+        _step(R, state, at, ~arrived & ~fresh, largest)
+        _take_up(state, at, fresh)
+        state = state.keep(~finished)
+    # Out of steps: what there is is judged, and its residual decides.
+    at = _evaluate(R, is_aux, state)
+    x[state.number], quality[state.number] = at.x, _residual(is_aux, state, at)
+
+
+def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
+    y = torch.where(is_aux, 0.0, y)
+    centre = torch.minimum(torch.maximum(y, lower), upper)
+    scale, width = y.abs().amax(-1), upper - lower
+    reach = (y - centre).abs().amax(-1)
+    unit = torch.where(width.isfinite(), width, reach[:, None]).amax(-1)
+    unit = torch.where(unit > 0, unit, scale.clamp(min=1e-300))
+    act = centre @ R.T
+    hold = torch.minimum(torch.maximum(act, low), high)
+    first, least, shrink = _WITH_AUX if bool(is_aux.any()) else _PLAIN
+    soft = is_aux.any() | (low < high).any(-1)
+    widths = unit / reach.clamp(min=1e-300)
+    end = (_FARTHEST * widths).clamp(max=1.0)
+    share = torch.minimum(_FIRST_STAGE * widths, end)
+    count = len(y)
+    return State(
+        number=torch.arange(count, device=y.device),
+        y=y,
+        low=low,
+        high=high,
+        lower=lower,
+        upper=upper,
+        centre=centre,
+        anchor=centre.clone(),
+        hold=hold,
+        mu=torch.zeros_like(low),
+        base=torch.zeros_like(low),
+        point=torch.where(is_aux, centre, centre + share[:, None] * (y - centre)),
+        taken=torch.zeros(count, dtype=torch.bool, device=y.device),
+        unit=unit,
+        scale=1 + scale,
+        share=share,
+        end=end,
+        prox=torch.where(soft, first, least).to(unit),
+        shrink=torch.full_like(unit, shrink),
+        least=torch.full_like(unit, least),
+        best=torch.full_like(unit, torch.inf),
+        tries=torch.zeros(count, dtype=torch.long, device=y.device),
+        before=torch.full_like(unit, torch.inf),
+        most=torch.zeros_like(unit),
+    )
+
+
+def _evaluate(R: Tensor, is_aux: Tensor, state: State) -> Point:
+    stiff = 1 / state.prox[:, None]
+    inverse = torch.where(is_aux, stiff, 1.0)
+    moved = state.point - (state.mu @ R) * inverse
+    x = torch.minimum(torch.maximum(moved, state.lower), state.upper)
+    size = 1 + x.abs().amax(-1)
+    act, slack = x @ R.T, state.hold + state.mu * stiff
+    held = torch.minimum(torch.maximum(slack, state.low), state.high)
+    return Point(
+        x=x,
+        moved=moved,
+        free=(moved > state.lower) & (moved < state.upper),
+        act=act,
+        slack=slack,
+        off=(slack > state.low) & (slack < state.high),
+        gradient=act - held,
+        inverse=inverse,
+        stiff=stiff,
+        scale=torch.maximum(state.scale, size),
+        size=size,
+    )
+
+
+def _residual(is_aux: Tensor, state: State, at: Point) -> Tensor:
+    drift = torch.where(is_aux, state.prox[:, None] * (at.x - state.anchor), 0.0).abs().amax(-1)
+    above, below = at.act - state.high, state.low - at.act
+    slack = torch.where(state.mu + state.base > 0, above, below).abs()
+    mu = (state.mu + state.base).abs() / at.scale[:, None]
+    either = torch.minimum(mu, slack / at.size[:, None]).amax(-1)
+    violation = torch.maximum(above, below).amax(-1) / at.size
+    return torch.maximum(torch.maximum(violation, either), drift / at.scale)
+
+
+def _advance(
+    is_aux: Tensor, state: State, at: Point, arrived: Tensor, last: Tensor, tol: float, x, quality
+) -> Tensor:
+    """Next stage of the instances that arrived; which of them are finished, and written down."""
+    result = _residual(is_aux, state, at)
+    stuck = last & (result > 0.5 * state.before) & (result <= 1e-9)
+    finished = arrived & (state.share == state.end) & ((result <= tol) | stuck)
+    finished |= ~result.isfinite()
+    x[state.number[finished]] = at.x[finished]
+    quality[state.number[finished]] = result[finished]
+    here = arrived[:, None]
+    state.anchor = torch.where(here & is_aux, at.x, state.anchor)
+    held = torch.minimum(torch.maximum(at.slack, state.low), state.high)
+    state.hold = torch.where(here, held, state.hold)
+    stuck = arrived & last & (result > 0.5 * state.before)
+    state.before = torch.where(arrived & last, torch.where(stuck, torch.inf, result), state.before)
+    # Rounding, divided by the curvature, is all that moves: more of it, more rounds.
+    state.least = torch.where(stuck, 10 * state.least, state.least)
+    state.mu = torch.where(here, state.mu + state.base, state.mu)
+    state.base = torch.where(here, 0.0, state.base)
+    state.taken = state.taken & ~arrived
+    grown = torch.minimum(state.share * _GROWTH, state.end)
+    grown = torch.where(arrived, grown, state.share)
+    state.mu = state.mu * (grown / state.share)[:, None]
+    sharper = arrived & (state.share == state.end)
+    sharp = torch.maximum(state.prox * state.shrink, state.least)
+    state.prox = torch.where(sharper, sharp, state.prox)
+    state.share = grown
+    goal = state.centre + grown[:, None] * (state.y - state.centre)
+    state.point = torch.where(here, torch.where(is_aux, state.anchor, goal), state.point)
+    state.best = torch.where(arrived, torch.inf, state.best)
+    state.tries = torch.where(arrived, 0, state.tries)
+    return finished
+
+
+def _take_up(state: State, at: Point, fresh: Tensor) -> None:
+    """Let the point and the slacks have the multipliers; see `take_up` in `_kernels/newton.py`."""
+    here = fresh[:, None]
+    state.point = torch.where(here, at.moved, state.point)
+    state.hold = torch.where(here, at.slack, state.hold)
+    state.base = torch.where(here, state.base + state.mu, state.base)
+    state.mu = torch.where(here, 0.0, state.mu)
+    state.taken = state.taken | fresh
+    state.best = torch.where(fresh, torch.inf, state.best)
+    state.tries = torch.where(fresh, 0, state.tries)
+
+
+def _step(R: Tensor, state: State, at: Point, moving: Tensor, largest: Tensor) -> None:
+    """Newton's step, where the instance did not just change its stage."""
+    state.most = torch.maximum(state.most, torch.where(moving, largest, 0.0))
+    damping = (_DAMPING * largest / state.most.clamp(min=1e-300)).clamp(1e-12, _DAMPING)[:, None]
+    weight = torch.where(at.free, at.inverse, 0.0)
+    own = at.stiff + weight @ (R * R).T
+    gram = (R * weight[:, None, :]) @ R.T
+    gram = torch.where(at.off[:, :, None] | at.off[:, None, :], 0.0, gram)
+    diagonal = torch.where(at.off, own, damping)
+    gram.diagonal(dim1=-2, dim2=-1).add_(diagonal)
+    factor, info = torch.linalg.cholesky_ex(gram)
+    broken = info > 0
+    if bool(broken.any()):  # by rounding, in a singular system: once more, with enough damping
+        again = gram[broken]
+        again.diagonal(dim1=-2, dim2=-1).add_(_SAFE)
+        factor[broken] = torch.linalg.cholesky_ex(again)[0]
+    d = torch.cholesky_solve(at.gradient[..., None], factor).squeeze(-1)
+    t = _line_search(R, state, at, d)
+    state.mu = torch.where(moving[:, None], state.mu + t[:, None] * d, state.mu)
+
+
+def _line_search(R: Tensor, state: State, at: Point, d: Tensor) -> Tensor:
+    """Where the dual function is nearly highest along d: 1 where that will do."""
+    along, first = d @ R, (d * at.gradient).sum(-1)
+
+    def slope(t: Tensor) -> Tensor:
+        x = at.moved - t[:, None] * along * at.inverse
+        w = at.slack + t[:, None] * d * at.stiff
+        x = torch.minimum(torch.maximum(x, state.lower), state.upper)
+        w = torch.minimum(torch.maximum(w, state.low), state.high)
+        return (along * x).sum(-1) - (d * w).sum(-1)
+
+    t = torch.ones_like(first)
+    here = slope(t)
+    done = (here >= -0.1 * first) & (here <= 0.5 * first)
+    left, right = torch.zeros_like(t), torch.where(here < 0, t, torch.inf)
+    at_left, at_right = first.clone(), torch.where(here < 0, here, -first)
+    left, at_left = torch.where(here >= 0, t, left), torch.where(here >= 0, here, at_left)
+    for trial in range(_TRIALS):
+        if bool(done.all()):
+            break
+        if trial % 3 == 2:  # by size where they differ: the answer may be at 1e-9
+            spread = torch.where(left > 0, (left * right).sqrt(), 0.01 * right)
+            inner = torch.where(right > 4 * left, spread, 0.5 * (left + right))
+        else:
+            inner = (left * -at_right + right * at_left) / (at_left - at_right)
+        t = torch.where(done, t, torch.where(right.isfinite(), inner, 4 * left.clamp(min=0.25)))
+        here = slope(t)
+        done |= here.abs() <= 0.05 * first
+        up = here > 0
+        left, at_left = torch.where(up, t, left), torch.where(up, here, at_left)
+        right, at_right = torch.where(up, right, t), torch.where(up, at_right, here)
+    best = torch.where(left > 0, left, torch.where(right.isfinite(), right, t))
+    return torch.where(done, t, best)

@@ -1,0 +1,147 @@
+"""Blocks with several rows: semismooth Newton on the dual, all instances of a batch at once."""
+
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from ..._kernels.threads import run
+from ..._kernels.untraced import eager
+from ..._plan.blocks import Block
+from ..._plan.maps import Limits, Report, SolverMap
+from ..derivative import Projection, face_vjp
+from ..qp import QP
+from . import batched
+from .ordering import Rows, rows_of
+
+GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which an answer is taken
+_AIM = 1e-12  # residual at which nothing more is tried
+_MANY_STEPS = 400  # rows up to which OSQP is faster where most variables are auxiliary
+_ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by dense factors
+
+
+@cache
+def _kernels() -> ModuleType:
+    from ..._kernels import newton as found
+
+    return found
+
+
+class Newton(SolverMap, Projection):
+    r"""Projection onto $\{\underline c \le Rx \le \bar c,\ l \le x \le u\}$, $x = [z; \psi]$.
+
+    The dual of the projection is concave, piecewise quadratic and has one variable per row:
+
+    $$ x(\mu) = \min(\max(y - R^\top \mu, l), u), \qquad
+       g(\mu) = R\,x(\mu) - w(\mu), \qquad
+       (R_{\cdot F} R_{\cdot F}^\top)\, d = g, \quad F = \{j : l_j < x_j(\mu) < u_j\} $$
+
+    and Newton's step $d$, with an exact line search, ends on the right face after about ten
+    steps, from where the answer is exact to rounding. Three devices make it robust: slacks $w$ of
+    inequalities and auxiliary variables get a curvature that is reduced, and a centre that follows
+    them (the proximal point method), so the limit is the projection itself; a far point is
+    approached in stages, each ten times as far; where $R_F$ loses rank the step is damped in
+    proportion to $g$. Equality rows, dependent rows, infinite bounds, fixed variables and badly
+    scaled rows need no care of the user.
+
+    CPU: compiled, an instance at a time over threads, with a dense factor of the active rows or a
+    sparse one where that has fewer entries. Elsewhere: the whole batch as tensors (see
+    `batched.py`). Both work in float64 and are accepted by KKT residual, 1e-9 relative to
+    1 + max(|y|, |z|); an instance that misses it goes to the solvers of `QP`, and then fails.
+
+    References:
+        Li, Sun and Toh (2020), *On the efficient computation of a generalized Jacobian of the
+        projector over the Birkhoff polytope*; Rockafellar (1976), *Augmented Lagrangians and
+        applications of the proximal point algorithm in convex programming*.
+    """
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        self.rows: Rows = rows_of(block.matrix)
+        self.exact = QP(block)
+
+    @classmethod
+    def why_not(cls, block: Block) -> str | None:
+        """Refuse what OSQP was measured to be faster at."""
+        if not block.num_rows:
+            return "it has no rows"
+        mostly = 2 * int(block.is_aux.sum()) > block.size
+        if mostly and block.size <= block.num_rows <= _MANY_STEPS:
+            return "as many rows as variables, most of them auxiliary, take it many steps"
+        return None
+
+    def remark(self) -> str:
+        """Which factor, and who is asked next."""
+        kind = "sparse" if self.rows.is_sparse else "dense"
+        return f"Newton's method, {kind} factor; what misses {GOOD:g} goes to OSQP, then Clarabel"
+
+    @eager
+    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
+        """Project; instances that miss the accuracy are handed on."""
+        return self.solve(x, limits, report)[0]
+
+    def solve(self, x: Tensor, limits: Limits, report: Report) -> tuple[Tensor, Tensor]:
+        """`forward`, and the residual of each component of each instance."""
+        wide = Limits(*(v.double() for v in limits))
+        on_device = x.device.type != "cpu" and self.block.num_rows <= _ON_DEVICE
+        solver = self._on_device if on_device else self._on_host
+        z, quality = solver(x.detach().double(), wide)
+        late = ~(quality <= GOOD)
+        if bool(late.any()):
+            self._hand_on(x, z, quality, wide, report)
+        return z.to(x.dtype), quality
+
+    def _on_host(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
+        rows, size = self.rows, self.block.size
+        points = np.ascontiguousarray(y.cpu().numpy()).reshape(-1, size)
+        low, high = (rows.ordered(v.cpu().numpy()) for v in limits[:2])
+        lower, upper = (np.ascontiguousarray(v.cpu().numpy()) for v in limits[2:])
+        x, quality = np.empty_like(points), np.empty(len(points))
+        block = _kernels().Block(*rows.arrays, self.block.is_aux)
+        args = (block, rows.norms, points, low, high, lower, upper, x, quality, _AIM)
+        cost = len(points) * (200 * size + 20 * rows.matrix.nnz)
+        run(_kernels().newton, len(points), cost, *args)
+        shape = y.shape
+        return (
+            torch.from_numpy(x).reshape(shape).to(y.device),
+            torch.from_numpy(quality).reshape(shape[:2]).to(y.device),
+        )
+
+    def _on_device(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
+        R, norms, is_aux = self.constants(y.device, torch.float64)
+        return batched.newton(R, norms, is_aux, y, limits, _AIM)
+
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+        """Normalised rows, their norms, and which variables are auxiliary; not used on the CPU."""
+        if device.type == "cpu" or self.block.num_rows > _ON_DEVICE:
+            return ()
+        return self.tensors(device)
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """What `batched.newton` needs to know of the block."""
+        norms = np.sqrt(np.asarray(self.block.matrix.multiply(self.block.matrix).sum(1)).ravel())
+        R = sp.csr_array(sp.diags_array(1 / norms) @ self.block.matrix).toarray()
+        R, norms = (torch.from_numpy(v).to(device) for v in (R, norms))
+        return R, norms, torch.from_numpy(self.block.is_aux).to(device)
+
+    def _hand_on(
+        self, x: Tensor, z: Tensor, quality: Tensor, limits: Limits, report: Report
+    ) -> None:
+        """The components that missed the accuracy, by the solvers of `QP`."""
+        chosen, inner = (~(quality <= GOOD)).nonzero().cpu().numpy(), Report()
+        y, found = (v.detach().double().cpu().numpy() for v in (x, z))
+        sides = [v.cpu().numpy() for v in limits]
+        self.exact.project_some(chosen, y, sides, found, inner, quality.cpu().numpy())
+        at = torch.from_numpy(chosen).to(z.device).unbind(1)
+        z[at] = torch.from_numpy(found[tuple(chosen.T)]).to(z.device)
+        for n, reason in inner.failures.items():
+            report.fail(n, reason, inner.kinds[n])
+            z[n] = torch.nan
+
+    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+        """Project the gradient onto the directions in which the active face is free."""
+        return face_vjp(self.block, z, limits, grad).y

@@ -1,0 +1,100 @@
+"""The rows of a block as the compiled Newton method wants them, dense or sparse."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+_DENSE_ROWS = 0.25  # share of nonzeros from which rows are multiplied as dense ones
+_SPARSE_FACTOR = 0.35  # share of nonzeros of the factor below which it is kept sparse
+_LARGEST_DENSE = 400  # rows; above, the factor is sparse whatever its share of nonzeros
+
+
+class Rows(NamedTuple):
+    """Normalised rows in elimination order: `R = diag(norms)^-1 matrix[order]`."""
+
+    matrix: sp.csr_array
+    order: np.ndarray
+    norms: np.ndarray
+    arrays: tuple[Any, ...]  # the first fields of `Block` in `_kernels/newton.py`
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the factor is kept sparse."""
+        return len(self.arrays[3][3]) > 0
+
+    def ordered(self, values: np.ndarray) -> np.ndarray:
+        """Limits of the rows, in their order."""
+        return np.ascontiguousarray(values[..., self.order])
+
+
+def rows_of(matrix: sp.csr_array) -> Rows:
+    """Choose the kind of factor by how much of it would be zero."""
+    m, size = matrix.shape
+    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    R = sp.csr_array(sp.diags_array(1 / norms) @ matrix)
+    order, dense, sparse = np.arange(m), R.nnz > _DENSE_ROWS * m * size, False
+    if not (dense and m <= _LARGEST_DENSE):
+        best, entries = elimination_order(R)
+        if m > _LARGEST_DENSE or entries < _SPARSE_FACTOR * m * (m + 1) / 2:
+            order, dense, sparse = best, False, True
+    R = sp.csr_array(R[order])
+    R.sort_indices()
+    columns = sp.csc_array(R)
+    columns.sort_indices()
+    arrays = (
+        _as_arrays(R),
+        _as_arrays(columns),
+        np.ascontiguousarray(R.toarray().T) if dense else np.zeros((0, 0)),
+        pairs(columns) if sparse else _NO_PATTERN,
+    )
+    return Rows(R, order, norms[order], arrays)
+
+
+_EMPTY = np.zeros(0, dtype=np.int64)
+_NO_PATTERN = (_EMPTY, _EMPTY, np.zeros(0), _EMPTY, _EMPTY)
+
+
+def _as_arrays(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data
+
+
+def elimination_order(R: sp.csr_array) -> tuple[np.ndarray, int]:
+    """Rows in an order of minimum degree on R R^T, and the entries of the factor in that order."""
+    from scipy.sparse.linalg import splu
+
+    pattern = sp.csr_array((np.ones(R.nnz), R.indices, R.indptr), R.shape)
+    gram = sp.csc_matrix(pattern @ pattern.T)
+    # Diagonally dominant, so that no pivoting disturbs the order.
+    gram = gram + sp.diags(2.0 * np.asarray(gram.sum(axis=0)).ravel(), format="csc")
+    factor = splu(
+        gram, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+    )
+    return np.argsort(factor.perm_c), factor.L.nnz
+
+
+def pairs(columns: sp.csc_array) -> tuple[np.ndarray, ...]:
+    """How R D R^T is summed up from the columns of R, whose entries are sorted by row.
+
+    Returns:
+        The start of each column's pairs of entries; for each pair its slot in the strictly upper
+        half by columns (the diagonal comes after it) and the product of its entries; the starts and
+        row numbers of that half.
+    """
+    m = columns.shape[0]
+    counts = np.diff(columns.indptr)
+    start = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)]).astype(np.int64)
+    first, second = np.empty(start[-1], dtype=np.int64), np.empty(start[-1], dtype=np.int64)
+    for count in np.unique(counts[counts > 0]):
+        chosen = np.flatnonzero(counts == count)
+        low, high = np.tril_indices(count)[::-1]
+        at = start[chosen][:, None] + np.arange(len(low))
+        entry = columns.indptr[chosen].astype(np.int64)[:, None]
+        first[at], second[at] = entry + low, entry + high
+    i, k = (columns.indices[v].astype(np.int64) for v in (first, second))
+    key = np.where(i < k, k * m + i, m * m + i)
+    upper = np.unique(key[i < k])
+    slot = np.where(i < k, np.searchsorted(upper, key), len(upper) + i)
+    upper_start = np.searchsorted(upper // m, np.arange(m + 1)).astype(np.int64)
+    value = columns.data[first] * columns.data[second]
+    return start, slot.astype(np.int64), value, upper_start, upper % m

@@ -1,0 +1,1 @@
+"""Semantic graphs: their set, decoder, marginals and polytopes."""

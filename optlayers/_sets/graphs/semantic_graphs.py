@@ -1,0 +1,438 @@
+"""Semantic graphs: predicates, arcs and labels, decoded exactly under deterministic labels."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..._decoders.common import NOT_FINITE
+from ..._errors import InputError
+from ..._functional import project
+from ..._kernels.untraced import eager
+from ..._plan.maps import Report
+from ..._polytope.polytope import Polytope
+from ..hull.onto_hull import project_onto_hull
+from ..padded import PaddedSentences
+from . import marginals as sums
+from .decoder import semantic_graphs
+from .lists import Arc, arcs_of_labels, parts_of_arcs
+from .lists import deterministic_labels as deterministic_labels
+from .parts import GraphLayout, SemanticParts
+from .polytopes import RELAXATIONS, Sequential, graph_polytope, one_slot
+
+
+class SemanticGraphs(PaddedSentences):
+    r"""Predicate-argument graphs over padded sentences, scored part by part.
+
+    Parts are predicates $z_i$, arcs $z_{ij}$ from predicate to argument (different words, 0 to
+    $n - 1$) and labelled arcs $z_{ij\ell}$. In a graph, an arc has exactly one label and needs its
+    predicate, and a *deterministic* label occurs at most once at a predicate. Scores and structures
+    are flat, `(..., num_parts)`:
+
+        [predicate_1 ... predicate_n | slot_1 ... slot_K],  slot = [arc, label_1 ... label_L]
+
+    Without `arcs`, slot $i n + j$ is the arc $i \to j$, so $K = n^2$. With `arcs`, the layout is
+    sparse: slot k of a sentence is its k-th kept arc, in the order of $(i, j)$, and $K$ is the
+    largest number of kept arcs; pruned arcs cost neither memory nor time. `pack`, `unpack`,
+    `from_arcs` and `to_arcs` translate. Padding, self-loops and pruned arcs are never chosen and
+    get zero gradient, whatever their scores.
+
+    Decoding is exact, $O(K L)$ and one small assignment problem per predicate. The backward pass
+    projects onto a relaxation:
+
+    | `relaxation` | rows | projection |
+    |---|---|---|
+    | "label-sum" | the labels of an arc sum to the arc: the paper's Eq. 6 | $O(K L)$, closed form |
+    | "arc-predicate" | and no arc exceeds its predicate | QP |
+    | "determinism" | and deterministic labels sum to at most 1 at a predicate | QP |
+    | "hull" | the convex hull of this very set, in both layouts | by calls to the decoder |
+
+    A set is cheap enough to make per batch: what is compiled depends on the shape alone.
+
+    Args:
+        lengths: Number of words of each sentence: an int, or a list or tensor of batch shape.
+            A CUDA tensor is copied to the host, once, here.
+        labels: Number of labels, L.
+        deterministic: Numbers of the deterministic labels, or booleans `(L,)`; see
+            `deterministic_labels`.
+        predicates: Whether predicates are parts. If not, a word with an arc is a predicate.
+        arcs: Booleans `(..., n, n)`: the arcs that may be chosen. None: all, and the dense layout.
+        relaxation: Name of the polytope, see above.
+        projection: "exact", or "sequential": the rule of the published code instead of the nearest
+            point of Eq. 6. An arc that is not positive takes its labels to zero; else it is cut at
+            1, and its labels are projected onto those with that sum.
+        size: n, the words of the longest sentence the scores have room for; `max(lengths)` if
+            not given.
+
+    Attributes:
+        num_parts: Number of parts, the last dimension of scores.
+        num_slots: K.
+        num_labels: L.
+        size: n.
+
+    Raises:
+        InputError: If a length is negative or exceeds `size`, a label does not exist, `arcs` has
+            another shape, or a name is unknown.
+
+    References:
+        Peng, Thomson and Smith (2017), *Deep multitask learning for semantic dependency parsing*;
+        Peng, Thomson and Smith (2018), Eq. 6.
+
+    Examples:
+        >>> graphs = SemanticGraphs([3, 2], labels=2, deterministic=[0])
+        >>> labels = torch.full((2, 3, 3, 2), -1.0)
+        >>> labels[0, 1, 0] = torch.tensor([2.0, 0.5])  # both arguments want label 0
+        >>> labels[0, 1, 2] = torch.tensor([3.0, 0.8])
+        >>> scores = graphs.pack(torch.zeros(2, 3), torch.zeros(2, 3, 3), labels)
+        >>> graphs.to_arcs(graphs.decode(scores))
+        [[(1, 0, 1), (1, 2, 0)], []]
+        >>> graphs.relaxation
+        Polytope(n=30, equalities=9, batch=(2,), integral)
+    """
+
+    event_dim: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        lengths: int | Sequence[int] | Tensor,
+        labels: int,
+        deterministic: Any = None,
+        predicates: bool = True,
+        *,
+        arcs: Any = None,
+        relaxation: str = "label-sum",
+        projection: Literal["exact", "sequential"] = "exact",
+        size: int | None = None,
+    ):
+        if isinstance(labels, bool) or not isinstance(labels, int | np.integer) or labels < 1:
+            raise InputError(f"`labels` must be a positive number of labels. Got {labels!r}.")
+        self._read_lengths(lengths, size)
+        self.num_labels, self.predicates = int(labels), bool(predicates)
+        self.deterministic = _deterministic(deterministic, self.num_labels)
+        self.relaxation_name, self.projection = relaxation, projection
+        self._check_names()
+        self._layout = GraphLayout(self.lengths, self.size, int(labels), self.predicates, arcs)
+        self.batch_shape = self._layout.batch_shape
+        self.num_slots, self.num_parts = self._layout.num_slots, self._layout.num_parts
+        self._relaxation: Polytope | None = None
+
+    def _check_names(self) -> None:
+        name = self.relaxation_name
+        if name not in RELAXATIONS:
+            raise InputError(f"`relaxation` must be one of {RELAXATIONS}. Got {name!r}.")
+        if name == "arc-predicate" and not self.predicates:
+            raise InputError("The relaxation 'arc-predicate' needs predicates=True.")
+        if name == "determinism" and not len(self.deterministic):
+            raise InputError("The relaxation 'determinism' needs deterministic labels. Got none.")
+        if self.projection not in ("exact", "sequential"):
+            raise InputError(
+                f"`projection` must be 'exact' or 'sequential'. Got {self.projection!r}."
+            )
+        if self.projection == "sequential" and name != "label-sum":
+            raise InputError(
+                "projection='sequential' is a rule for relaxation='label-sum' alone. "
+                f"Got relaxation={name!r}."
+            )
+
+    def __repr__(self) -> str:
+        parts = [f"n={self.size}", f"labels={self.num_labels}"]
+        parts += [f"batch={tuple(self.batch_shape)}"] if self.batch_shape else []
+        parts += [] if self._layout.slots.dense else [f"slots={self.num_slots}"]
+        count = len(self.deterministic)
+        parts += [f"deterministic={count}"] if count else []
+        parts += [] if self.predicates else ["no predicates"]
+        parts += ["sequential"] if self.projection == "sequential" else []
+        return f"SemanticGraphs({', '.join(parts)}, {self.relaxation_name!r})"
+
+    # ------------------------------------------------------------------ the layout
+
+    @property
+    def event_shape(self) -> tuple[int]:
+        """The parts, side by side."""
+        return (self.num_parts,)
+
+    def _layout_in_words(self) -> str:
+        return (
+            f"{self._layout.offset} predicates, {self.num_slots} slots of an arc and "
+            f"{self.num_labels} labels (see `pack`)"
+        )
+
+    def indicator(
+        self, *kinds: Literal["predicates", "arcs", "labels"], device: Any = None
+    ) -> Tensor:
+        """1 at parts of the given kinds, 0 at the others, `(num_parts,)`; to weigh costs.
+
+        Examples:
+            >>> graphs = SemanticGraphs(2, labels=2)
+            >>> counted = graphs.indicator("labels")  # mistakes in labelled arcs count
+            >>> costs = (0.4 * counted, 0.6 * counted)  # for `structured_hinge`
+        """
+        if unknown := sorted(set(kinds) - set(SemanticParts._fields)):
+            raise InputError(f"Parts are {', '.join(SemanticParts._fields)}. Got {unknown[0]!r}.")
+        found = torch.zeros(self.num_parts, device=self.device if device is None else device)
+        own, slots = self._layout.split(found)  # views
+        parts = {"predicates": own, "arcs": slots[:, :1], "labels": slots[:, 1:]}
+        for kind in kinds:
+            if (part := parts[kind]) is not None:
+                part.fill_(1)
+        return found
+
+    @property
+    def arc_index(self) -> Tensor:
+        """`(..., K, 2)`: predicate and argument of every slot; -1 where none may be chosen."""
+        position = self._layout.slots.position
+        pairs = torch.stack([position // max(self.size, 1), position % max(self.size, 1)], -1)
+        return torch.where(self._layout.slots.allowed[..., None], pairs, -1).to(self.device)
+
+    @property
+    def arc_mask(self) -> Tensor:
+        """Booleans `(..., K)`: slots that may be chosen."""
+        return self._layout.slots.allowed.to(self.device)
+
+    @property
+    def part_names(self) -> list[str]:
+        """Names of the parts, for printing, of a set whose sentences share their slots.
+
+        Predicates by number, "0->1" for arcs, "0-[2]->1" for arcs with label 2.
+        """
+        names = [f"{i}" for i in range(self._layout.offset)]
+        for place in self._layout.shared_position().tolist():
+            i, j = divmod(place, self.size) if place >= 0 else (-1, -1)
+            names += [f"{i}->{j}", *(f"{i}-[{label}]->{j}" for label in range(self.num_labels))]
+        return names
+
+    def pack(
+        self,
+        predicates: Tensor | None = None,
+        arcs: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """Scores of the parts, side by side as the set wants them; differentiable.
+
+        Args:
+            predicates: `(..., n)`. Zeros if not given.
+            arcs: `(..., n, n)`, predicates by arguments, or already in slots, `(..., K)`. Zeros if
+                not given.
+            labels: `(..., n, n, L)`, or already in slots, `(..., K, L)`. Zeros if not given.
+
+        Raises:
+            InputError: If a tensor has another shape, or predicates are given that are no parts.
+        """
+        return self._layout.pack(predicates, arcs, labels)
+
+    def unpack(self, z: Tensor) -> SemanticParts:
+        """Views of the parts of scores or structures, without a copy."""
+        self._batch(z, "z")
+        own, slots = self._layout.split(z)
+        return SemanticParts(own, slots[..., 0], slots[..., 1:])
+
+    # ------------------------------------------------------------------ graphs as lists
+
+    def from_arcs(
+        self,
+        graphs: Sequence[Sequence[Arc]],
+        missing: Literal["raise", "drop"] = "raise",
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """The 0/1 tensor `(*batch, num_parts)` of graphs given as lists of arcs.
+
+        Predicates are the words with an arc.
+
+        Args:
+            graphs: For each sentence of the flattened batch, its triples
+                `(predicate, argument, label)`.
+            missing: What to do about a pruned arc: "raise", or "drop" it.
+            dtype: The default dtype if not given.
+            device: The device of the lengths if not given.
+
+        Raises:
+            InputError: If an arc is not between two words of its sentence, is there twice, has
+                no such label, or was pruned.
+        """
+        sentence, part = parts_of_arcs(graphs, self._layout, missing)
+        device = self.device if device is None else torch.device(device)
+        z = torch.zeros(len(graphs) * self.num_parts, dtype=dtype, device=device)
+        z[torch.from_numpy(sentence * self.num_parts + part).to(device)] = 1
+        return z.reshape(*self.batch_shape, self.num_parts)
+
+    def to_arcs(self, z: Tensor) -> list[list[Arc]]:
+        """The triples `(predicate, argument, label)` of every sentence of the flattened batch."""
+        batch = self._batch(z, "z")
+        _, arcs, labels = self.unpack(z.detach())
+        chosen = (labels != 0) & (arcs != 0)[..., None]
+        chosen = chosen.reshape(batch.numel(), *labels.shape[-2:])
+        return arcs_of_labels(chosen, self._layout.positions(batch), self.size)
+
+    @eager
+    def contains(self, z: Tensor) -> Tensor:
+        """Whether each `z` is a graph of the set: booleans of the batch shape."""
+        self._batch(z, "z")
+        parts, allowed = self.unpack(z.detach()), self._layout.allowed(z.device)
+        inside = ((z == 0) | ((z == 1) & self.free_parts(z.device))).all(-1)
+        arcs, labels = parts.arcs != 0, parts.labels != 0
+        inside &= (labels.sum(-1) == arcs).all(-1)
+        if parts.predicates is not None:
+            used = sums.per_predicate(arcs.long(), allowed) > 0
+            inside &= (~used | (parts.predicates != 0)).all(-1)
+        if self.deterministic:
+            roles = labels[..., list(self.deterministic)].transpose(-1, -2).long()
+            if allowed.predicate is not None:
+                allowed = allowed._replace(predicate=allowed.predicate[..., None, :])
+            inside &= (sums.per_predicate(roles, allowed) <= 1).all(-1).all(-1)
+        return inside
+
+    # ------------------------------------------------------------------ decoding
+
+    @eager
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode; NaN where `report` is told of a failure."""
+        batch = self._batch(scores)
+        rows = scores.reshape(batch.numel(), self.num_parts)
+        found = self._decode(rows, self._layout.on_host(batch), range(len(rows)), report)
+        return found.reshape(scores.shape)
+
+    @eager
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor:
+        """Decode some sentences of a batch alone."""
+        index = rows.numpy()
+        lengths, *rest = (v if len(v) == 1 else v[index] for v in self._layout.on_host(batch))
+        return self._decode(scores, (lengths, rest[0], rest[1]), index, report)
+
+    def _decode(
+        self,
+        scores: Tensor,
+        where: tuple[np.ndarray, np.ndarray, np.ndarray],
+        index: Sequence[int] | np.ndarray,
+        report: Report,
+    ) -> Tensor:
+        """Graphs of sentences with these numbers in the flattened batch."""
+        wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
+        rows = scores.detach().to("cpu", wide).contiguous().numpy()
+        roles = np.isin(np.arange(self.num_labels), self.deterministic)
+        z, state = semantic_graphs(rows, *where, roles, self.predicates)
+        for i in np.flatnonzero(state).tolist():
+            report.fail(int(index[i]), NOT_FINITE, InputError)
+        return torch.from_numpy(z).to(scores.device, scores.dtype)
+
+    # ------------------------------------------------------------------ projecting
+
+    @property
+    def relaxation(self) -> Polytope:
+        """The polytope that the backward pass projects onto, one set of bounds per sentence."""
+        if self._relaxation is None:
+            name = self._rows_of_relaxation()
+            position = (
+                self._layout.slots.position
+                if name == "label-sum"
+                else self._layout.shared_position()
+            )
+            self._relaxation = graph_polytope(
+                name,
+                self.size,
+                self.num_labels,
+                self.predicates,
+                self.deterministic,
+                position.numpy(),
+                self.free_parts(self.device),
+            )
+        return self._relaxation
+
+    def _rows_of_relaxation(self) -> str:
+        """The rows of the relaxation by name; those of the hull are the tightest of the others."""
+        if self.relaxation_name != "hull":
+            return self.relaxation_name
+        if self.deterministic:
+            return "determinism"
+        return "arc-predicate" if self.predicates else "label-sum"
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
+        """Eq. 6 slot by slot in closed form, the hull by the decoder; the others by their plan."""
+        if self.relaxation_name == "hull":
+            self._batch(y, "y")
+            return project_onto_hull(self, y, report).z
+        if self.relaxation_name != "label-sum":
+            return None
+        batch = self._batch(y, "y")
+        own, slots = self._layout.split(y)
+        flat = slots.reshape(-1, 1 + self.num_labels)
+        chosen = self._chosen(batch, y.device)
+        rows = flat.index_select(0, chosen)
+        if self.projection == "sequential":
+            rows = Sequential.apply(rows)
+        else:
+            rows = project(one_slot(self.num_labels), rows)
+        flat = torch.zeros_like(flat).index_copy_(0, chosen, rows)  # type: ignore[arg-type]
+        if own is not None:
+            own = torch.where(self._layout.allowed(y.device).words, own, 0).clamp(0, 1)
+        return self._layout.join(own, flat.reshape(slots.shape))
+
+    @eager
+    def _chosen(self, batch: torch.Size, device: torch.device) -> Tensor:
+        return self._layout.chosen(batch, device)
+
+    def free_parts(self, device: torch.device) -> Tensor:
+        """The predicates, arcs and labels that can be chosen."""
+        return self._layout.free(device)
+
+    # ------------------------------------------------------------------ sums over all graphs
+
+    def log_partition(self, scores: Tensor) -> Tensor:
+        r"""$\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable twice.
+
+        $$ \sum_i \log\Big(1 + \exp\big(s_i + \sum_j \log(1 + \exp(s_{ij} +
+           \log \sum_\ell \exp s_{ij\ell}))\big)\Big) $$
+
+        Raises:
+            InputError: If there are deterministic labels: the sum is then a permanent, #P-hard.
+
+        References:
+            Valiant (1979), *The complexity of computing the permanent*.
+        """
+        own, slots = self._summed(scores)
+        found = sums.log_partition(own, slots, self._layout.allowed(scores.device))
+        return found.to(scores.dtype)
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        r"""Probability of every part under $p(z) \propto \exp(z \cdot s)$; differentiable.
+
+        The gradient of `log_partition`, in closed form; refused where that is.
+        """
+        own, slots = self._summed(scores)
+        found = sums.marginals(own, slots, self._layout.allowed(scores.device))
+        return self._layout.join(*found).to(scores.dtype)
+
+    def _summed(self, scores: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Scores of predicates and of slots, in float32 at least."""
+        if self.deterministic:
+            raise InputError(
+                "With deterministic labels, the sum over all graphs is a permanent for every "
+                "predicate, which is #P-hard (Valiant, 1979); there is no log-partition and there "
+                "are no marginals. Decode with them and sum over a set with deterministic=None."
+            )
+        self._batch(scores)
+        if scores.dtype not in (torch.float32, torch.float64):
+            scores = scores.float()
+        return self._layout.split(scores)
+
+
+def _deterministic(labels: Any, count: int) -> tuple[int, ...]:
+    """Numbers of the deterministic labels, from numbers or booleans."""
+    if labels is None:
+        return ()
+    found = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if found.dtype == bool and found.shape == (count,):
+        return tuple(np.flatnonzero(found).tolist())
+    if found.size == 0:
+        return ()
+    if found.ndim != 1 or found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= count:
+        raise InputError(
+            f"`deterministic` must be numbers of labels from 0 to {count - 1}, or booleans of "
+            f"shape ({count},). Got {labels!r}."
+        )
+    return tuple(sorted(set(found.tolist())))

@@ -1,0 +1,195 @@
+"""Any feasible set with its own convex hull as relaxation."""
+
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from ..._errors import InputError, OptLayersError
+from ..._feasible_set import AbstractFeasibleSet
+from ..._functional import FeasibleSet, decode
+from ..._plan.maps import Report
+from ..._polytope.polytope import Polytope
+from .onto_hull import project_onto_hull, raise_first
+from .project_hull import HullProjection
+
+
+class ConvexHull(AbstractFeasibleSet):
+    r"""A feasible set whose backward pass projects onto its convex hull, by its decoder alone.
+
+    $$ P = \operatorname{conv}(Z), \qquad \Pi_P(y) = \arg\min_{z \in P} \tfrac12 \|z - y\|^2 $$
+
+    The tightest relaxation there is, for any set that decodes exactly: a structured set, one of
+    your own that has nothing but `decode`, or an integral `Polytope`, whose rows may leave
+    fractional points in (a budget, a matching with odd cycles). Decoding, membership and sums over
+    structures are those of the set. One projection costs one decoding per structure it is made of,
+    and some: see `project_hull`; only instances that are not finished are decoded, where the set
+    can do that (all sets of this library, and polytopes without batch dimensions).
+
+    There are no rows, so `relaxation` is refused, and with it `validate`. For the few sets whose
+    hull has a short list of rows, their own relaxations are it.
+
+    Args:
+        feasible_set: What is decoded.
+        max_iter: Most calls of the decoder for one projection.
+
+    Attributes:
+        feasible_set: As given.
+
+    Raises:
+        InputError: If `feasible_set` is none, or a polytope with `integral=False`: that is its own
+            hull.
+
+    References:
+        Niculae, Martins, Blondel and Cardie (2018), *SparseMAP: differentiable sparse structured
+        inference*.
+
+    Examples:
+        >>> import optlayers as ol
+        >>> pairs = ol.budget([2.0, 2.0, 2.0], 3.0)  # one of three; its rows allow one and a half
+        >>> y = torch.tensor([1.0, 1.0, 0.0])
+        >>> ol.project(pairs, y)
+        tensor([0.7500, 0.7500, 0.0000])
+        >>> ol.project(ol.ConvexHull(pairs), y)
+        tensor([0.5000, 0.5000, 0.0000])
+        >>> layer = ol.StructuredArgmax(ol.ConvexHull(pairs), ol.SPIGOT())
+        >>> layer(torch.tensor([0.3, 0.2, -1.0]))
+        tensor([1., 0., 0.])
+    """
+
+    def __init__(self, feasible_set: FeasibleSet, *, max_iter: int = 1000):
+        if not isinstance(feasible_set, Polytope | AbstractFeasibleSet):
+            raise InputError(
+                "`feasible_set` must be a Polytope or an AbstractFeasibleSet; for a decoder alone "
+                f"there is `project_hull`. Got {type(feasible_set).__name__}."
+            )
+        if isinstance(feasible_set, Polytope) and not feasible_set.integral:
+            raise InputError(
+                f"{feasible_set!r} is its own convex hull: project onto it directly, or declare it "
+                "with integral=True."
+            )
+        self.feasible_set, self.max_iter = feasible_set, int(max_iter)
+        self.event_dim = feasible_set.event_dim  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        return f"ConvexHull({self.feasible_set!r})"
+
+    @property
+    def relaxation(self) -> NoReturn:  # type: ignore[override]
+        """Refused: the hull has no rows that anybody knows."""
+        raise InputError(
+            f"{self!r} has no rows: it is known by its decoder alone. `optlayers.project` projects "
+            "onto it; a coarser polytope with rows is the `relaxation` of its `feasible_set`."
+        )
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """That of the set."""
+        base = self.feasible_set
+        return (base.n,) if isinstance(base, Polytope) else base.event_shape
+
+    def project(self, y: Tensor) -> HullProjection:
+        """The nearest point with the structures it is made of, their weights and the gap.
+
+        Raises:
+            InputError: If `y` has another shape, or an entry that is not finite.
+            InfeasibleError: If an instance has no structure.
+            SolverFailed: If an instance is not exact after `max_iter` calls of the decoder.
+        """
+        self._check(y, "y")
+        report = Report()
+        found = project_onto_hull(self, y, report, self.max_iter)
+        raise_first(report, y.shape[: y.ndim - self.event_dim])
+        return found
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
+        """Project onto the hull; NaN where `report` is told of a failure."""
+        self._check(y, "y")
+        return project_onto_hull(self, y, report, self.max_iter).z
+
+    # ------------------------------------------------------------------ those of the set
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """The best structure of the set."""
+        self._check(scores, "scores")
+        base = self.feasible_set
+        return decode(base, scores) if isinstance(base, Polytope) else base.decode(scores)
+
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode; NaN where `report` is told of a failure."""
+        self._check(scores, "scores")
+        base = self.feasible_set
+        if isinstance(base, AbstractFeasibleSet):
+            return base.decode_instances(scores, report)
+        return _decode_polytope(base, scores, report, None)
+
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor | None:
+        """Decode some instances of a batch alone, if the set can."""
+        base = self.feasible_set
+        if isinstance(base, AbstractFeasibleSet):
+            return base.decode_rows(scores, rows, batch, report)
+        return None if base.batch_shape else _decode_polytope(base, scores, report, rows)
+
+    def free_parts(self, device: torch.device) -> Tensor | None:
+        """Those of the set."""
+        base = self.feasible_set
+        return None if isinstance(base, Polytope) else base.free_parts(device)
+
+    def contains(self, z: Tensor) -> Tensor:
+        """Whether each `z` is a structure of the set, if it has a test of membership."""
+        return self._structured("test of membership").contains(z)
+
+    def log_partition(self, scores: Tensor) -> Tensor:
+        """That of the set, if it has one."""
+        return self._structured("tractable sum over its structures").log_partition(scores)
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Those of the set, if it has any."""
+        return self._structured("tractable marginals").marginals(scores)
+
+    def _structured(self, ability: str) -> AbstractFeasibleSet:
+        if isinstance(self.feasible_set, Polytope):
+            self._has_no(ability)
+        return self.feasible_set
+
+    def _check(self, x: Tensor, name: str) -> None:
+        """Refuse what has not the shape of the set."""
+        if not (isinstance(x, Tensor) and x.is_floating_point()):
+            found = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
+        shape = self.event_shape
+        batch = getattr(self.feasible_set, "batch_shape", torch.Size())
+        lead, last = x.shape[: x.ndim - len(shape)], x.shape[x.ndim - len(shape) :]
+        if last != shape or not _holds(lead, batch):
+            wanted = ", ".join(str(v) for v in (*batch, *shape))
+            raise InputError(
+                f"`{name}` must have shape (..., {wanted}) for {self!r}. Got {tuple(x.shape)}."
+            )
+
+
+def _holds(lead: torch.Size, batch: torch.Size) -> bool:
+    """Whether leading dimensions hold every instance of a batch."""
+    try:
+        return torch.broadcast_shapes(lead, batch) == lead
+    except RuntimeError:
+        return False
+
+
+def _decode_polytope(
+    polytope: Polytope, scores: Tensor, report: Report, rows: Tensor | None
+) -> Tensor:
+    """Decode by the plan of a polytope; NaN where `report` is told of a failure."""
+    z, status = decode(polytope, scores, on_failure="nan", return_status=True)
+    if status.failures:
+        kind = OptLayersError
+        try:
+            decode(polytope, scores)
+        except OptLayersError as error:  # a status knows the reason, not the kind
+            kind = type(error)
+        numbers = torch.arange(status.ok.numel()).reshape(status.ok.shape)
+        for where, reason in status.failures.items():
+            i = int(numbers[where])
+            report.fail(i if rows is None else int(rows[i]), reason, kind)
+    return z

@@ -1,0 +1,65 @@
+"""The convex hull of any set with a decoder: what its instances are asked, and when."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..._feasible_set import AbstractFeasibleSet
+from ..._plan.maps import Report
+from .project_hull import Ask, HullProjection, hull_instances
+
+
+def project_onto_hull(
+    feasible_set: AbstractFeasibleSet, y: Tensor, report: Report, max_iter: int = 1000
+) -> HullProjection:
+    """`project_hull` with the decoder of a set; instances without an answer hold NaN.
+
+    Parts that cannot be chosen are zero in every structure, so nothing is asked about them: they
+    may hold anything, and get no gradient. Half precision is computed in float32.
+    """
+    event_dim, dtype = feasible_set.event_dim, y.dtype
+    batch = y.shape[: y.ndim - event_dim]
+    free = feasible_set.free_parts(y.device)
+    y = y if dtype in (torch.float32, torch.float64) else y.float()
+    y = y if free is None else torch.where(free, y, 0)
+    own = Report()
+    found = hull_instances(_asks(feasible_set, batch, own), y, event_dim, own, max_iter)
+    z = found.z
+    if own.failures:
+        for i, reason in sorted(own.failures.items()):
+            report.fail(i, reason, own.kinds[i])
+        fine = torch.ones(batch.numel(), dtype=torch.bool)
+        fine[list(own.failures)] = False
+        fine = fine.to(z.device).reshape(*batch, *[1] * event_dim)
+        z = torch.where(fine, z, torch.nan)
+    return found._replace(z=z.to(dtype))
+
+
+def raise_first(report: Report, batch: torch.Size) -> None:
+    """Raise for the first instance that failed, if one did."""
+    for i, reason in sorted(report.failures.items()):
+        where = tuple(int(k) for k in np.unravel_index(i, batch)) if batch else ()
+        name = f"Instance {where[0] if len(where) == 1 else where}" if where else "The instance"
+        raise report.kinds[i](f"{name}: {reason}.")
+
+
+def _asks(feasible_set: AbstractFeasibleSet, batch: torch.Size, report: Report) -> Ask:
+    """The open instances alone where the set can, else the whole batch, zeros at the others."""
+
+    def ask(scores: Tensor, rows: Tensor) -> Tensor:
+        found = feasible_set.decode_rows(scores, rows, batch, report)
+        if found is not None:
+            return found
+        at = rows.to(scores.device)
+        asked = scores.new_zeros(batch.numel(), *scores.shape[1:])
+        asked[at] = scores
+        of_all = Report()
+        asked = asked.reshape(*batch, *scores.shape[1:])
+        found = feasible_set.decode_instances(asked, of_all)
+        for i in set(of_all.failures) & set(rows.tolist()):
+            report.fail(i, of_all.failures[i], of_all.kinds[i])
+        if found.shape != asked.shape:
+            return found
+        return found.reshape(batch.numel(), *scores.shape[1:])[at]
+
+    return ask

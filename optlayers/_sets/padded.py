@@ -1,0 +1,101 @@
+"""What sets over padded batches of sentences share."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._errors import InputError
+from .._feasible_set import AbstractFeasibleSet
+from .._plan.maps import Report
+
+
+class PaddedSentences(AbstractFeasibleSet):
+    """A set of structures for every sentence of a batch, of at most `size` words each."""
+
+    lengths: Tensor
+    device: torch.device
+    size: int
+    batch_shape: torch.Size
+
+    def _read_lengths(self, lengths: int | Sequence[int] | Tensor, size: int | None) -> None:
+        """Lengths as int64 on the host, and the size that holds them."""
+        found = lengths if isinstance(lengths, Tensor) else torch.as_tensor(np.asarray(lengths))
+        if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
+            if found.numel():
+                raise InputError(f"`lengths` must be integers. Got {found.dtype}.")
+            found = found.long()  # an empty list
+        self.lengths = found.detach().to("cpu", torch.int64)
+        if bool((self.lengths < 0).any()):
+            raise InputError(f"`lengths` must not be negative. Got {int(self.lengths.min())}.")
+        self.device = lengths.device if isinstance(lengths, Tensor) else torch.device("cpu")
+        longest = int(self.lengths.max()) if self.lengths.numel() else 0
+        self.size = longest if size is None else int(size)
+        if longest > self.size:
+            raise InputError(f"`size` must be at least the longest length, {longest}. Got {size}.")
+
+    @property
+    @abstractmethod
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one structure: the last `event_dim` dimensions of scores."""
+
+    @abstractmethod
+    def _layout_in_words(self) -> str:
+        """What the dimensions of a structure are, for messages."""
+
+    def _batch(self, x: Tensor, name: str = "scores") -> torch.Size:
+        """The batch shape of scores or structures; refuse what is none."""
+        if not (isinstance(x, Tensor) and x.is_floating_point()):
+            found = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
+        shape = self.event_shape
+        if x.shape[-len(shape) :] != shape:
+            wanted = ", ".join(str(v) for v in shape)
+            raise InputError(
+                f"`{name}` must have shape (..., {wanted}): {self._layout_in_words()}. "
+                f"Got {tuple(x.shape)}."
+            )
+        batch = x.shape[: x.ndim - len(shape)]
+        if batch == self.batch_shape:
+            return batch
+        try:
+            fits = torch.broadcast_shapes(batch, self.batch_shape) == batch
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise InputError(
+                f"The batch of `{name}` must be that of the set, {tuple(self.batch_shape)}. "
+                f"Got {tuple(batch)}."
+            )
+        return batch
+
+    def decode(self, scores: Tensor) -> Tensor:
+        r"""The best structure of every sentence, $\arg\max_{z \in Z} z \cdot s$.
+
+        Scores of $-\infty$ forbid a part. Equal scores, equal answer.
+
+        Raises:
+            InputError: If a score in use is NaN or infinite; names the sentence.
+            InfeasibleError: If scores of $-\infty$ leave a sentence without a structure.
+        """
+        report = Report()
+        z_hat = self.decode_instances(scores, report)
+        for i in sorted(report.failures):
+            name = sentence_name(i, self._batch(scores))
+            raise report.kinds[i](f"{name}: {report.failures[i]}.")
+        return z_hat
+
+    @abstractmethod
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode; NaN where `report` is told of a failure."""
+
+
+def sentence_name(number: int, batch: Any) -> str:
+    """A sentence of the flattened batch by its index, for messages."""
+    where = tuple(int(k) for k in np.unravel_index(number, batch))
+    if not where:
+        return "The sentence"
+    return f"Sentence {where[0] if len(where) == 1 else where}"

@@ -1,0 +1,1 @@
+"""Dependency trees: their set, decoders, sums and polytopes."""

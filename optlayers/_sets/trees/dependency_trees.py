@@ -1,0 +1,381 @@
+"""Dependency trees: exact parsing forward, a projection onto a named polytope backward."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..._decoders.common import NOT_FINITE
+from ..._errors import InfeasibleError, InputError
+from ..._kernels.untraced import eager
+from ..._plan.maps import Report
+from ..._polytope.polytope import Polytope
+from ..hull.onto_hull import project_onto_hull
+from ..padded import PaddedSentences, sentence_name
+from . import inside_outside, matrix_tree
+from .arborescence import arborescence
+from .eisner import eisner
+from .head_selection import project_heads
+from .polytopes import check_relaxation, tree_polytope
+from .structure import is_tree
+
+_NO_TREE = "no tree is left among the allowed arcs"
+
+
+class DependencyTrees(PaddedSentences):
+    r"""Dependency trees over padded sentences, scored arc by arc.
+
+    Scores are `(..., n + 1, n + 1)`, `scores[..., h, m]` for the arc from head $h$ to modifier
+    $m$; index 0 is the root, the words are 1 to n. A structure is a 0/1 tensor of that shape with
+    one head per word and no cycle. Padding, self-loops and arcs into the root are never chosen
+    and get zero gradient, whatever their scores.
+
+    Decoding is exact: Eisner's algorithm, $O(n^3)$, for projective trees; Chu-Liu/Edmonds,
+    $O(n^2)$, for all trees. The backward pass projects onto a relaxation:
+
+    | `relaxation` | rows | projection |
+    |---|---|---|
+    | "head-selection" | one head per word: the paper's; leaves cycles in | $O(n^2)$, closed form |
+    | "single-root" | and one word under the root | QP |
+    | "single-commodity" | and a flow that reaches every word, $O(n^2)$ auxiliary variables | QP |
+    | "arborescence" | one flow per word: the convex hull of all trees | by calls to their decoder |
+    | "hull" | the convex hull of this very set | by calls to the decoder, `project_hull` |
+
+    A set is cheap enough to make per batch: what is compiled depends on n alone.
+
+    Args:
+        lengths: Number of words of each sentence: an int, or a list or tensor of batch shape.
+            A CUDA tensor is copied to the host, once, here.
+        projective: Whether arcs may not cross.
+        single_root: Whether exactly one word hangs on the root.
+        relaxation: Name of the polytope, see above.
+        allowed: Booleans `(..., n + 1, n + 1)`: arcs that may be chosen. None: all.
+        size: n, the words of the longest sentence the scores have room for; `max(lengths)` if
+            not given.
+
+    Raises:
+        InputError: If a length is negative or exceeds `size`, `allowed` has another shape, or
+            `relaxation` is unknown or would exclude trees of the set.
+        InfeasibleError: If `allowed` leaves a sentence without a tree; names the sentence.
+
+    References:
+        Eisner (1996), *Three new probabilistic models for dependency parsing*; Chu and Liu (1965);
+        Edmonds (1967); Zmigrod, Vieira and Cotterell (2020), *Please mind the root*; Martins,
+        Smith and Xing (2009), *Concise integer linear programming formulations for dependency
+        parsing*; Peng, Thomson and Smith (2018), Eq. 5 and Algorithm 2.
+
+    Examples:
+        >>> trees = DependencyTrees([3, 2])
+        >>> scores = torch.zeros(2, 4, 4)
+        >>> scores[:, 0, 2] = scores[:, 2, 1] = scores[:, 2, 3] = 1.0
+        >>> trees.heads(trees.decode(scores))
+        tensor([[ 2,  0,  2],
+                [ 2,  0, -1]])
+        >>> trees.relaxation
+        Polytope(n=16, equalities=3, batch=(2,), integral)
+    """
+
+    event_dim: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        lengths: int | Sequence[int] | Tensor,
+        projective: bool = True,
+        single_root: bool = True,
+        relaxation: str = "head-selection",
+        *,
+        allowed: Any = None,
+        size: int | None = None,
+    ):
+        self._read_lengths(lengths, size)
+        self.projective, self.single_root = bool(projective), bool(single_root)
+        self.relaxation_name = relaxation
+        check_relaxation(relaxation, single_root)
+        self._mask = None if allowed is None else self._read_mask(allowed)
+        self._allowed: Tensor | None = None
+        self.batch_shape = self.lengths.shape
+        self._relaxation: Polytope | None = None
+        self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        if self._mask is not None:
+            self.batch_shape = torch.broadcast_shapes(self.batch_shape, self._mask.shape[:-2])
+            self._check_trees()
+
+    def __repr__(self) -> str:
+        kind = "projective" if self.projective else "non-projective"
+        root = "single root" if self.single_root else "any number of roots"
+        batch = f"batch={tuple(self.batch_shape)}, " if self.batch_shape else ""
+        return f"DependencyTrees(n={self.size}, {batch}{kind}, {root}, {self.relaxation_name!r})"
+
+    # ------------------------------------------------------------------ the set
+
+    def _read_mask(self, mask: Any) -> Tensor:
+        """The mask on the host, refused if it does not fit."""
+        n, mask = self.size, torch.as_tensor(mask)
+        if mask.dtype != torch.bool or mask.shape[-2:] != (n + 1, n + 1):
+            raise InputError(
+                f"`allowed` must be booleans of shape (..., {n + 1}, {n + 1}), heads by "
+                f"modifiers. Got {mask.dtype}, {tuple(mask.shape)}."
+            )
+        self.device = mask.device if self.device.type == "cpu" else self.device
+        try:
+            torch.broadcast_shapes(mask.shape[:-2], self.lengths.shape)
+        except RuntimeError:
+            raise InputError(
+                f"The batch of `allowed`, {tuple(mask.shape[:-2])}, does not broadcast against "
+                f"that of `lengths`, {tuple(self.lengths.shape)}."
+            ) from None
+        return mask.cpu()
+
+    @property
+    def allowed(self) -> Tensor:
+        """Booleans `(..., n + 1, n + 1)` on the host: arcs of the mask between words."""
+        if self._allowed is None:
+            index = torch.arange(self.size + 1)
+            word = index <= self.lengths[..., None]
+            arcs = word[..., :, None] & word[..., None, :]
+            arcs &= (index[:, None] != index) & (index > 0)
+            self._allowed = arcs if self._mask is None else arcs & self._mask
+        return self._allowed
+
+    def _check_trees(self) -> None:
+        zeros = np.zeros((self.batch_shape.numel(), self.size + 1, self.size + 1))
+        _, state = self._decode_host(zeros, *self._on_host(self.batch_shape))
+        if state.any():
+            first = int(state.argmax())
+            name = sentence_name(first, self.batch_shape)
+            length = int(self.lengths.expand(self.batch_shape).reshape(-1)[first])
+            more = f" The same holds for {state.sum() - 1} more." if state.sum() > 1 else ""
+            kind = "projective " if self.projective else ""
+            root = "one word under the root" if self.single_root else "words under the root"
+            raise InfeasibleError(
+                f"{name}: `allowed` leaves no {kind}tree with {root} over its "
+                f"{length} words.{more} Allow more arcs."
+            )
+
+    @property
+    def relaxation(self) -> Polytope:
+        """The polytope of the backward pass, over arcs `(h, m)` at `h * (n + 1) + m`."""
+        if self._relaxation is None:
+            self._relaxation = tree_polytope(
+                self.relaxation_name,
+                self.size,
+                self.lengths.to(self.device),
+                self.allowed.to(self.device),
+                self.single_root,
+                self.projective,
+            )
+        return self._relaxation
+
+    @property
+    def event_shape(self) -> tuple[int, int]:
+        """Heads by modifiers, with the root."""
+        return (self.size + 1, self.size + 1)
+
+    @property
+    def part_names(self) -> list[str]:
+        """Names of the arcs in the order of the variables, for printing: "0->1" and so on."""
+        return [f"{h}->{m}" for h in range(self.size + 1) for m in range(self.size + 1)]
+
+    def _layout_in_words(self) -> str:
+        return (
+            f"heads by modifiers, with the root, for up to {self.size} words (`size=` sets "
+            "another number)"
+        )
+
+    # ------------------------------------------------------------------ decoding
+
+    @eager
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode; NaN where `report` is told of a failure."""
+        batch = self._batch(scores)
+        rows = scores.reshape(-1, self.size + 1, self.size + 1)
+        found = self._decode(rows, self._on_host(batch), range(len(rows)), report)
+        return found.reshape(scores.shape)
+
+    @eager
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor:
+        """Decode some sentences of a batch alone."""
+        lengths, allowed = self._on_host(batch)
+        index = rows.numpy()
+        allowed = allowed if allowed is None or len(allowed) == 1 else allowed[index]
+        return self._decode(scores, (lengths[index], allowed), index, report)
+
+    def _decode(
+        self, scores: Tensor, sentences: tuple, index: Sequence[int] | np.ndarray, report: Report
+    ) -> Tensor:
+        """Trees of sentences with these numbers in the flattened batch."""
+        scores = scores.detach()
+        wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
+        heads, state = self._decode_host(scores.to("cpu", wide).contiguous().numpy(), *sentences)
+        z = self._from_heads(torch.from_numpy(heads).to(scores.device), scores.dtype)
+        if state.any():
+            for i in np.flatnonzero(state).tolist():
+                reason, kind = (
+                    (_NO_TREE, InfeasibleError) if state[i] == 1 else (NOT_FINITE, InputError)
+                )
+                report.fail(int(index[i]), reason, kind)
+            z[torch.from_numpy(state != 0).to(z.device)] = torch.nan
+        return z
+
+    def _on_host(self, batch: torch.Size) -> tuple[np.ndarray, np.ndarray | None]:
+        """Lengths `(N,)` and allowed arcs `(N or 1, n + 1, n + 1)`, if not all, of a batch."""
+        lengths = self.lengths.expand(batch).reshape(-1).contiguous().numpy()
+        if self._mask is None:
+            return lengths, None
+        side = self.size + 1
+        single = self.allowed.ndim == 2
+        allowed = self.allowed if single else self.allowed.expand(*batch, side, side)
+        return lengths, allowed.reshape(-1, side, side).contiguous().numpy()
+
+    def _decode_host(
+        self, rows: np.ndarray, lengths: np.ndarray, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        decoder = eisner if self.projective else arborescence
+        return decoder(rows, lengths, allowed, self.single_root)
+
+    def _from_heads(self, heads: Tensor, dtype: torch.dtype) -> Tensor:
+        """0/1 tensor `(N, n + 1, n + 1)` of `(N, n + 1)` heads; -1 for none."""
+        z = torch.zeros(*heads.shape, heads.shape[-1], dtype=dtype, device=heads.device)
+        chosen = (heads >= 0).to(dtype)
+        return z.scatter_(-2, heads.clamp(min=0)[..., None, :], chosen[..., None, :])
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
+        """Head selection in one pass, hulls by their decoder; other relaxations by their plan."""
+        batch, side = self._batch(y, "y"), self.size + 1
+        allowed = self.free_parts(y.device)
+        if self.relaxation_name == "hull":
+            return project_onto_hull(self, y, report).z
+        if self.relaxation_name == "arborescence":  # the hull of all trees, without its many rows
+            every = copy.copy(self)
+            every.projective = False
+            return project_onto_hull(every, y, report).z
+        if self.relaxation_name != "head-selection":
+            return None
+        if allowed.ndim > 2:
+            allowed = allowed.expand(*batch, side, side)
+        z = project_heads(y.reshape(-1, side, side), allowed.reshape(-1, side, side))
+        return z.reshape(y.shape)
+
+    # ------------------------------------------------------------------ other forms of a tree
+
+    def heads(self, z: Tensor) -> Tensor:
+        """The head of every word, `(..., n)`, of trees `(..., n + 1, n + 1)`; -1 at padding."""
+        z = z[..., 1:]
+        return torch.where((z > 0).any(-2), z.argmax(-2), -1)
+
+    def from_heads(self, heads: Any, dtype: torch.dtype | None = None) -> Tensor:
+        """The 0/1 tensor `(..., n + 1, n + 1)` of heads `(..., n)`; anything at padding.
+
+        Raises:
+            InputError: If `heads` has another shape, or the head of a word is not in its sentence.
+        """
+        heads = torch.as_tensor(heads)
+        if heads.is_floating_point() or heads.shape[-1:] != (self.size,):
+            raise InputError(
+                f"`heads` must be integers of shape (..., {self.size}), one per word. "
+                f"Got {heads.dtype}, {tuple(heads.shape)}."
+            )
+        lengths = self.lengths.to(heads.device)[..., None]
+        word = torch.arange(1, self.size + 1, device=heads.device) <= lengths
+        wrong = word & ((heads < 0) | (heads > lengths))
+        if bool(wrong.any()):
+            at = wrong.nonzero()[0].tolist()
+            raise InputError(
+                f"The head of word {at[-1] + 1}{f' of sentence {at[:-1]}' if at[:-1] else ''} must "
+                f"be from 0 to its length. Got {int(heads.expand(wrong.shape)[tuple(at)])}."
+            )
+        heads = torch.nn.functional.pad(torch.where(word, heads, -1), (1, 0), value=-1)
+        return self._from_heads(heads, dtype or torch.get_default_dtype())
+
+    @eager
+    def contains(self, z: Tensor) -> Tensor:
+        """Whether each `z` is a tree of the set: booleans of the batch shape."""
+        batch = self._batch(z, "z")
+        arcs = z.detach().cpu().reshape(-1, self.size + 1, self.size + 1)
+        allowed = self.allowed.expand(*batch, *self.allowed.shape[-2:]).reshape(arcs.shape)
+        binary = ((arcs == 0) | ((arcs == 1) & allowed)).flatten(1).all(-1)
+        heads = torch.nn.functional.pad(self.heads(arcs), (1, 0), value=-1).contiguous()
+        lengths = self.lengths.expand(batch).reshape(-1).contiguous()
+        one_head = (arcs != 0).sum(-2).le(1).all(-1)
+        tree = is_tree(heads.numpy(), lengths.numpy(), self.single_root, self.projective)
+        return (binary & one_head & torch.from_numpy(tree)).reshape(batch).to(z.device)
+
+    # ------------------------------------------------------------------ sums over all trees
+
+    def log_partition(self, scores: Tensor) -> Tensor:
+        r"""$\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable twice.
+
+        Projective: inside algorithm, $O(n^3)$. Otherwise: matrix-tree theorem, $O(n^3)$, by an
+        elimination without subtraction. In float64 inside on the CPU; the dtype of the scores out.
+
+        References:
+            Eisner (2000), *Bilexical grammars and their cubic-time parsing algorithms*; Koo,
+            Globerson, Carreras and Collins (2007), *Structured prediction models via the
+            matrix-tree theorem*; Kim et al. (2017), *Structured attention networks*.
+        """
+        batch = self._batch(scores)
+        return self._sums().log_partition(*self._rows(scores, batch)).reshape(batch)
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        r"""Probability of every arc under $p(z) \propto \exp(z \cdot s)$; differentiable.
+
+        The gradient of `log_partition`: structured attention.
+        """
+        batch = self._batch(scores)
+        return self._sums().marginals(*self._rows(scores, batch)).reshape(scores.shape)
+
+    def entropy(self, scores: Tensor) -> Tensor:
+        r"""$-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, of the batch shape; differentiable."""
+        mu = self.marginals(scores)
+        return self.log_partition(scores) - torch.where(mu > 0, mu * scores, 0).sum((-2, -1))
+
+    def free_parts(self, device: torch.device) -> Tensor:
+        """The allowed arcs between words of a sentence."""
+        return self._on(device)[1]
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Lengths and arcs on a device, copied once."""
+        if device not in self._moved:
+            self._moved[device] = (self.lengths.to(device), self.allowed.to(device))
+        return self._moved[device]
+
+    @torch.no_grad()
+    def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        r"""One tree of every sentence from $p(z) \propto \exp(z \cdot s)$, exactly; $O(n^4)$.
+
+        Word by word, from marginals that are conditioned on the heads drawn before. NaN for a
+        sentence without a tree.
+
+        Args:
+            scores: As for `decode`.
+            generator: Of random numbers, on the device of the scores.
+        """
+        batch = self._batch(scores)
+        rows = self._rows(scores, batch)
+        heads = self._sums().sample(*rows, generator)
+        z = self._from_heads(heads, scores.dtype)
+        fine = self._sums().log_partition(*rows).isfinite()
+        return torch.where(fine[:, None, None], z, torch.nan).reshape(scores.shape)
+
+    def _sums(self) -> Any:
+        return inside_outside if self.projective else matrix_tree
+
+    def _rows(
+        self, scores: Tensor, batch: torch.Size
+    ) -> tuple[Tensor, Tensor, Tensor | None, bool]:
+        """What the sums take: flattened scores, lengths and arcs on the device of the scores."""
+        lengths, allowed = self._on(scores.device)
+        side = self.size + 1
+        if allowed.ndim > 2:
+            allowed = allowed.expand(*batch, side, side)
+        return (
+            scores.reshape(-1, side, side),
+            lengths.expand(batch).reshape(-1),
+            allowed.reshape(-1, side, side),
+            self.single_root,
+        )

@@ -1,0 +1,189 @@
+r"""Sums over all trees: the matrix-tree theorem, $O(n^3)$, by an elimination without subtraction.
+
+$$ Z = \sum_z \exp(z \cdot s) = \prod_k d_k, \qquad d_k = \sum_{h} w_{hk}, \qquad
+   w_{hm} \leftarrow w_{hm} + \frac{w_{hk}}{d_k} w_{km} $$
+
+for one word $k$ after the other and the heads $h$ and words $m$ left, from $w = e^s$: Gaussian
+elimination of the Laplacian, whose pivots are sums of what is left in their column and are found
+by adding it up. So $Z$ has a relative error of some $n$ roundings, whatever the condition of the
+Laplacian, whose inverse need not exist in floats; and so have the marginals absolutely, as the
+derivative of just these steps: what they subtract are probabilities. With a single root, the root
+is left out of all $d_k$ but the last.
+
+References:
+    Tutte (1984), *Graph theory*; Koo, Globerson, Carreras and Collins (2007), *Structured
+    prediction models via the matrix-tree theorem*; Smith and Smith (2007), *Probabilistic models
+    of nonprojective dependency trees*; McDonald and Satta (2007), *On the complexity of
+    non-projective data-driven dependency parsing*; Grassmann, Taksar and Heyman (1985),
+    *Regenerative analysis and steady state distributions for Markov chains*.
+"""
+
+import torch
+from torch import Tensor
+
+from ..._kernels.threads import array, run
+from .sums import LOG_ZERO, Problem, Sums, usable
+
+
+def log_partition(
+    scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool
+) -> Tensor:
+    r"""$\log \sum_z \exp(z \cdot s)$ over all trees, `(N,)`; differentiable twice.
+
+    Args:
+        scores: `(N, n + 1, n + 1)`, heads by modifiers, index 0 the root; anything at padding.
+        lengths: int64 `(N,)`, words of each sentence, on the device of the scores.
+        allowed: Arcs that may be chosen, `(N or 1, n + 1, n + 1)`; None: all.
+        single_root: Whether exactly one word hangs on the root.
+
+    Returns:
+        In the dtype of the scores, summed in float64. $-\infty$ for a sentence without a tree, NaN
+        where a score that counts is NaN or $+\infty$; neither sends a gradient back.
+
+    Examples:
+        >>> log_partition(torch.zeros(1, 4, 4), torch.tensor([3]), None, True).exp().round()
+        tensor([9.])
+    """
+    return _SUMS.log_partition(scores, (lengths, allowed, single_root))
+
+
+def marginals(scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool) -> Tensor:
+    """Probability of every arc, the gradient of `log_partition`; differentiable once.
+
+    NaN for a sentence that has no tree or a score that is not a number. Arguments as there.
+    """
+    return _SUMS.marginals(scores, (lengths, allowed, single_root))
+
+
+def sample(
+    scores: Tensor,
+    lengths: Tensor,
+    allowed: Tensor | None,
+    single_root: bool,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Heads of trees drawn from $p(z) \propto \exp(z \cdot s)$, exactly; int64 `(N, n + 1)`.
+
+    Word after word from its marginals given the heads of those before: $O(n^4)$. -1 at index 0, at
+    padding, and where there is no tree. Arguments as for `log_partition`; the generator is on the
+    device of the scores.
+    """
+    return _SUMS.sample(scores, (lengths, allowed, single_root), generator)
+
+
+# ---------------------------------------------------------------------- tensor program
+
+
+def _program(x: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
+    """Log Z by elimination in logarithms, and the sentences where it is none."""
+    lengths, _, single_root = problem
+    arcs, broken = usable(x, problem)
+    root, none = _last_word(arcs, lengths, single_root)
+    bad = none | broken
+    index = torch.arange(x.shape[-1], device=x.device)
+    padding = index > lengths[:, None]
+    # Whatever the answer is not for is replaced by a sentence of padding, which always has one.
+    ends = padding | bad[:, None]
+    x = torch.where(arcs & ~bad[:, None, None], x, LOG_ZERO)
+    x = torch.where(ends[:, None, :] & (index == 0)[:, None], 0, x)
+    if single_root:
+        # A word that all others can hang below stays to the end: each other pivot is positive.
+        order = torch.where(index == 1, root[:, None], index)
+        order = torch.where(index == root[:, None], (index > 0).long(), order)
+        x = x.gather(1, order[:, :, None].expand_as(x)).gather(2, order[:, None].expand_as(x))
+    log_z = _eliminate(x, ends, single_root)
+    return torch.where(broken, torch.nan, torch.where(none, -torch.inf, log_z)), bad
+
+
+def _last_word(arcs: Tensor, lengths: Tensor, single_root: bool) -> tuple[Tensor, Tensor]:
+    """A word that may be the only one under the root, and the sentences without a tree."""
+    size = arcs.shape[-1]
+    index = torch.arange(size, device=arcs.device)
+    beyond = (index > lengths[:, None]) | (index == 0)
+    reach = (arcs | (index[:, None] == index)).float()
+    for _ in range(max(size - 1, 1).bit_length()):
+        reach = ((reach @ reach) > 0).float()
+    reaches = reach > 0  # [h, m]: m hangs below h
+    if not single_root:
+        return lengths, ~(reaches[:, 0] | beyond).all(-1)
+    above_all = (reaches | beyond[:, None, :]).all(-1) & arcs[:, 0]
+    root = above_all.float().argmax(-1).clamp(min=1)
+    return root, (lengths > 0) & ~above_all.any(-1)
+
+
+def _eliminate(x: Tensor, ends: Tensor, single_root: bool) -> Tensor:
+    """Log Z of `(N, n + 1, n + 1)`; words in `ends` have the root for their only head."""
+    log_z = x.new_zeros(len(x))
+    for k in range(x.shape[-1] - 1, 0, -1):
+        heads, row, x = x[:, :k, k], x[:, k, :k], x[:, :k, :k]
+        counted = heads
+        if single_root and k > 1:
+            to_root = torch.where(ends[:, k, None], heads[:, :1], LOG_ZERO)
+            counted = torch.cat([to_root, heads[:, 1:]], -1)
+        d = counted.logsumexp(-1)
+        log_z = log_z + d
+        through = (heads - d[:, None])[:, :, None] + row[:, None, :]
+        # Not `logaddexp`, whose second derivative is NaN where the terms are far apart. The sum
+        # does not depend on `top`, so that derivatives need not see it.
+        top = torch.maximum(x, through).detach()
+        x = top + ((x - top).exp() + (through - top).exp()).log()
+    return log_z
+
+
+# ---------------------------------------------------------------------- compiled loops
+
+
+def _values(x: Tensor, problem: Problem) -> Tensor:
+    log_z = x.new_empty(len(x))
+    for rows, part in _rest(_run("values", x, problem, log_z), problem):
+        log_z[rows] = _program(x[rows], part)[0]
+    return log_z
+
+
+def _gradients(x: Tensor, problem: Problem) -> Tensor:
+    mu = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for rows, part in _rest(_run("marginals", x, problem, mu), problem):
+        mu[rows] = _SUMS.by_autograd(x[rows].detach(), part)
+    return mu
+
+
+def _hessian_product(x: Tensor, problem: Problem, vector: Tensor) -> Tensor:
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for rows, part in _rest(_run("hessian_product", x, problem, vector, out), problem):
+        with torch.enable_grad():
+            leaf = x[rows].detach().requires_grad_()
+            mu = _SUMS.by_autograd(leaf, part)
+            arcs = usable(leaf, part)[0] & mu.isfinite()
+            product = (torch.where(arcs, mu, 0) * torch.where(arcs, vector[rows], 0)).sum()
+        out[rows] = torch.autograd.grad(product, leaf)[0]
+    return out
+
+
+def _run(which: str, x: Tensor, problem: Problem, *more: Tensor) -> Tensor:
+    from ..._kernels import matrix_tree as kernels
+
+    lengths, allowed, single_root = problem
+    state = torch.zeros(len(x), dtype=torch.int8)
+    mask = x.new_zeros(1, 1, 1, dtype=torch.bool) if allowed is None else allowed
+    cost = len(x) * x.shape[-1] ** 3
+    masked = allowed is not None
+    arrays = [array(v) for v in (x, lengths, mask)]
+    results = [array(v) for v in (state, *more)]
+    run(getattr(kernels, which), len(x), cost, *arrays, masked, single_root, *results)
+    if which == "marginals":
+        more[0][state == 2] = torch.nan
+    return state
+
+
+def _rest(state: Tensor, problem: Problem) -> list[tuple[Tensor, Problem]]:
+    """The sentences whose sums leave the range of floats, and their problem."""
+    rows = (state == 3).nonzero()[:, 0]
+    if not len(rows):
+        return []
+    lengths, allowed, single_root = problem
+    if allowed is not None and len(allowed) > 1:
+        allowed = allowed[rows]
+    return [(rows, (lengths[rows], allowed, single_root))]
+
+
+_SUMS = Sums(_program, _values, _gradients, _hessian_product)

@@ -1,0 +1,123 @@
+"""What the exact QP solvers have in common: the problem, an answer, and its residuals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._plan.blocks import Block
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One instance: the point, and limits in the layout of one component, float64."""
+
+    y: np.ndarray
+    row_lower: np.ndarray
+    row_upper: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A point, row multipliers (positive: upper side active), and how good they are together."""
+
+    x: np.ndarray
+    multipliers: np.ndarray
+    residual: float = np.inf
+    status: str = ""
+
+
+def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answer:
+    """An answer with its KKT residual, whatever the solver said of it.
+
+    The residual is the largest of: row violation; distance of x from its own projected gradient
+    step, which covers stationarity and the multipliers of the bounds; the smaller one of multiplier
+    and slack of a row. What concerns rows is relative to 1 + |x|, which they constrain, gradients
+    to 1 + max(|y|, |x|).
+    """
+    if x is None or not np.isfinite(x).all():
+        return Answer(np.full(block.size, np.nan), np.zeros(block.num_rows), np.inf, status)
+    x = np.clip(x, problem.lower, problem.upper)
+    R = block.matrix
+    activity = R @ x
+    gradient = np.where(block.is_aux, 0.0, x - problem.y) + R.T @ multipliers
+    step = np.clip(x - gradient, problem.lower, problem.upper)
+    above, below = problem.row_upper - activity, activity - problem.row_lower
+    violation = np.maximum(np.maximum(-above, -below), 0)
+    slack = np.where(multipliers > 0, above, np.where(multipliers < 0, below, 0.0))
+    size = 1 + np.abs(x).max()
+    scale = max(1 + np.abs(np.where(block.is_aux, 0.0, problem.y)).max(), size)
+    either = np.minimum(np.abs(multipliers) / scale, np.abs(slack) / size)
+    parts = (violation / size, np.abs(x - step) / scale, either)
+    residual = max(float(p.max(initial=0.0)) for p in parts)
+    return Answer(x, multipliers, residual, status)
+
+
+def refined(block: Block, problem: Problem, answer: Answer) -> Answer:
+    """Solve on the active set that an approximate answer suggests; the better of both.
+
+    With the active rows as equalities and the variables at bounds fixed, the optimality conditions
+    are linear; the shortest correction to the answer solves them to rounding, also where rows
+    depend on one another.
+    """
+    best, R = answer, block.matrix.toarray()
+    for near in (1e-6, 1e-4):
+        x, lam = answer.x, answer.multipliers
+        act = R @ x
+        low, high = problem.row_lower, problem.row_upper
+        at_high, at_low = (lam > near) | (act >= high - near), (lam < -near) | (act <= low + near)
+        active = np.flatnonzero(at_high | at_low)
+        goal = np.where(at_high, high, low)[active]
+        step = x - np.where(block.is_aux, 0.0, x - problem.y) - R.T @ lam
+        fixed = (step <= problem.lower + near) | (step >= problem.upper - near)
+        x = np.where(fixed, np.where(step <= problem.lower + near, problem.lower, problem.upper), x)
+        free, rows = np.flatnonzero(~fixed), R[np.ix_(active, ~fixed)]
+        curved = np.where(block.is_aux, 0.0, 1.0)[free]
+        system = np.block([[np.diag(curved), rows.T], [rows, np.zeros((len(active), len(active)))]])
+        miss = np.concatenate(
+            [
+                curved * (np.where(block.is_aux, 0.0, problem.y)[free] - x[free])
+                - rows.T @ lam[active],
+                goal - R[active] @ x,
+            ]
+        )
+        change = np.linalg.lstsq(system, miss, rcond=1e-12)[0]
+        x[free] += change[: len(free)]
+        multipliers = np.zeros_like(lam)
+        multipliers[active] = lam[active] + change[len(free) :]
+        better = judged(block, problem, x, multipliers, answer.status)
+        best = min(best, better, key=lambda a: a.residual)
+    return best
+
+
+def least_violation(block: Block, problem: Problem) -> float:
+    """By how much some row is missed at the best of all points, relative to 1 + |x|; by an LP.
+
+    Zero if there is a feasible point; NaN if the linear program has no answer. What decides
+    between an empty set and a solver in trouble, both of which call themselves infeasible.
+    """
+    from scipy.optimize import linprog
+
+    R, width = block.matrix, sp.csr_array(np.ones((block.num_rows, 1)))
+    sides = [(R, problem.row_upper), (-R, -problem.row_lower)]
+    said = [np.isfinite(side) for _, side in sides]
+    rows = [sp.hstack([r[k], -width[k]]) for (r, _), k in zip(sides, said, strict=True)]
+    goal = np.concatenate([side[k] for (_, side), k in zip(sides, said, strict=True)])
+    found = linprog(
+        np.append(np.zeros(block.size), 1.0),
+        A_ub=sp.vstack(rows, format="csr"),
+        b_ub=goal,
+        bounds=np.column_stack([np.append(problem.lower, 0.0), np.append(problem.upper, np.inf)]),
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if found.x is None:
+        return np.nan
+    return float(found.x[-1] / (1 + np.abs(found.x[:-1]).max()))
+
+
+def stacked_rows(block: Block) -> sp.csc_array:
+    """Rows and bounds as one matrix [R; I], as first-order solvers want it."""
+    return sp.csc_array(sp.vstack([block.matrix, sp.eye_array(block.size)], format="csc"))

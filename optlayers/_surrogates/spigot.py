@@ -1,0 +1,167 @@
+"""SPIGOT: step, project, take the difference."""
+
+import warnings
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .._errors import InputError, StepSizeWarning
+from .._feasible_set import AbstractFeasibleSet
+from .._functional import FeasibleSet, OnFailure, Status, project
+from .._polytope.polytope import Polytope
+from .base import AbstractSurrogate
+from .diagnostics import diagnose
+from .steps import NormClip, check_step, step_size
+
+_CHECKED_CALLS = (10, 100, 1000)  # at which backward calls the effect of eta is looked at
+
+
+def _onto(
+    relaxation: Polytope | None, feasible_set: FeasibleSet, y: Tensor, on_failure: OnFailure
+) -> tuple[Tensor, Status]:
+    """Project, onto a polytope over the flattened structure if there is one.
+
+    What is not finite becomes NaN: a loss that diverges is not for a backward pass to report.
+    """
+    onto, point = feasible_set, y
+    if relaxation is not None:
+        onto, point = relaxation, y.flatten(-feasible_set.event_dim)
+    z, status = project(
+        onto,
+        point,
+        on_failure=on_failure,  # type: ignore[arg-type]
+        on_nonfinite="propagate",
+        return_status=True,
+    )
+    return z.reshape(y.shape), status
+
+
+class SPIGOT(AbstractSurrogate):
+    r"""$\tilde\nabla_s = p - \Pi_P(p - \eta\,\nabla_{\hat z}L)$ (Peng, Thomson and Smith, 2018).
+
+    Take a gradient step on the decision, project it back onto the relaxed feasible set, use the
+    difference. The base point $p$ is
+
+    - `around="vertex"`: $p = \hat z$, the paper's. At a vertex the step can only demote what was
+      chosen, so this needs supervision of the structure as well; one projection.
+    - `around="projection"`: $p = \Pi_P(s / \text{temperature})$, the relaxed solution. Gradients
+      flow both ways, which is what works when the structure is latent; two projections.
+    - `around="marginals"`: $p = \mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s /
+      \text{temperature})$, for sets that have marginals. This is SPIGOT-CE of Mihaylova,
+      Niculae and Martins (2020), *Understanding the mechanics of SPIGOT*, with the gradient taken
+      at $\hat z$; one sum-product and one projection.
+
+    Args:
+        eta: Step size: a number, a tensor with one entry per instance, or `NormClip(T)`. It is
+            meaningless without the reduction of the loss: with a loss averaged over a batch the
+            gradient is tiny and eta merely scales the result.
+        around: "vertex", "projection" or "marginals".
+        temperature: Divides the scores first (`around="projection"` and `"marginals"`).
+        relaxation: A polytope to project onto, instead of the feasible set's own relaxation.
+        warn: Whether to warn, once, when eta is found to have no effect.
+
+    Examples:
+        >>> import optlayers as ol
+        >>> scores = torch.tensor([1.0, 0.8, 0.1], requires_grad=True)
+        >>> z = ol.structured_argmax(ol.simplex(3), scores, SPIGOT(eta=0.5))
+        >>> (z * torch.tensor([1.0, -1.0, 0.0])).sum().backward()
+        >>> scores.grad
+        tensor([ 0.5000, -0.5000,  0.0000])
+    """
+
+    def __init__(
+        self,
+        eta: float | Tensor | NormClip = 1.0,
+        around: Literal["vertex", "projection", "marginals"] = "vertex",
+        *,
+        temperature: float = 1.0,
+        relaxation: Polytope | None = None,
+        warn: bool = True,
+    ):
+        if around not in ("vertex", "projection", "marginals"):
+            raise InputError(
+                f"`around` must be 'vertex', 'projection' or 'marginals'. Got {around!r}."
+            )
+        if not temperature > 0:
+            raise InputError(f"`temperature` must be positive. Got {temperature}.")
+        check_step("eta", eta)
+        if isinstance(eta, int | float) and not eta > 0:
+            raise InputError(f"`eta` must be positive. Got {eta}.")
+        self.eta, self.around, self.temperature = eta, around, temperature
+        self.relaxation, self.warn = relaxation, warn
+        self._calls = 0
+
+    def __repr__(self) -> str:
+        extra = f", temperature={self.temperature}" if self.around != "vertex" else ""
+        return f"SPIGOT(eta={self.eta}, around={self.around!r}{extra})"
+
+    def step_size(self, grad: Tensor, event_dim: int = 1) -> Tensor | float:
+        """Eta in a form that multiplies `grad`, whose last `event_dim` dimensions are one step."""
+        return step_size(self.eta, grad, event_dim)
+
+    def base_point(
+        self, feasible_set: FeasibleSet, scores: Tensor, z_hat: Tensor, on_failure: OnFailure
+    ) -> tuple[Tensor, Status]:
+        """The point p that the step starts from."""
+        if self.around == "projection":
+            return _onto(self.relaxation, feasible_set, scores / self.temperature, on_failure)
+        if self.around == "marginals":
+            if not isinstance(feasible_set, AbstractFeasibleSet):
+                raise InputError(
+                    "around='marginals' needs a structured set with marginals, such as "
+                    f"DependencyTrees; a Polytope has none. Got {feasible_set!r}."
+                )
+            z_hat = feasible_set.marginals(scores.detach() / self.temperature)
+        return z_hat, Status(tuple(z_hat.shape[: z_hat.ndim - feasible_set.event_dim]))
+
+    def backward(
+        self,
+        feasible_set: FeasibleSet,
+        scores: Tensor,
+        z_hat: Tensor,
+        grad: Tensor,
+        on_failure: OnFailure = "raise",
+    ) -> tuple[Tensor, Status]:
+        """Return p - proj(p - eta * grad); where that fails and may fall back, eta * grad."""
+        dtype, event_dim = grad.dtype, feasible_set.event_dim
+        # Half precision in float32 before anything is subtracted.
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        scores, z_hat, grad = (v.to(wide) for v in (scores, z_hat, grad))
+        step = self.step_size(grad, event_dim) * grad
+        step = torch.where(step.isfinite(), step, torch.nan)
+        policy = "raise" if on_failure == "raise" else "nan"
+        base, before = self.base_point(feasible_set, scores, z_hat, policy)
+        moved, status = _onto(self.relaxation, feasible_set, base - step, policy)
+        status = Status(status.batch_shape, before.failures | status.failures)
+        result = base - moved
+        if status.failures and on_failure == "fallback":
+            ok = status.ok.to(result.device)[(..., *[None] * event_dim)]
+            result = torch.where(ok, result, step)
+        self._watch(feasible_set, base, step, result)
+        return result.to(dtype), status
+
+    def _watch(self, feasible_set: FeasibleSet, base: Tensor, step: Tensor, result: Tensor) -> None:
+        """Warn once if eta changes nothing but the length of the gradient, or nothing at all."""
+        if torch.compiler.is_compiling() or not self.warn or self.around != "vertex":
+            return
+        self._calls += 1
+        if self._calls not in _CHECKED_CALLS:
+            return
+        if self.relaxation is None:
+            found = diagnose(feasible_set, base, step, result)
+        else:
+            flat = (v.flatten(-feasible_set.event_dim) for v in (base, step, result))
+            found = diagnose(self.relaxation, *flat)
+        cone, saturated, zero = (found[f"{k}_share"] for k in ("cone", "saturated", "zero"))
+        if cone + saturated + zero > 0.99:
+            self.warn = False
+            warnings.warn(
+                f"eta has no effect on the direction of SPIGOT's gradient: {cone:.0%} of the "
+                f"instances are in the cone regime (the gradient is proportional to eta) and "
+                f"{saturated:.0%} are saturated (a larger eta changes nothing); {zero:.0%} have no "
+                "gradient. Sum the loss over the batch instead of averaging it, or change eta by "
+                "orders of magnitude.",
+                StepSizeWarning,
+                stacklevel=2,
+            )
