@@ -21,16 +21,11 @@ from ._polytope.constructors import head_selection as head_selection
 from ._polytope.constructors import label_sum as label_sum
 from ._polytope.constructors import simplex as simplex
 from ._polytope.constructors import spans as spans
-from ._polytope.words import constraints as constraints
+from ._polytope.words import describe as describe
 from ._polytope.npz import load as load
 from ._polytope.npz import save as save
-from ._plan.blocks import Block as Block
-from ._plan.maps import AbstractBlockMap as AbstractBlockMap
-from ._plan.maps import Limits as Limits
 from ._plan.plan import Plan as Plan
-from ._plan.maps import Report as Report
-from ._projections import PROJECTIONS as PROJECTIONS
-from ._decoders import DECODERS as DECODERS
+from . import maps as maps
 from ._feasible_set import AbstractFeasibleSet as AbstractFeasibleSet
 from ._functional import Status as Status
 from ._functional import decode as decode
@@ -59,3 +54,16 @@ from ._losses import structured_hinge as structured_hinge
 from ._losses import structured_perceptron as structured_perceptron
 from ._layer import StructuredArgmax as StructuredArgmax
 from ._layer import structured_argmax as structured_argmax
+
+
+def __getattr__(name: str):
+    """Return what the last version had at the top level, with a warning."""
+    from ._deprecated import warn_deprecated
+
+    if name == "constraints":
+        warn_deprecated("`optlayers.constraints`", "`optlayers.describe`")
+        return describe
+    if name in ("Block", "AbstractBlockMap", "Limits", "Report", "PROJECTIONS", "DECODERS"):
+        warn_deprecated(f"`optlayers.{name}`", f"`optlayers.maps.{name}`")
+        return getattr(maps, name)
+    raise AttributeError(f"module 'optlayers' has no attribute {name!r}")

@@ -492,13 +492,17 @@ def test_scores_of_any_scale(scale):
         (SimplexArgmax, ol.box(2), "it has no row"),
         (SimplexArgmax, ol.assignment(2), "it has coupling rows"),
         (SimplexArgmax, Polytope([[1.0, 1.0]], [1.0], num_aux=1), "it has auxiliary variables"),
-        (SimplexArgmax, ol.cardinality(3, torch.tensor([1, 1])), "its right-hand sides vary"),
+        (
+            SimplexArgmax,
+            ol.cardinality(3, exactly=torch.tensor([1, 1])),
+            "its right-hand sides vary",
+        ),
         (SimplexArgmax, ol.budget([1.0, 2.0], 1.0), "the coefficients of its row differ in size"),
-        (SimplexArgmax, ol.cardinality(4, 2), "a bound other than those of a simplex"),
+        (SimplexArgmax, ol.cardinality(4, exactly=2), "a bound other than those of a simplex"),
         (SimplexArgmax, ol.simplex(3, 1.5), "its total or its bounds are not integers"),
         (OneRowArgmax, ol.assignment(2), "it needs exactly one row, not 4"),
         (OneRowArgmax, Polytope([[1.0, 1.0]], [1.0], num_aux=1), "it has auxiliary variables"),
-        (OneRowArgmax, ol.cardinality(3, 2).with_(upper=np.inf), "its bounds are infinite"),
+        (OneRowArgmax, ol.cardinality(3, exactly=2).with_(upper=np.inf), "its bounds are infinite"),
         (OneRowArgmax, ol.budget([1.0, 2.0], 1.0), "differ in size, and decoding must be integral"),
         (OneRowArgmax, ol.simplex(3, 1.5), "it has no integral point"),
         (Assignment, ol.simplex(3), "it needs one row per element of two sides"),
@@ -586,7 +590,7 @@ def test_threads_share_a_map(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "polytope", [ol.box(4), ol.simplex(4), ol.cardinality(4, 2), PER_INSTANCE["padding"]]
+    "polytope", [ol.box(4), ol.simplex(4), ol.cardinality(4, exactly=2), PER_INSTANCE["padding"]]
 )
 def test_fast_maps_compile_without_a_graph_break(polytope):
     plan = compile_plan(polytope, DECODERS)

@@ -151,8 +151,8 @@ def test_spigot_of_a_padded_batch_is_the_exact_qp_of_each_sentence(solver):
     assert scores.grad is not None
     assert (scores.grad[~in_sentence(lengths, 40)] == 0).all()
     for b, n in enumerate(lengths.tolist()):
-        # Words by heads, as head_selection wants them; its rows share nothing with the set's.
-        rows = [v[b, : n + 1, 1 : n + 1].T.flatten() for v in (z.detach(), grad, scores.grad)]
+        # The rows of head_selection share nothing with the set's.
+        rows = [v[b, : n + 1, : n + 1].flatten() for v in (z.detach(), grad, scores.grad)]
         exact = exact_projection(ol.head_selection(n), rows[0] - 0.7 * rows[1], solver)
         assert (rows[2] - (rows[0] - exact)).abs().max() < 10 * QP_TOL
 

@@ -49,7 +49,7 @@ def test_an_interrupted_solver_is_not_used_again(kind, monkeypatch):
     class Always(qp_module.QP):
         """The same, first in the table."""
 
-    ol.PROJECTIONS.register(Always)
+    ol.maps.PROJECTIONS.register(Always)
     try:
         P, y = raw_chain(6), torch.full((2, 6), 2.0, dtype=torch.float64)
         honest = kind.solve
@@ -70,7 +70,7 @@ def test_an_interrupted_solver_is_not_used_again(kind, monkeypatch):
                 ol.project(P, y)
         assert ol.certify(P, y, ol.project(P, y)).holds(1e-6)
     finally:
-        ol.PROJECTIONS.unregister(Always)
+        ol.maps.PROJECTIONS.unregister(Always)
 
 
 def _project_for_long(P, y):

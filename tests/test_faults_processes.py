@@ -56,7 +56,7 @@ def test_after_a_fork_the_child_projects_too(kind):
     class First(qp_module.QP if kind == "QP" else Newton):
         """The same, first in the table."""
 
-    ol.PROJECTIONS.register(First)
+    ol.maps.PROJECTIONS.register(First)
     try:
         P, y = fresh(101), torch.randn(64, 12, dtype=torch.float64)
         expected = ol.project(P, y)
@@ -67,7 +67,7 @@ def test_after_a_fork_the_child_projects_too(kind):
         found = queue.get(timeout=60)
         child.join(60)
     finally:
-        ol.PROJECTIONS.unregister(First)
+        ol.maps.PROJECTIONS.unregister(First)
     assert child.exitcode == 0
     assert np.array_equal(found, expected.numpy())
 

@@ -373,7 +373,7 @@ def test_finished_instances_are_not_decoded(base, alone):
     "base", [ol.DependencyTrees([3, 2, 3]), ol.SemanticGraphs([3, 2, 3], 2, [0])]
 )
 def test_rows_are_named_by_their_own_numbers(base):
-    scores, report = torch.randn(2, *base.event_shape, dtype=torch.float64), ol.Report()
+    scores, report = torch.randn(2, *base.event_shape, dtype=torch.float64), ol.maps.Report()
     z = base.decode_rows(scores, torch.tensor([1, 2]), torch.Size([3]), report)
     assert not report.failures
     full = torch.cat([scores[:1], scores])

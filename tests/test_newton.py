@@ -102,7 +102,7 @@ def points(P, count=12, seed=0):
 
 def solved(P, y):
     """The block of a polytope of one component, its points and its limits."""
-    _, plan, limits, *_ = _prepared(P, ol.PROJECTIONS, y)
+    _, plan, limits, *_ = _prepared(P, ol.maps.PROJECTIONS, y)
     (map_,) = plan.maps
     assert type(map_) is Newton
     full = torch.cat([y, y.new_zeros(len(y), P.num_aux)], 1)

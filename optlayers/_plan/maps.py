@@ -47,7 +47,7 @@ class AbstractBlockMap(ABC):
     """A map from the variables of a block to the variables of that block: the unit of a plan.
 
     To add one, write `why_not` and `forward`, and register the class:
-    `optlayers.PROJECTIONS.register(MyMap)`. It must accept only blocks it is exact for.
+    `optlayers.maps.PROJECTIONS.register(MyMap)`. It must accept only blocks it is exact for.
     """
 
     shares_matrix: ClassVar[bool] = False  # True: every component must have the same coefficients

@@ -14,7 +14,7 @@ SETS = {
     "mixture": ol.product(ol.simplex(3), ol.cardinality(4, at_most=2), ol.box(3)),
     "spans": ol.spans(8, max_words=4, max_spans=2),
     "assignment": ol.assignment(6),
-    "heads": ol.head_selection(25),
+    "heads": ol.product(*[ol.simplex(26)] * 25),
     "trees": ol.DependencyTrees(lengths=[9, 4]),
     "graphs": ol.SemanticGraphs(6, labels=4),
     "thousands": ol.product(*[ol.simplex(5)] * 400, ol.cardinality(30, at_most=2)),
