@@ -45,7 +45,7 @@ def test_every_name_can_be_explained_and_validated(name, capsys):
 
 def test_size_is_used(capsys):
     _, out, _ = run(capsys, "explain", "head-selection", "--size", 25)
-    assert out.startswith("Polytope(n=650, equalities=25, integral)")
+    assert out.startswith("Polytope(n=676, equalities=25, integral)")
 
 
 def test_relaxations_and_rows_of_trees_and_graphs(capsys):
@@ -65,6 +65,56 @@ def test_relaxations_and_rows_of_trees_and_graphs(capsys):
     code, _, err = run(capsys, "validate", "trees", "--relaxation", "cycles")
     assert code == 2
     assert "`relaxation` must be one of" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--seed", "9" * 30),
+            r"--seed: must have at most 18 digits, not '99999999999999999999\.\.\.'",
+        ),
+        (("--size", "9" * 30), r"--size: must have at most 18 digits"),
+        (("--size", "\u0663"), r"--size: must be a positive integer"),
+    ],
+)
+def test_numbers_beyond_reason_are_usage_errors(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["validate", "simplex", *arguments])
+    assert stopped.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf", "x"])
+def test_a_scale_that_is_no_number_is_a_usage_error(scale, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["bench", "simplex", "--scale", scale])
+    assert stopped.value.code == 2
+    assert f"--scale: must be a finite number, not '{scale}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sets_that_no_machine_holds_are_refused_before_they_are_made(name, capsys):
+    code, out, err = run(capsys, "explain", name, "--size", 10**9, "--json")
+    assert code == 2
+    assert re.search(r"`--size` 1000000000 has over 20,000,000 variables", err)
+    assert json.loads(out)["error"] == err.removeprefix("error: ").strip()
+
+
+def test_a_mistake_of_ours_is_not_reported_as_a_wrong_projection(capsys, monkeypatch):
+    monkeypatch.setattr("optlayers.__main__.validate", lambda *_, **__: 1 / 0)
+    code, out, err = run(capsys, "validate", "simplex", "--json")
+    assert code == 2
+    assert "Traceback" in err
+    assert json.loads(out)["error"] == "ZeroDivisionError: division by zero"
+
+
+def test_a_lack_of_memory_is_a_sentence(capsys, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("optlayers.__main__.validate", fail)
+    assert run(capsys, "validate", "simplex") == (2, "", "error: not enough memory\n")
 
 
 def test_json(capsys):
