@@ -31,9 +31,9 @@ def keyword_only(function: F) -> F:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if len(args) == len(positional) + 1 and name not in kwargs:
-            *args, last = args
-            warn_deprecated(f"`{name}` by position", f"`{name}={last!r}`")
-            kwargs[name] = last
+            warn_deprecated(f"`{name}` by position", f"`{name}={args[-1]!r}`")
+            kwargs[name] = args[-1]
+            args = args[:-1]
         return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]

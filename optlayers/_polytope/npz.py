@@ -64,6 +64,7 @@ def load(path: str | PathLike[str]) -> Polytope:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise PolytopeError("it holds a single array, not an .npz archive")
+            assert file.zip is not None
             for info in file.zip.infolist():
                 _check_size(file.zip, info)
             arrays = {name: file[name] for name in file.files}
@@ -128,8 +129,9 @@ def _scalar(name: str, array: np.ndarray, kind: type) -> Any:
 
 def _check_columns(arguments: dict[str, Any]) -> None:
     """Refuse rows that are wide on paper alone: bounds of their width would fill the memory."""
-    widths = [rows.shape[-1] for k in ("A", "A_eq") if np.ndim(rows := arguments.get(k)) == 2]
-    held = [bound.shape[-1] for k in ("lower", "upper") if np.ndim(bound := arguments.get(k))]
+    shapes = {k: arguments[k].shape for k in ("A", "A_eq", "lower", "upper") if k in arguments}
+    widths = [shapes[k][-1] for k in ("A", "A_eq") if len(shapes.get(k, ())) == 2]
+    held = [shapes[k][-1] for k in ("lower", "upper") if shapes.get(k)]
     if widths and max(widths) > max([_MOST_COLUMNS, *held]):
         raise PolytopeError(
             f"its rows have {max(widths)} columns, and there are no bounds of that length"
