@@ -124,7 +124,9 @@ class Call:
             )
         # Who says nothing about a lowest decision knows what minus infinity means.
         lowest = math.inf if self.report.lowest is None else self.report.lowest
-        return self._settle(z.to(self.masked.x), lowest)
+        if z.device != self.like.device:
+            z = z.to(self.like.device)  # a decoder of one's own on the host
+        return self._settle(z, lowest)
 
     def projection(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
         """Return the points that `ask` projects onto, and which instances have one."""
@@ -149,7 +151,7 @@ class Call:
             drop_input_failures(report, rule, self.masked.x, self.event_dim)
         if report.failures:
             return self._apply_policy(z, batch)
-        return z.to(dtype), Status(tuple(batch))
+        return z if z.dtype == dtype else z.to(dtype), Status(tuple(batch))
 
     def _apply_policy(self, z: Tensor, batch: torch.Size) -> tuple[Tensor, Status]:
         report = self.report
