@@ -1,6 +1,5 @@
 """The interface between a set of structures and the layer, and polytopes behind it."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, NoReturn
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from . import _autograd
 from ._calls import Call
+from ._deprecated import warn_deprecated
 from ._decoders import DECODERS
 from ._errors import InputError
 from ._plan.compile import ready
@@ -116,12 +116,8 @@ class AbstractFeasibleSet(ABC):
         """
         z = self.project_instances(y, report)
         if z is None:
-            warnings.warn(
-                f"{type(self).__name__}.project_instances returned None, which is deprecated: "
-                "return super().project_instances(y, report).",
-                DeprecationWarning,
-                stacklevel=2,
-            )
+            old = f"None from `{type(self).__name__}.project_instances`"
+            warn_deprecated(old, "`return super().project_instances(y, report)`")
             z = AbstractFeasibleSet.project_instances(self, y, report)
         return z
 

@@ -1,6 +1,5 @@
 """What went wrong with which instance: one value, from the map that gives up to the user."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._deprecated import warn_deprecated
 from .._errors import InfeasibleError, OptLayersError, SolverFailed, name_of
 from .._polytope.polytope import Polytope
 
@@ -81,11 +81,7 @@ class Report:
     @property
     def kinds(self) -> dict[int, type[OptLayersError]]:
         """The errors by instance; deprecated, `failures[i].kind` is the same."""
-        warnings.warn(
-            "`Report.kinds` is deprecated: use `report.failures[i].kind`.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        warn_deprecated("`Report.kinds`", "`report.failures[i].kind`")
         return {i: failure.kind for i, failure in self.failures.items()}
 
     def at(self, batch: Sequence[int]) -> dict[tuple[int, ...], Failure]:
