@@ -9,8 +9,8 @@ from torch import Tensor
 
 from . import _autograd
 from ._calls import Call
-from ._deprecated import warn_deprecated
 from ._decoders import DECODERS
+from ._deprecated import warn_deprecated
 from ._errors import InputError
 from ._plan.compile import ready
 from ._plan.failures import Report
