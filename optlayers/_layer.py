@@ -1,17 +1,17 @@
 """The layer: a hard structured decision forward, a surrogate gradient backward."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ._calls import OnFailure, Status, check_policies
 from ._errors import InputError
-from ._feasible_set import AbstractFeasibleSet
-from ._functional import FeasibleSet, OnFailure, Status, decode, prepare
+from ._feasible_set import FeasibleSet, as_set
+from ._functional import decode
 from ._nonfinite import OnNonfinite
-from ._polytope.polytope import Polytope
 from ._surrogates import SPIGOT, AbstractSurrogate, diagnose
 
 
@@ -33,12 +33,50 @@ class _Surrogate(torch.autograd.Function):
         scores, z_hat = ctx.saved_tensors
         feasible_set, surrogate, on_failure, record = ctx.arguments
         result, status = surrogate.backward(feasible_set, scores, z_hat, grad, on_failure)
-        if isinstance(feasible_set, AbstractFeasibleSet):
-            free = feasible_set.free_parts(result.device)
-            result = result if free is None else torch.where(free, result, 0)
+        free = as_set(feasible_set).free_parts(result.device)
+        result = result if free is None else torch.where(free, result, 0)
         if record is not None:
-            record.append((status, grad, z_hat, scores, result))
+            record.keep(status, Step(grad, z_hat, scores, result))
         return result, None, None, None, None, None
+
+
+@overload
+def structured_argmax(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    surrogate: AbstractSurrogate | None = ...,
+    *,
+    decoder: Callable[[Tensor], Tensor] | None = ...,
+    on_failure: OnFailure = ...,
+    on_nonfinite: OnNonfinite = ...,
+    return_status: Literal[False] = ...,
+) -> Tensor: ...
+
+
+@overload
+def structured_argmax(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    surrogate: AbstractSurrogate | None = ...,
+    *,
+    decoder: Callable[[Tensor], Tensor] | None = ...,
+    on_failure: OnFailure = ...,
+    on_nonfinite: OnNonfinite = ...,
+    return_status: Literal[True],
+) -> tuple[Tensor, Status]: ...
+
+
+@overload
+def structured_argmax(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    surrogate: AbstractSurrogate | None = ...,
+    *,
+    decoder: Callable[[Tensor], Tensor] | None = ...,
+    on_failure: OnFailure = ...,
+    on_nonfinite: OnNonfinite = ...,
+    return_status: bool,
+) -> Tensor | tuple[Tensor, Status]: ...
 
 
 def structured_argmax(
@@ -50,8 +88,8 @@ def structured_argmax(
     on_failure: OnFailure = "raise",
     on_nonfinite: OnNonfinite = "raise",
     return_status: bool = False,
-) -> Any:
-    r"""$\hat z = \arg\max_{z \in Z} z \cdot s$ forward, `surrogate` backward.
+) -> Tensor | tuple[Tensor, Status]:
+    r"""Return $\hat z = \arg\max_{z \in Z} z \cdot s$, with `surrogate` backward.
 
     The function behind `StructuredArgmax`; see there.
 
@@ -126,19 +164,7 @@ class StructuredArgmax(nn.Module):
         diagnostics: bool = False,
     ):
         super().__init__()
-        if not isinstance(feasible_set, Polytope | AbstractFeasibleSet | None):
-            raise InputError(
-                "`feasible_set` must be a Polytope or an AbstractFeasibleSet. "
-                f"Got {type(feasible_set).__name__}."
-            )
-        if on_failure not in ("raise", "nan", "fallback"):
-            raise InputError(
-                f"`on_failure` must be 'raise', 'nan' or 'fallback'. Got {on_failure!r}."
-            )
-        if on_nonfinite not in ("raise", "propagate"):
-            raise InputError(
-                f"`on_nonfinite` must be 'raise' or 'propagate'. Got {on_nonfinite!r}."
-            )
+        check_policies(on_failure, on_nonfinite)
         self.on_nonfinite: OnNonfinite = on_nonfinite
         self.feasible_set = feasible_set
         self.surrogate = SPIGOT() if surrogate is None else surrogate
@@ -149,8 +175,7 @@ class StructuredArgmax(nn.Module):
         self._record: _Latest | None = None
         # A traced graph cannot look at constraints, so what a compiled layer needs is made here,
         # and for other devices and dtypes in the first call that is not traced.
-        self._ready: set[tuple[int, str, torch.dtype]] = set()
-        if isinstance(feasible_set, Polytope):
+        if feasible_set is not None:
             self._prepare(feasible_set, torch.empty(0))
 
     def forward(self, scores: Tensor, feasible_set: FeasibleSet | None = None) -> Tensor:
@@ -165,7 +190,7 @@ class StructuredArgmax(nn.Module):
             raise InputError("Give a feasible set to the layer or to this call.")
         record = None
         if not torch.compiler.is_compiling():
-            if chosen is self.feasible_set and isinstance(chosen, Polytope):
+            if chosen is self.feasible_set:
                 self._prepare(chosen, scores)
             self._record = record = _Latest(self.diagnostics)
         z_hat, self.status = _run(
@@ -180,12 +205,13 @@ class StructuredArgmax(nn.Module):
             record.feasible_set = chosen
         return z_hat
 
-    def _prepare(self, polytope: Polytope, like: Tensor) -> None:
-        key = (id(polytope), str(like.device), like.dtype)
-        if key not in self._ready:
-            relaxation = getattr(self.surrogate, "relaxation", None) or polytope
-            prepare(polytope, relaxation if isinstance(self.surrogate, SPIGOT) else None, like)
-            self._ready.add(key)
+    def _prepare(self, feasible_set: FeasibleSet, like: Tensor) -> None:
+        """Compile the constraints for the device and the dtype of `like`."""
+        own = as_set(feasible_set)
+        own.prepare(like, decides=True)
+        if isinstance(self.surrogate, SPIGOT):
+            onto = self.surrogate.relaxation
+            (own if onto is None else as_set(onto)).prepare(like, decides=False)
 
     @property
     def backward_status(self) -> Status | None:
@@ -201,11 +227,11 @@ class StructuredArgmax(nn.Module):
         record = self._record
         if not isinstance(self.surrogate, SPIGOT):
             raise InputError(f"Only SPIGOT has these diagnostics. Got {self.surrogate!r}.")
-        if record is None or record.tensors is None:
+        if record is None or record.step is None:
             raise InputError(
                 "Nothing to diagnose: use StructuredArgmax(..., diagnostics=True) and run backward."
             )
-        grad, z_hat, scores, result = record.tensors
+        grad, z_hat, scores, result = record.step
         surrogate, feasible_set = self.surrogate, record.feasible_set
         base, _ = surrogate.base_point(feasible_set, scores, z_hat, "nan")
         step = surrogate.step_size(grad, feasible_set.event_dim) * grad
@@ -216,20 +242,31 @@ class StructuredArgmax(nn.Module):
         return diagnose(feasible_set, *tensors)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_record": None, "status": Status(), "_ready": set()}
+        return self.__dict__ | {"_record": None, "status": Status()}
 
     def extra_repr(self) -> str:
         """What `print(layer)` shows."""
         return f"{self.feasible_set}, {self.surrogate}"
 
 
+class Step(NamedTuple):
+    """The tensors of one backward pass, in the shape of the scores."""
+
+    grad: Tensor
+    z_hat: Tensor
+    scores: Tensor
+    result: Tensor
+
+
 class _Latest:
     """What the latest backward pass of a layer left behind; tensors only on request."""
 
-    def __init__(self, keep: bool):
-        self.keep, self.status, self.tensors = keep, None, None
+    def __init__(self, keeps: bool):
+        self.keeps = keeps
+        self.status: Status | None = None
+        self.step: Step | None = None
         self.feasible_set: Any = None
 
-    def append(self, entry: tuple) -> None:
-        self.status = entry[0]
-        self.tensors = entry[1:] if self.keep else None
+    def keep(self, status: Status, step: "Step") -> None:
+        """Take note of a backward pass."""
+        self.status, self.step = status, step if self.keeps else None

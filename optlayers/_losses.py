@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ._errors import InputError
-from ._feasible_set import AbstractFeasibleSet
-from ._functional import FeasibleSet, decode
+from ._feasible_set import FeasibleSet, as_set
+from ._functional import decode
 
 Costs = float | Tensor | tuple[float | Tensor, float | Tensor]
 Reduction = Literal["sum", "mean", "none"]
@@ -102,7 +102,7 @@ def structured_perceptron(
 
 
 def log_loss(
-    feasible_set: AbstractFeasibleSet,
+    feasible_set: FeasibleSet,
     scores: Tensor,
     gold: Tensor,
     *,
@@ -124,13 +124,9 @@ def log_loss(
     References:
         Lafferty, McCallum and Pereira (2001), *Conditional random fields*.
     """
-    if not isinstance(feasible_set, AbstractFeasibleSet):
-        raise InputError(
-            f"`log_loss` needs a structured set with a log-partition. Got {feasible_set!r}."
-        )
     _same_shape(scores, gold)
     chosen = _times(gold.to(scores.dtype), scores).sum(_event(feasible_set))
-    return _reduce(feasible_set.log_partition(scores) - chosen, reduction)
+    return _reduce(as_set(feasible_set).log_partition(scores) - chosen, reduction)
 
 
 def _event(feasible_set: FeasibleSet) -> tuple[int, ...]:

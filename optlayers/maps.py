@@ -6,8 +6,9 @@ that `optlayers.project` compiles plans from, `DECODERS` is that of `optlayers.d
 
 from ._decoders import DECODERS as DECODERS
 from ._plan.blocks import Block as Block
+from ._plan.failures import Failure as Failure
+from ._plan.failures import Report as Report
 from ._plan.maps import AbstractBlockMap as AbstractBlockMap
 from ._plan.maps import Limits as Limits
-from ._plan.maps import Report as Report
 from ._plan.maps import Table as Table
 from ._projections import PROJECTIONS as PROJECTIONS

@@ -25,7 +25,7 @@ from optlayers._decoders import (
     Spans,
 )
 from optlayers._plan.compile import compile_plan, limits_of
-from optlayers._plan.maps import Report
+from optlayers._plan.failures import Report
 from optlayers._solvers import SOLVERS, available_solvers, require
 
 GRID = st.integers(-3, 3).map(lambda k: k / 2)

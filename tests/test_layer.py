@@ -307,13 +307,16 @@ def test_unbounded():
         (lambda: ol.decode(ol.simplex(3), torch.zeros(4)), r"`scores` must have shape"),
         (lambda: ol.project(ol.simplex(3), torch.zeros(3, dtype=torch.long)), "tensor of floats"),
         (lambda: ol.project(ol.simplex(3), [0.0, 0.0, 0.0]), "tensor of floats. Got list"),
-        (lambda: ol.project("simplex", torch.zeros(3)), "Expected a Polytope. Got str"),
+        (
+            lambda: ol.project("simplex", torch.zeros(3)),
+            "Expected a Polytope or a structured set. Got str",
+        ),
         (
             lambda: ol.project(ol.cardinality(3, at_most=torch.tensor([1, 2])), torch.zeros(3, 3)),
             "do not broadcast",
         ),
         (lambda: ol.plan(ol.box(2), "other"), "`kind` must be one of"),
-        (lambda: ol.StructuredArgmax("set"), "must be a Polytope"),
+        (lambda: ol.StructuredArgmax("set"), "Expected a Polytope or a structured set"),
         (lambda: ol.StructuredArgmax(ol.box(2), on_failure="skip"), "`on_failure` must be"),
         (
             lambda: ol.project(one_bad_instance(), torch.zeros(3, 3), on_failure="skip"),

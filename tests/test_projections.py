@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 import optlayers as ol
 from optlayers import testing
 from optlayers._plan.blocks import Block, split_into_blocks
-from optlayers._plan.compile import compile_plan, limits_of
-from optlayers._plan.maps import Report
+from optlayers._plan.compile import compile_plan, limits_of, rows_of
+from optlayers._plan.failures import Report
 from optlayers._plan.presolve import reduce_rows, reduce_values
 from optlayers._projections import QP, Affine, Box, Newton, OneRow, Simplex, one_row, simplex
 from optlayers._projections import qp as qp_module
@@ -577,7 +577,7 @@ def test_plans_do_not_pile_up():
     P = raw_chain(4)
     for k in range(100):  # values without a batch dimension: a plan of its own for each
         ol.plan(P.with_(upper=1.0 + k))
-    assert len(P._shared["plans"]) <= 32
+    assert len(rows_of(P).plans) <= 32
     alone = P.with_(b=torch.tensor([[1.0, 1.0, 0.5]]))  # a batch of one shares the plan of batches
     assert ol.plan(alone) is ol.plan(P.with_(b=torch.ones(7, 3)))
     y = torch.randn(5, 4, dtype=torch.float64)

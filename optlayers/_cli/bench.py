@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError
-from .._feasible_set import AbstractFeasibleSet
-from .._functional import FeasibleSet, decode, project
+from .._feasible_set import FeasibleSet, as_set
+from .._functional import decode, project
 from .._judge.certificate import certify
 from .._judge.multipliers import problem_of
 from .._judge.references import SOLVERS, check_installed
@@ -63,9 +63,7 @@ def _rows(
 ) -> tuple[list[dict[str, Any]], bool]:
     """The table, and whether the projection is right by the measure of `validate`."""
     polytope = feasible_set.relaxation
-    event = (polytope.n,)
-    if isinstance(feasible_set, AbstractFeasibleSet):
-        event = feasible_set.event_shape
+    event = as_set(feasible_set).event_shape
     shape = (args.batch, *polytope.batch_shape, *event)
     generator = torch.Generator().manual_seed(args.seed)
     y = args.scale * torch.randn(shape, dtype=torch.float64, generator=generator)

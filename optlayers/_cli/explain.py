@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from .._functional import FeasibleSet, plan
+from .._feasible_set import FeasibleSet
+from .._functional import plan
 from .._polytope.words import describe
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._errors import InputError
-from .._functional import FeasibleSet
+from .._feasible_set import FeasibleSet
 from .._polytope.constructors import (
     assignment,
     box,

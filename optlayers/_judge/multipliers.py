@@ -15,6 +15,7 @@ _POWERS = (0.75, 0.5, 1 / 3, 1 / 4)
 _GOOD_ENOUGH = 1e-12  # residual at which no other activity tolerance is tried
 _DENSE_LIMIT = 400_000  # entries of a dense least-squares problem; beyond it, a sparse program
 _CHUNK = 2_000_000  # entries of a vectorised pass: it bounds the memory, not the result
+_MOST_PARTS = 32  # matrices whose components are kept
 _HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
@@ -33,6 +34,9 @@ class Parts(NamedTuple):
     single: np.ndarray  # numbers of the rows that are alone in their component
     entries: sp.csr_array  # these rows
     others: list[Component]
+
+
+_PARTS: dict[bytes, Parts] = {}  # by the fingerprint of the rows
 
 
 class Problem(NamedTuple):
@@ -70,9 +74,11 @@ def problem_of(polytope: Polytope, batch: torch.Size) -> Problem:
         v.cpu().numpy()[None] if v.ndim == 1 else flatten(v.cpu(), batch)
         for v in (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
     )
-    if "certificate" not in polytope._shared:  # they depend on the rows alone
-        polytope._shared["certificate"] = _split(polytope.A, polytope.A_eq)
-    parts = polytope._shared["certificate"]
+    parts = _PARTS.get(polytope.fingerprint)
+    if parts is None:  # they depend on the rows alone
+        while len(_PARTS) >= _MOST_PARTS:
+            _PARTS.pop(next(iter(_PARTS)), None)
+        parts = _PARTS[polytope.fingerprint] = _split(polytope.A, polytope.A_eq)
     rows = (polytope.A, polytope.A_eq)
     return Problem(*rows, b, b_eq, lower, upper, polytope.num_aux, parts)
 

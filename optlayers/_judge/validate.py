@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError, SolverFailed
-from .._feasible_set import AbstractFeasibleSet
-from .._functional import FeasibleSet, project
+from .._feasible_set import FeasibleSet, as_set
+from .._functional import project
 from .._polytope.polytope import Polytope
 from .certificate import Certificate, certify
 from .multipliers import problem_of
@@ -164,10 +164,8 @@ def validate(
 
 def _project_flat(feasible_set: FeasibleSet, y: Tensor) -> Tensor:
     """`optlayers.project` on flattened structures."""
-    if isinstance(feasible_set, AbstractFeasibleSet):
-        shaped = y.reshape(*y.shape[:-1], *feasible_set.event_shape)
-        return project(feasible_set, shaped).reshape(y.shape)
-    return project(feasible_set, y)
+    shaped = y.reshape(*y.shape[:-1], *as_set(feasible_set).event_shape)
+    return project(feasible_set, shaped).reshape(y.shape)
 
 
 def _row(

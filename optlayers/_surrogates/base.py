@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from .._functional import FeasibleSet, OnFailure, Status
+from .._calls import OnFailure, Status
+from .._feasible_set import FeasibleSet
 
 
 class AbstractSurrogate(ABC):

@@ -6,9 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .._calls import OnFailure, Status
 from .._errors import InputError, StepSizeWarning
-from .._feasible_set import AbstractFeasibleSet
-from .._functional import FeasibleSet, OnFailure, Status, project
+from .._feasible_set import FeasibleSet, as_set
+from .._functional import project
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate
 from .diagnostics import diagnose
@@ -18,7 +19,10 @@ _CHECKED_CALLS = (10, 100, 1000)  # at which backward calls the effect of eta is
 
 
 def _onto(
-    relaxation: Polytope | None, feasible_set: FeasibleSet, y: Tensor, on_failure: OnFailure
+    relaxation: Polytope | None,
+    feasible_set: FeasibleSet,
+    y: Tensor,
+    on_failure: Literal["raise", "nan"],
 ) -> tuple[Tensor, Status]:
     """Project, onto a polytope over the flattened structure if there is one.
 
@@ -30,7 +34,7 @@ def _onto(
     z, status = project(
         onto,
         point,
-        on_failure=on_failure,  # type: ignore[arg-type]
+        on_failure=on_failure,
         on_nonfinite="propagate",
         return_status=True,
     )
@@ -101,18 +105,17 @@ class SPIGOT(AbstractSurrogate):
         return step_size(self.eta, grad, event_dim)
 
     def base_point(
-        self, feasible_set: FeasibleSet, scores: Tensor, z_hat: Tensor, on_failure: OnFailure
+        self,
+        feasible_set: FeasibleSet,
+        scores: Tensor,
+        z_hat: Tensor,
+        on_failure: Literal["raise", "nan"],
     ) -> tuple[Tensor, Status]:
         """The point p that the step starts from."""
         if self.around == "projection":
             return _onto(self.relaxation, feasible_set, scores / self.temperature, on_failure)
         if self.around == "marginals":
-            if not isinstance(feasible_set, AbstractFeasibleSet):
-                raise InputError(
-                    "around='marginals' needs a structured set with marginals, such as "
-                    f"DependencyTrees; a Polytope has none. Got {feasible_set!r}."
-                )
-            z_hat = feasible_set.marginals(scores.detach() / self.temperature)
+            z_hat = as_set(feasible_set).marginals(scores.detach() / self.temperature)
         return z_hat, Status(tuple(z_hat.shape[: z_hat.ndim - feasible_set.event_dim]))
 
     def backward(

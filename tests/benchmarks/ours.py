@@ -8,7 +8,8 @@ import torch
 import optlayers as ol
 from optlayers._decoders import MILP
 from optlayers._plan.compile import compile_plan, limits_of
-from optlayers._plan.maps import Report, Table
+from optlayers._plan.failures import Report
+from optlayers._plan.maps import Table
 
 from .cases import CASES
 from .subject import Subject

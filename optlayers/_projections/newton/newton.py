@@ -138,8 +138,8 @@ class Newton(SolverMap, Projection):
         self.exact.project_some(chosen, y, sides, found, inner, quality.cpu().numpy())
         at = torch.from_numpy(chosen).to(z.device).unbind(1)
         z[at] = torch.from_numpy(found[tuple(chosen.T)]).to(z.device)
-        for n, reason in inner.failures.items():
-            report.fail(n, reason, inner.kinds[n])
+        for n, failure in inner.failures.items():
+            report.add(n, failure)
             z[n] = torch.nan
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:

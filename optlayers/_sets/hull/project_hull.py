@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..._errors import InputError, SolverFailed
 from ..._kernels.untraced import eager
-from ..._plan.maps import Report
+from ..._plan.failures import Report
 from .active_sets import ActiveSets, kernels
 
 _ACCEPTED = 1e-6  # largest distance that is an answer, relative to the lengths in `_judge`, or 1
@@ -249,7 +249,8 @@ def _whole(decode: Callable[[Tensor], Tensor], count: int) -> Ask:
 def _refusal(report: Report, gap: Tensor) -> Exception:
     """The error of `project_hull` for the first instance that failed."""
     first = min(report.failures)
-    reason, kind = report.failures[first], report.kinds[first]
+    reason = report.failures[first]
+    kind = reason.kind
     more = f" (instance {first} of the flattened batch)"
     if kind is InputError:
         return InputError(f"{reason}{more}.")

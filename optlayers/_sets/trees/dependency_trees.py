@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ..._decoders.common import NOT_FINITE
-from ..._errors import InfeasibleError, InputError
+from ..._errors import InfeasibleError, InputError, name_of
 from ..._kernels.untraced import eager
-from ..._plan.maps import Report
+from ..._plan.failures import Report, index_of
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
-from ..padded import PaddedSentences, sentence_name
+from ..padded import PaddedSentences
 from . import inside_outside, matrix_tree
 from .arborescence import arborescence
 from .eisner import eisner
@@ -145,7 +145,7 @@ class DependencyTrees(PaddedSentences):
         _, state = self._decode_host(zeros, *self._on_host(self.batch_shape))
         if state.any():
             first = int(state.argmax())
-            name = sentence_name(first, self.batch_shape)
+            name = name_of(index_of(first, self.batch_shape), "sentence")
             length = int(self.lengths.expand(self.batch_shape).reshape(-1)[first])
             more = f" The same holds for {state.sum() - 1} more." if state.sum() > 1 else ""
             kind = "projective " if self.projective else ""
@@ -244,7 +244,7 @@ class DependencyTrees(PaddedSentences):
         chosen = (heads >= 0).to(dtype)
         return z.scatter_(-2, heads.clamp(min=0)[..., None, :], chosen[..., None, :])
 
-    def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Head selection in one pass, hulls by their decoder; other relaxations by their plan."""
         batch, side = self._batch(y, "y"), self.size + 1
         allowed = self.free_parts(y.device)
@@ -255,7 +255,7 @@ class DependencyTrees(PaddedSentences):
             every.projective = False
             return project_onto_hull(every, y, report).z
         if self.relaxation_name != "head-selection":
-            return None
+            return super().project_instances(y, report)
         if allowed.ndim > 2:
             allowed = allowed.expand(*batch, side, side)
         z = project_heads(y.reshape(-1, side, side), allowed.reshape(-1, side, side))
