@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import optlayers
+from optlayers import _kernels
 
 from .helpers import IMPORT_RATIO
 
@@ -18,7 +19,21 @@ PACKAGE = Path(optlayers.__file__).parent
 TREE: dict[str, list[str]] = {
     "_errors": [],
     "_deprecated": [],
-    "_kernels": [],
+    "_kernels": [
+        "threads",
+        "untraced",
+        "arborescence",
+        "eisner",
+        "graphs",
+        "hull",
+        "inside_outside",
+        "matrix_tree",
+        "spans",
+        "sparse",
+        "newton",
+        "thresholds",
+        "trees",
+    ],
     "_polytope": ["arguments", "conflicts", "polytope", "algebra", "constructors", "words", "npz"],
     "_plan": ["presolve", "blocks", "failures", "maps", "plan", "limits", "compile"],
     "_solvers": [],
@@ -122,6 +137,37 @@ def test_public_names_are_private_modules_in_reading_order():
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
             assert all(alias.asname == alias.name for alias in node.names)
+
+
+def test_only_the_compiled_loops_import_numba():
+    using = {p.parent.name for p in MODULES if "numba" in absolute_imports(p)}
+    assert using == {"_kernels"}
+
+
+def test_loops_are_found_by_name_and_nothing_else_is():
+    assert callable(_kernels.eisner.decode)
+    with pytest.raises(AttributeError, match="no loops called 'no_such_loops'"):
+        _ = _kernels.no_such_loops
+    assert not hasattr(_kernels, "__wrapped__")
+
+
+def test_a_failing_import_of_loops_is_not_taken_for_missing_loops(monkeypatch):
+    monkeypatch.delattr(_kernels, "trees", raising=False)
+    monkeypatch.delitem(sys.modules, "optlayers._kernels.trees", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(ModuleNotFoundError, match="numba"):
+        _ = _kernels.trees
+
+
+def test_compiled_functions_stand_at_the_top_level():
+    """A compiled function that closes over another one is never found in the cache again."""
+    for path in sorted((PACKAGE / "_kernels").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            inner = [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef)]
+            for found in inner:
+                if any("njit" in ast.unparse(d) for d in found.decorator_list):
+                    assert found is node, f"{path.name}: {found.name}"
+                    assert "cache=True" in ast.unparse(found.decorator_list[0]), found.name
 
 
 def run(code: str) -> str:

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from .. import _kernels
 from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
-from .common import kernels
 from .derivative import Projection
 
 
@@ -40,7 +40,7 @@ class OneRow(Projection):
         z = torch.empty_like(x, memory_format=torch.contiguous_format)
         size = self.block.size
         run(
-            kernels().one_row,
+            _kernels.thresholds.one_row,
             x.shape[0] * self.block.count,
             4 * x.numel(),
             array(x).reshape(-1, size),

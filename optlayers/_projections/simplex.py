@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _kernels
 from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
-from .common import kernels
 from .derivative import Projection
 
 
@@ -71,7 +71,7 @@ class Simplex(Projection):
         size = self.block.size
         if self.varies:
             run(
-                kernels().varying_simplex,
+                _kernels.thresholds.varying_simplex,
                 x.shape[0] * self.block.count,
                 x.numel(),
                 array(x).reshape(-1, size),
@@ -83,7 +83,7 @@ class Simplex(Projection):
             )
             return z
         run(
-            kernels().simplex,
+            _kernels.thresholds.simplex,
             x.shape[0] * self.block.count,
             x.numel(),
             array(x).reshape(-1, size),

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ... import _kernels
 from ..._kernels.threads import array, run, use_kernels
-from ..._projections.common import kernels
 
 
 def project_heads(y: Tensor, allowed: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def _forward(y: Tensor, allowed: Tensor) -> Tensor:
     if not use_kernels(y):
         return _by_sorting(y, allowed)
     z = torch.zeros_like(y, memory_format=torch.contiguous_format)
-    run(kernels().heads, len(y), y.numel(), array(y), array(allowed), z.numpy())
+    run(_kernels.thresholds.heads, len(y), y.numel(), array(y), array(allowed), z.numpy())
     return z
 
 
