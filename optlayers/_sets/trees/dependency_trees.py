@@ -21,6 +21,7 @@ from .eisner import eisner
 from .head_selection import project_heads
 from .polytopes import check_relaxation, tree_polytope
 from .structure import is_tree
+from .sums import TreeSums
 
 _NO_TREE = "no tree is left among the allowed arcs"
 
@@ -362,8 +363,8 @@ class DependencyTrees(PaddedSentences):
         fine = self._sums().log_partition(*rows).isfinite()
         return torch.where(fine[:, None, None], z, torch.nan).reshape(scores.shape)
 
-    def _sums(self) -> Any:
-        return inside_outside if self.projective else matrix_tree
+    def _sums(self) -> TreeSums:
+        return (inside_outside if self.projective else matrix_tree).SUMS
 
     def _rows(
         self, scores: Tensor, batch: torch.Size
