@@ -16,7 +16,7 @@ from optlayers import __main__ as cli
 from optlayers._cli.bench import bench
 from optlayers._cli.parser import make_parser
 from optlayers._cli.sets import NAMES
-from optlayers._judge.references import SOLVERS
+from optlayers._judge.references import REFERENCES
 from optlayers._polytope import npz
 
 from .helpers import raw_simplex
@@ -175,7 +175,7 @@ def test_bench_tells_a_wrong_projection_by_the_exit_code(capsys, monkeypatch):
 
 
 def test_points_that_a_solver_does_not_find_hide_no_others(capsys, monkeypatch):
-    package, solve, extra = SOLVERS["osqp"]
+    solve = REFERENCES["osqp"]
     lost = 1
 
     def partly(problem, y):
@@ -183,7 +183,7 @@ def test_points_that_a_solver_does_not_find_hide_no_others(capsys, monkeypatch):
         found[:lost] = np.nan
         return found, ms
 
-    monkeypatch.setitem(SOLVERS, "osqp", (package, partly, extra))
+    monkeypatch.setitem(REFERENCES, "osqp", partly)
     arguments = ("bench", "simplex", "--repeats", 1, "--batch", 4)
     row = json.loads(run(capsys, *arguments, "--json")[1])["rows"][2]
     assert row["failed"] == 1
@@ -216,9 +216,8 @@ def test_options_of_bench_are_used(capsys, monkeypatch):
 
 @pytest.mark.parametrize(("ms", "points"), [(0.01, 32), (100.0, 10), (5000.0, 2)])
 def test_a_solver_gets_a_second(ms, points, capsys, monkeypatch):
-    package, solve, extra = SOLVERS["osqp"]
-    slow = (package, lambda problem, y: (solve(problem, y)[0], ms), extra)
-    monkeypatch.setitem(SOLVERS, "osqp", slow)
+    solve = REFERENCES["osqp"]
+    monkeypatch.setitem(REFERENCES, "osqp", lambda problem, y: (solve(problem, y)[0], ms))
     _, out, _ = run(capsys, "bench", "simplex", "--repeats", 1, "--json")
     assert json.loads(out)["rows"][2]["instances"] == points
 

@@ -26,7 +26,7 @@ from optlayers._decoders import (
 )
 from optlayers._plan.compile import compile_plan, limits_of
 from optlayers._plan.failures import Report
-from optlayers._solvers import SOLVERS, available_solvers, require
+from optlayers._solvers import SOLVERS, Solver, available_solvers, require
 
 GRID = st.integers(-3, 3).map(lambda k: k / 2)
 
@@ -609,7 +609,9 @@ def test_solvers_are_named_and_missing_ones_say_how_to_get_them(monkeypatch):
     require("highs")
     with pytest.raises(ValueError, match=r"must be one of osqp, .*, highs\. Got 'x'"):
         require("x")
-    monkeypatch.setitem(SOLVERS, "cvxpylayers", ("no_such_module_here", "optlayers[cvxpylayers]"))
+    monkeypatch.setitem(
+        SOLVERS, "cvxpylayers", Solver("no_such_module_here", "'optlayers[cvxpylayers]'")
+    )
     assert "cvxpylayers" not in available_solvers()
-    with pytest.raises(SolverNotInstalled, match=r"pip install optlayers\[cvxpylayers\]"):
+    with pytest.raises(SolverNotInstalled, match=r"pip install 'optlayers\[cvxpylayers\]'"):
         require("cvxpylayers")

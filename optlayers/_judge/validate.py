@@ -16,7 +16,7 @@ from .._functional import project
 from .._polytope.polytope import Polytope
 from .certificate import Certificate, certify
 from .multipliers import problem_of
-from .references import SOLVERS, check_installed
+from .references import REFERENCES, check_installed
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def validate(
     flat = y.reshape(-1, polytope.n).double()
     problem = problem_of(polytope, y.shape[:-1])
     for name in against:
-        found, ms = SOLVERS[name][1](problem, flat.numpy())
+        found, ms = REFERENCES[name](problem, flat.numpy())
         reference = torch.from_numpy(found).reshape(y.shape)
         judged = certify(polytope, y, reference)
         failed = ~np.isfinite(judged.distance.numpy())
