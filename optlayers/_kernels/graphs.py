@@ -13,7 +13,7 @@ class Slots(NamedTuple):
     choice: np.ndarray  # its label; -1: no arc
 
 
-class Rows(NamedTuple):
+class Arguments(NamedTuple):
     """Arguments that gain by a role, `(n,)`: the rows of the assignment."""
 
     slot: np.ndarray
@@ -191,7 +191,7 @@ def decode(start, stop, scores, lengths, first, allowed, free, roles, predicates
     size, most = first.shape[1] - 1, len(roles)
     offset, width = size if predicates else 0, 1 + len(free) + most
     slots = Slots(np.empty(size), np.empty(size, dtype=np.int64))
-    rows = Rows(
+    rows = Arguments(
         np.empty(size, dtype=np.int64),
         np.empty(size),
         np.empty(size),

@@ -11,6 +11,23 @@ from .._plan.maps import Limits, Report
 from .derivative import Projection
 
 
+def simplex_threshold(x: Tensor, total: Tensor | float) -> Tensor:
+    r"""Return the $\tau$ with $\sum_i \max(x_i - \tau, 0) = t$, `(..., 1)`, by sorting.
+
+    With the k largest entries positive, $\tau_k = (x_{(1)} + \dots + x_{(k)} - t) / k$; the support
+    is the largest k with $x_{(k)} > \tau_k$.
+
+    Args:
+        x: `(..., n)`; -inf for what is left out.
+        total: `(..., 1)` or a number.
+    """
+    ordered = x.sort(-1, descending=True).values
+    k = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
+    tau_k = (ordered.cumsum(-1) - total) / k
+    support = (ordered > tau_k).sum(-1, keepdim=True).clamp(min=1)
+    return tau_k.gather(-1, support - 1)
+
+
 class Simplex(Projection):
     r"""Projection onto $\{x \ge 0,\ \sum_i x_i = t\}$ (or $\le t$); $O(n)$ expected per row.
 
@@ -102,7 +119,7 @@ class Simplex(Projection):
         return self._arrays_of[dtype]
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Signs, anchors, totals and fixed variables; of what varies, only the signs."""
+        """Return signs, anchors, totals and fixed variables; of what varies, only the signs."""
         if self.varies:
             return (torch.as_tensor(self.sign, dtype=dtype, device=device),)
         values = (self.sign, self.anchor, self.total[:, None])
@@ -110,7 +127,7 @@ class Simplex(Projection):
         return (*numbers, torch.as_tensor(self.fixed, device=device))
 
     def _form(self, x: Tensor, limits: Limits) -> tuple[Tensor, ...]:
-        """Signs, anchors, totals and fixed variables, broadcasting against `x`."""
+        """Return signs, anchors, totals and fixed variables, broadcasting against `x`."""
         if not self.varies:
             return self.constants(x.device, x.dtype)
         (sign,) = self.constants(x.device, x.dtype)
@@ -124,15 +141,8 @@ class Simplex(Projection):
         broken = x.isnan().any(-1, keepdim=True)
         if not self.plain:
             x = torch.where(fixed, -torch.inf, sign * (x - anchor))
-        # KKT: x = max(y - tau, 0). With the k largest entries positive, tau_k = (their sum - t)/k;
-        # the support is the largest k with y_(k) > tau_k. Shifted by the maximum to keep digits.
-        largest = x.amax(-1, keepdim=True)
-        shifted = x - largest
-        ordered = shifted.sort(-1, descending=True).values
-        k = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
-        tau_k = (ordered.cumsum(-1) - total) / k
-        support = (ordered > tau_k).sum(-1, keepdim=True).clamp(min=1)
-        z = (shifted - tau_k.gather(-1, support - 1)).clamp(min=0)
+        shifted = x - x.amax(-1, keepdim=True)  # to keep digits
+        z = (shifted - simplex_threshold(shifted, total)).clamp(min=0)
         if not self.equality:
             inside = x.clamp(min=0)
             z = torch.where(inside.sum(-1, keepdim=True) > total, z, inside)

@@ -15,7 +15,7 @@ from ..._plan.maps import Limits, Report, SolverMap
 from ..derivative import Projection, face_vjp
 from ..qp import QP
 from . import batched
-from .ordering import Rows, rows_of
+from .ordering import OrderedRows, rows_of
 
 GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which an answer is taken
 _AIM = 1e-12  # residual at which nothing more is tried
@@ -53,7 +53,7 @@ class Newton(SolverMap, Projection):
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self.rows: Rows = rows_of(block.matrix)
+        self.rows: OrderedRows = rows_of(block.matrix)
         self.exact = QP(block)
 
     @classmethod
