@@ -22,6 +22,7 @@ TREE: dict[str, list[str]] = {
     "_kernels": [
         "threads",
         "untraced",
+        "newton_constants",
         "arborescence",
         "eisner",
         "graphs",
