@@ -113,7 +113,7 @@ def _sides(block: Block) -> _Sides | str:
 
 
 def _must_be_matched(block: Block, rows: np.ndarray) -> bool | None:
-    """Whether the rows of a side all ask for 1, or all for at most 1; None if for neither."""
+    """Return whether all rows of a side ask for 1, or all for at most 1; None if neither."""
     low, high = np.asarray(block.row_lower)[:, rows], np.asarray(block.row_upper)[:, rows]
     if not ((high == 1).all() and ((low == 1).all() or (low <= 0).all())):
         return None

@@ -63,7 +63,7 @@ class MILP(SolverMap):
         return back(z, x)
 
     def decode(self, at: HostInstance, number: int, report: Report) -> np.ndarray:
-        """One component of one instance; NaN, and a reason in the report, if it has no answer."""
+        """Decode one component of one instance; NaN, and a reason in the report, if it fails."""
         forbidden = at.scores == -np.inf
         endless = forbidden & (at.lower == -np.inf)
         if np.isnan(at.scores).any() or (at.scores == np.inf).any() or endless.any():

@@ -77,7 +77,7 @@ class Spans(AbstractBlockMap):
 
 @cache
 def _rows_of_spans(n: int) -> sp.csr_array:
-    """The rows of `spans(n)` in the order in which blocks hold theirs."""
+    """Return the rows of `spans(n)` in the order in which blocks hold theirs."""
     return canonical_block(spans(n, 1, 1)).matrix
 
 

@@ -80,7 +80,7 @@ def take_slots(row, own, begin, end, may, offset, width, free, roles, slots, row
 
 @njit(cache=True, nogil=True, inline="always")
 def search(row, root, offset, width, roles, rows, columns):
-    """The shortest augmenting path from a row: target, row that stays alone, length, closed.
+    """Return the shortest augmenting path from a row: target, row that stays alone, length, closed.
 
     Duals: dual_r + price_l >= gain_rl, dual >= 0, price >= 0, equal where assigned; roles without
     an owner have price 0, so dual_r is how far r is from staying alone. The target is -1 if a row

@@ -6,7 +6,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True, inline="always")
 def one_head_each(heads, n, single_root, seen):
-    """Whether heads are numbers of nodes, one of them the root if asked for; nothing is seen."""
+    """Return whether heads are numbers of nodes, one of them the root if asked for."""
     fine, roots = True, 0
     for m in range(1, n + 1):
         fine &= 0 <= heads[m] <= n
@@ -17,7 +17,7 @@ def one_head_each(heads, n, single_root, seen):
 
 @njit(cache=True, nogil=True, inline="always")
 def all_reach_the_root(heads, n, seen):
-    """Whether the way up from every word ends at the root."""
+    """Return whether the way up from every word ends at the root."""
     seen[0] = -1  # the root, and whatever leads to it; m: met on the way up from word m
     for m in range(1, n + 1):
         at = m
@@ -35,7 +35,7 @@ def all_reach_the_root(heads, n, seen):
 
 @njit(cache=True, nogil=True, inline="always")
 def no_arcs_cross(heads, n):
-    """Whether all words under an arc have heads under it."""
+    """Return whether all words under an arc have heads under it."""
     for m in range(1, n + 1):
         low, high = min(m, heads[m]), max(m, heads[m])
         for k in range(low + 1, high):

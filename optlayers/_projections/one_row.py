@@ -51,14 +51,14 @@ class OneRow(Projection):
         return z
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """The coefficients of the row."""
+        """Return the coefficients of the row."""
         return (torch.as_tensor(self.block.weights, dtype=dtype, device=device),)
 
     def _a(self, x: Tensor) -> Tensor:
         return self.constants(x.device, x.dtype)[0]
 
     def _goal(self, x: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
-        """Where the row must end, and whether it has to move at all."""
+        """Return where the row must end, and whether it has to move at all."""
         inside = torch.minimum(torch.maximum(x, limits.lower), limits.upper)
         act = (self._a(x) * inside).sum(-1, keepdim=True)
         goal = torch.minimum(torch.maximum(act, limits.row_lower), limits.row_upper)

@@ -27,7 +27,7 @@ _ACCURATE = {
 
 
 def step_size(y: np.ndarray) -> float:
-    """OSQP's rho for a point: a power of 4 near 0.3 max |y|, since multipliers grow with y.
+    """Return OSQP's rho for a point: a power of 4 near 0.3 max |y|, as multipliers grow with y.
 
     The Hessian is the identity and the rows are scaled, so the size of y is all that matters; in
     powers, so that the matrix is seldom factorised anew.

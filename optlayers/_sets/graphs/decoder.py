@@ -14,7 +14,7 @@ def semantic_graphs(
     deterministic: np.ndarray,
     predicates: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""The best graph of every sentence, exactly; sums in float64.
+    r"""Decode the best graph of every sentence, exactly; sums in float64.
 
     The score of a graph is a sum over its predicates. One predicate takes, for each argument $j$,
     no arc, or an arc with a free label, worth

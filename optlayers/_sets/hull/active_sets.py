@@ -77,11 +77,11 @@ class ActiveSets:
         self.arrays.state[~np.isfinite(first).all(-1)] = _kernels.hull.NO_STRUCTURE
 
     def open_rows(self) -> np.ndarray:
-        """Numbers of the instances that are not finished."""
+        """Return numbers of the instances that are not finished."""
         return np.flatnonzero(self.arrays.state == _kernels.hull.OPEN)
 
     def take_in(self, rows: np.ndarray, decoded: np.ndarray, last: bool) -> None:
-        """What was decoded for the instances `rows`, `(M, d)`; if `last`, only to judge the gap."""
+        """Take in what was decoded for `rows`, `(M, d)`; if `last`, only judge the gap."""
         self._make_room(rows, decoded)
         run(_kernels.hull.advance, len(rows), self._work(rows), rows, decoded, self.arrays, last)
 
@@ -92,7 +92,7 @@ class ActiveSets:
         run(_kernels.hull.retarget, len(rows), self._work(rows), rows, self.arrays)
 
     def point(self) -> np.ndarray:
-        """The nearest points, `(N, d)`."""
+        """Return the nearest points, `(N, d)`."""
         return self.arrays.origin + self.arrays.x
 
     def structures(self) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ class ActiveSets:
         return weights, found
 
     def _work(self, rows: np.ndarray) -> int:
-        """About how many operations a round costs."""
+        """Return about how many operations a round costs."""
         return len(rows) * (
             8 * self.arrays.x.shape[1] + 2 * int(self.arrays.number[rows].max()) ** 2
         )
@@ -128,7 +128,7 @@ class ActiveSets:
 
 
 def _grown(x: np.ndarray, axis: int, room: int) -> np.ndarray:
-    """More room along a dimension."""
+    """Return an array with more room along a dimension."""
     shape = list(x.shape)
     shape[axis] = room
     more = np.zeros(shape, dtype=x.dtype)

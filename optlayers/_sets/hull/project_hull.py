@@ -233,7 +233,7 @@ _REASONS = (
 
 
 def _whole(decode: Callable[[Tensor], Tensor], count: int) -> Ask:
-    """A decoder of whole batches: finished instances are asked with scores of zero."""
+    """Return a decoder of whole batches: finished instances are asked with scores of zero."""
 
     def ask(scores: Tensor, rows: Tensor) -> Tensor:
         if len(rows) == count:
@@ -248,7 +248,7 @@ def _whole(decode: Callable[[Tensor], Tensor], count: int) -> Ask:
 
 
 def _refusal(report: Report, gap: Tensor) -> Exception:
-    """The error of `project_hull` for the first instance that failed."""
+    """Return the error of `project_hull` for the first instance that failed."""
     first = min(report.failures)
     reason = report.failures[first]
     kind = reason.kind

@@ -9,7 +9,7 @@ from ..._kernels.threads import run
 def arborescence(
     scores: np.ndarray, lengths: np.ndarray, allowed: np.ndarray | None, single_root: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""The best tree of every sentence, crossing arcs or not: Chu-Liu/Edmonds, $O(n^2)$ each.
+    r"""Decode the best tree of every sentence, crossing or not: Chu-Liu/Edmonds, $O(n^2)$ each.
 
     A path is grown backwards along best arcs until it meets the root or words that hang on it
     already; a cycle is contracted into one node of a dense matrix, at a cost of $|C| n$ for

@@ -9,7 +9,7 @@ from ..._kernels.threads import run
 def eisner(
     scores: np.ndarray, lengths: np.ndarray, allowed: np.ndarray | None, single_root: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""The best projective tree of every sentence, exactly: $O(n^3)$ each, sums in float64.
+    r"""Decode the best projective tree of every sentence, exactly: $O(n^3)$ each, in float64.
 
     Spans are headed at one of their ends. $C$ are complete, $I$ still lack the inner dependents
     of their modifier; an arrow points from the head:

@@ -89,7 +89,7 @@ class MatrixTree(TreeSums):
 
 
 def _last_word(arcs: Tensor, lengths: Tensor, single_root: bool) -> tuple[Tensor, Tensor]:
-    """A word that may be the only one under the root, and the sentences without a tree."""
+    """Return a word that may be the only one under the root, and the sentences without a tree."""
     size = arcs.shape[-1]
     index = torch.arange(size, device=arcs.device)
     beyond = (index > lengths[:, None]) | (index == 0)
@@ -105,7 +105,7 @@ def _last_word(arcs: Tensor, lengths: Tensor, single_root: bool) -> tuple[Tensor
 
 
 def _eliminate(x: Tensor, ends: Tensor, single_root: bool) -> Tensor:
-    """Log Z of `(N, n + 1, n + 1)`; words in `ends` have the root for their only head."""
+    """Return log Z of `(N, n + 1, n + 1)`; words in `ends` have the root for their only head."""
     log_z = x.new_zeros(len(x))
     for k in range(x.shape[-1] - 1, 0, -1):
         heads, row, x = x[:, :k, k], x[:, k, :k], x[:, :k, :k]

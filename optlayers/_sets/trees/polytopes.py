@@ -39,7 +39,7 @@ def check_relaxation(relaxation: str, single_root: bool) -> None:
 def tree_polytope(
     relaxation: str, n: int, lengths: Tensor, allowed: Tensor, single_root: bool, projective: bool
 ) -> Polytope:
-    r"""A polytope that holds every tree of each sentence, over the arcs $z_{h \to m}$.
+    r"""Return a polytope that holds every tree of each sentence, over the arcs $z_{h \to m}$.
 
     Variable `h * (n + 1) + m` is the arc from $h$ to $m$; auxiliary variables come after. Always
     $0 \le z \le allowed$. With $L$ words of padded size $n$:
@@ -86,7 +86,7 @@ def tree_polytope(
 
 @lru_cache(maxsize=64)
 def _template(relaxation: str, n: int, single_root: bool) -> Template:
-    """The rows, which depend on nothing else."""
+    """Return the rows, which depend on nothing else."""
     rows = ArcRows(n)
     _BUILDERS[relaxation](rows, single_root)
     return rows.template()
@@ -103,7 +103,7 @@ def _on_device(
 
 
 def _word_in_length(n: int) -> np.ndarray:
-    """`(n + 1, n)`: 1 where word m is in a sentence of the length of the row."""
+    """Return `(n + 1, n)`: 1 where word m is in a sentence of the length of the row."""
     return (np.arange(1, n + 1) <= np.arange(n + 1)[:, None]).astype(np.float64)
 
 
@@ -111,7 +111,7 @@ def _word_in_length(n: int) -> np.ndarray:
 
 
 def _head_selection(rows: ArcRows, _: bool) -> None:
-    r"""One head per word.
+    r"""Add one head per word.
 
     $$ \sum_{h \ne m} z_{h \to m} = [m \le L] \qquad (m = 1 \dots n) $$
 
@@ -124,7 +124,7 @@ def _head_selection(rows: ArcRows, _: bool) -> None:
 
 
 def _single_root(rows: ArcRows, single_root: bool) -> None:
-    r"""One head per word, and one word under the root.
+    r"""Add one head per word, and one word under the root.
 
     $$ \sum_m z_{0 \to m} = [L \ge 1] $$
 
@@ -138,7 +138,7 @@ def _single_root(rows: ArcRows, single_root: bool) -> None:
 
 
 def _single_commodity(rows: ArcRows, single_root: bool) -> None:
-    r"""One head per word, and a flow along the arcs from which every word takes $1 / L$.
+    r"""Add one head per word, and a flow along the arcs from which every word takes $1 / L$.
 
     $$ 0 \le g_{h \to m} \le z_{h \to m}, \qquad
        \sum_h g_{h \to m} - \sum_k g_{m \to k} = [m \le L] / L $$
@@ -166,7 +166,7 @@ def _single_commodity(rows: ArcRows, single_root: bool) -> None:
 
 
 def _arborescence(rows: ArcRows, single_root: bool) -> None:
-    r"""One head per word, and for every word $k$ a flow of one unit from the root to $k$.
+    r"""Add one head per word, and for every word $k$ a flow of one unit from the root to $k$.
 
     $$ 0 \le f^k_{h \to m} \le z_{h \to m}, \qquad
        \sum_h f^k_{h \to v} - \sum_m f^k_{v \to m} = [v = k] \quad (v, k = 1 \dots L) $$
@@ -260,7 +260,7 @@ def _chart(rows: ArcRows, single_root: bool) -> None:
 
 
 def _items(rows: ArcRows, begins, ends, right: np.ndarray | None = None) -> np.ndarray:
-    """A row per item, found by its two ends."""
+    """Return a row per item, found by its two ends."""
     item = np.zeros((rows.side, rows.side), dtype=np.int64)
     zero = np.zeros((rows.side, len(begins)))
     item[begins, ends] = rows.equal(zero if right is None else right)
@@ -268,7 +268,7 @@ def _items(rows: ArcRows, begins, ends, right: np.ndarray | None = None) -> np.n
 
 
 def _one_root(rows: ArcRows, left: np.ndarray, right: np.ndarray, use: Callable[..., None]) -> None:
-    """The goals of all lengths, from the two sides of the one word under the root."""
+    """Add the goals of all lengths, from the two sides of the one word under the root."""
     word, length = tuples(rows.n, 2, lambda r, L: (r >= 1) & (r <= L))
     g = rows.variables(len(word), length, rows.z(0, word))
     goals = rows.equal(np.eye(rows.side)[:, 1:])

@@ -9,7 +9,7 @@ from ..._kernels.threads import run
 def is_tree(
     heads: np.ndarray, lengths: np.ndarray, single_root: bool, projective: bool
 ) -> np.ndarray:
-    """Whether heads are trees: booleans `(N,)`. A sentence without words is one.
+    """Return whether heads are trees: booleans `(N,)`. A sentence without words is one.
 
     Every word has its head in 0 to its length, and from every word the root is reached; with
     `single_root` exactly one word hangs on it; with `projective` no two arcs cross, the root

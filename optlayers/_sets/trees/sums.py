@@ -183,10 +183,10 @@ def usable(x: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
 
 
 def _wide(scores: Tensor) -> Tensor:
-    """Float64, where the device has it."""
+    """Return scores in float64, where the device has it."""
     return scores.to(torch.float32 if scores.device.type == "mps" else torch.float64)
 
 
 def _nothing(scores: Tensor) -> Tensor:
-    """Zeros that depend on the scores, for batches without a word."""
+    """Return zeros that depend on the scores, for batches without a word."""
     return torch.where(torch.ones_like(scores, dtype=torch.bool), 0, scores)
