@@ -16,8 +16,8 @@ class Pattern(NamedTuple):
     pair_start: np.ndarray
     pair_slot: np.ndarray
     pair_value: np.ndarray
-    start: np.ndarray
-    index: np.ndarray
+    upper_start: np.ndarray
+    upper_index: np.ndarray
 
 
 class Arrays(NamedTuple):
@@ -40,7 +40,7 @@ class OrderedRows(NamedTuple):
     @property
     def is_sparse(self) -> bool:
         """Whether the factor is kept sparse."""
-        return len(self.arrays.pattern.start) > 0
+        return len(self.arrays.pattern.upper_start) > 0
 
     def ordered(self, values: np.ndarray) -> np.ndarray:
         """Limits of the rows, in their order."""
