@@ -88,7 +88,7 @@ CASES = {
         ol.simplex(3, total=2.0),
         ol.cardinality(4, at_most=1),
         ol.label_sum(1, 3),
-        ol.head_selection(2),
+        ol.product(ol.simplex(3), ol.simplex(3)),
         ol.cardinality(4, exactly=3),
         ol.cardinality(4, at_least=3),
         ol.simplex(4).with_(upper=[1.0, 0.0, 1.0, 1.0]),
