@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear
 
 import optlayers as ol
 from optlayers.testing import coarse_points, vertices
@@ -17,11 +17,13 @@ from .tree_enumeration import tree_tensors
 
 
 def nearest(structures, y):
-    """The nearest point of a hull by Lawson and Hanson's least squares; no code of ours."""
+    """The nearest point of a hull by bounded least squares (Stark and Parker); no code of ours."""
     offsets = np.vstack([(structures - y).T, np.full(len(structures), 1 + np.abs(y).max())])
     right = np.zeros(len(offsets))
     right[-1] = offsets[-1, 0]
-    weights, _ = nnls(offsets, right, maxiter=10_000)
+    # Not scipy's nnls: where points tie it may stop at a wrong one (scipy 1.17).
+    found = lsq_linear(offsets, right, (0, np.inf), method="bvls", tol=1e-15, max_iter=10_000)
+    weights = found.x
     return weights / weights.sum() @ structures
 
 
