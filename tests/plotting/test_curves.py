@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.collections import PolyCollection
 
 import optlayers as ol
 from optlayers.plotting import draw_curves
@@ -18,7 +18,7 @@ def bands(axes):
     """The lower and the upper side of each band."""
     found = []
     for area in axes.collections:
-        assert isinstance(area, FillBetweenPolyCollection)
+        assert isinstance(area, PolyCollection)
         vertices = area.get_paths()[0].vertices
         places = np.unique(vertices[:, 0])
         sides = [vertices[vertices[:, 0] == x, 1] for x in places]
