@@ -83,7 +83,8 @@ endef
 
 # Old packages beside newer ones that they depend on: what those two deprecate is not about us.
 test-lowest: .venv-lowest/.done
-	@$(QUICK) -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning
+	@$(QUICK) -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning \
+		-W 'ignore:Sparse CSR tensor support'
 
 .venv-lowest/.done: pyproject.toml constraints.txt .ci/lowest
 	$(call fresh,.venv-lowest,$(LOWEST_PYTHON))
