@@ -310,7 +310,7 @@ def test_help_fits_80_columns_and_says_how_it_ends(command):
 @pytest.mark.parametrize("command", ["explain", "validate", "bench"])
 def test_examples_of_the_help_are_understood(command):
     parser = commands()[""]
-    epilog = commands()[command].epilog
+    epilog = commands()[command].epilog or ""
     examples = re.findall(r"^  python -m optlayers (.*)$", epilog, re.MULTILINE)
     assert len(examples) >= 2
     for example in examples:

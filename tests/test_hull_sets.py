@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,8 +32,8 @@ class TwoOfGrid(ol.AbstractFeasibleSet):
     """Two cells of a 2 x 3 grid in different columns; two methods and nothing else."""
 
     event_dim = 2
-    relaxation = ol.cardinality(6, exactly=2)
-    event_shape = (2, 3)
+    relaxation: Any = ol.cardinality(6, exactly=2)
+    event_shape: Any = (2, 3)
 
     def decode(self, scores):
         assert scores.shape[-2:] == (2, 3)
@@ -61,7 +62,7 @@ class Limited(ol.AbstractFeasibleSet):
     def __init__(self, most):
         self.most = torch.tensor(most)
 
-    relaxation = ol.box(4)
+    relaxation: Any = ol.box(4)
 
     def decode(self, scores):
         assert scores.shape[:-1] == self.most.shape, "a part of the batch"
@@ -76,7 +77,7 @@ class Limited(ol.AbstractFeasibleSet):
 class Short(ol.AbstractFeasibleSet):
     """Decodes to another shape."""
 
-    relaxation = ol.box(4)
+    relaxation: Any = ol.box(4)
 
     def decode(self, scores):
         return scores[..., :1]

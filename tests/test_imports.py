@@ -86,7 +86,7 @@ def absolute_imports(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     return names | {
-        n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level
+        n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level
     }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from cvxpy.constraints import NonNeg, Zero
 
 import optlayers as ol
 from optlayers._plan.compile import rows_of
@@ -370,8 +371,8 @@ def test_cvxpy_constraints_of_any_shape():
         [z[0, 1] == z[1, 2]],
         [z[:, 0] >= t],
         [cp.transpose(z) >= -0.5],
-        [cp.constraints.NonNeg(z[0] + z[1]), z[0] <= 1],
-        [cp.constraints.Zero(t[0] - t[1])],
+        [NonNeg(z[0] + z[1]), z[0] <= 1],
+        [Zero(t[0] - t[1])],
         [cp.cumsum(z, axis=1) <= 1],
     ):
         used = constraints[0].variables() if len(constraints) == 1 else z.variables()

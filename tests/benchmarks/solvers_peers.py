@@ -1,5 +1,7 @@
 """Peers that `peers.py` does not have, or not at a given tolerance; nothing of ours is imported."""
 
+# pyright: reportMissingImports=false  (peers live in environments of their own)
+
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -1,5 +1,7 @@
 """supar and torch-struct, each given scores in its own layout; nothing of ours is imported."""
 
+# pyright: reportMissingImports=false  (peers live in environments of their own)
+
 from typing import Any
 
 import numpy as np

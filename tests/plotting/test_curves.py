@@ -8,8 +8,9 @@ import torch
 from matplotlib.collections import PolyCollection
 
 import optlayers as ol
-from optlayers.plotting import draw_curves
 from optlayers.plotting._curves import _apart
+
+from .drawing import draw_curves
 
 RUNS = np.random.default_rng(0).normal(size=(4, 6))
 
@@ -19,7 +20,7 @@ def bands(axes):
     found = []
     for area in axes.collections:
         assert isinstance(area, PolyCollection)
-        vertices = area.get_paths()[0].vertices
+        vertices = np.asarray(area.get_paths()[0].vertices)
         places = np.unique(vertices[:, 0])
         sides = [vertices[vertices[:, 0] == x, 1] for x in places]
         found.append(np.array([[min(side), max(side)] for side in sides]).T)
