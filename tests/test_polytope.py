@@ -1,6 +1,7 @@
 import copy
 import io
 import pickle
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -364,6 +365,7 @@ def test_cvxpy_constraints_of_any_shape():
     z, t = cp.Variable((2, 3)), cp.Variable(2)
     parameter = cp.Parameter(value=1.5)
     weights = np.arange(6.0).reshape(2, 3)
+    constraints: Any
     for constraints in (
         [cp.sum(cp.multiply(weights, z)) <= parameter],
         [z @ np.array([1.0, 0.0, 2.0]) + t <= np.array([0.5, 1.5])],

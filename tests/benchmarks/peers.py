@@ -4,7 +4,8 @@
 who knows that it separates: one small QP per modifier or arc, all with the same matrices.
 """
 
-# pyright: reportMissingImports=false  (peers live in environments of their own)
+# Peers live in environments of their own.
+# pyright: reportMissingImports=false
 
 import warnings
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Peers that `peers.py` does not have, or not at a given tolerance; nothing of ours is imported."""
 
-# pyright: reportMissingImports=false  (peers live in environments of their own)
+# Peers live in environments of their own.
+# pyright: reportMissingImports=false
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

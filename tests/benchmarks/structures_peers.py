@@ -1,6 +1,7 @@
 """supar and torch-struct, each given scores in its own layout; nothing of ours is imported."""
 
-# pyright: reportMissingImports=false  (peers live in environments of their own)
+# Peers live in environments of their own.
+# pyright: reportMissingImports=false
 
 from typing import Any
 
