@@ -55,6 +55,8 @@ from ._losses import structured_perceptron as structured_perceptron
 from ._layer import StructuredArgmax as StructuredArgmax
 from ._layer import structured_argmax as structured_argmax
 
+__version__ = "0.1.0"
+
 
 def __getattr__(name: str):
     """Return what the last version had at the top level, with a warning."""

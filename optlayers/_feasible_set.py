@@ -161,7 +161,7 @@ class PolytopeSet(AbstractFeasibleSet):
     def admit(self, x: Tensor, name: str) -> Tensor:
         """Return `x` with the batch of the polytope, in the dtype that plans compute in."""
         polytope = self.polytope
-        if not x.is_floating_point():
+        if not x.dtype.is_floating_point:
             raise InputError(f"`{name}` must be a tensor of floats. Got {x.dtype}.")
         if x.ndim == 0 or x.shape[-1] != polytope.n:
             raise InputError(

@@ -10,6 +10,9 @@ import pytest
 import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures are written, never shown
+# Small problems on several threads wait for each other where other jobs run, here and in processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 KERNELS = Path(__file__).parent.parent / "optlayers" / "_kernels"

@@ -12,8 +12,6 @@ TOL = {torch.float64: 1e-9, torch.float32: 1e-5}
 QP_TOL = 1e-6
 # The distance bound is a square root of a duality gap, and so of the rounding.
 DISTANCE_TOL = {torch.float64: 1e-7, torch.float32: 1e-3}
-# Times the time of `import torch`: what `import optlayers` may take.
-IMPORT_RATIO = 1.5
 
 
 def raw_simplex(n: int, total: float = 1.0) -> ol.Polytope:

@@ -1,5 +1,7 @@
 """Numbers that are not finite, too large, or too small: each test says what happens."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -181,7 +183,7 @@ MATCHING = ol.Polytope([[1.0, 1.0, 0.0]], [1.0], A_eq=[[0.0, 1.0, 1.0]], b_eq=[1
 class Largest(ol.AbstractFeasibleSet):
     """One part of three, by a decoder that knows nothing of minus infinity."""
 
-    relaxation = ol.simplex(3)
+    relaxation: Any = ol.simplex(3)
 
     def decode(self, scores):
         return torch.nn.functional.one_hot(scores.argmax(-1), 3).to(scores)

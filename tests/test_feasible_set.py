@@ -1,5 +1,7 @@
 """What a set of one's own gets from the interface, and what it may add."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ import optlayers as ol
 class Pair(ol.AbstractFeasibleSet):
     """Exactly one of two parts; sets of two such choices have event_dim 2."""
 
-    relaxation = ol.simplex(2)
+    relaxation: Any = ol.simplex(2)
 
     def __repr__(self):
         return "Pair()"

@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -161,12 +162,11 @@ def test_distributed_data_parallel(tmp_path):
         "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
     )
     try:
-        model = torch.nn.Sequential(
-            torch.nn.Linear(3, 5), ol.StructuredArgmax(ol.simplex(5), ol.SPIGOT(0.5))
-        )
+        linear = torch.nn.Linear(3, 5)
+        model = torch.nn.Sequential(linear, ol.StructuredArgmax(ol.simplex(5), ol.SPIGOT(0.5)))
         parallel = torch.nn.parallel.DistributedDataParallel(model)
         (parallel(torch.randn(4, 3)) * torch.randn(4, 5)).sum().backward()
-        assert model[0].weight.grad.abs().sum() > 0
+        assert linear.weight.grad.abs().sum() > 0
     finally:
         torch.distributed.destroy_process_group()
 
@@ -219,7 +219,7 @@ def test_one_row_of_scores_against_a_batched_set():
 class Even(ol.AbstractFeasibleSet):
     """An even number of parts: exact decoding, relaxed to the box."""
 
-    relaxation = ol.box(3)
+    relaxation: Any = ol.box(3)
 
     def decode(self, scores):
         z = (scores > 0).to(scores)

@@ -65,8 +65,8 @@ def test_hinge_is_the_maximum_over_all_structures(name, costs):
         assert abs(float(value - dot(gold, scores.detach(), dims) - best)) < 1e-12
         (grad,) = torch.autograd.grad(loss, scores)
         assert torch.equal(grad, worst - gold)
-    perceptron = ol.structured_perceptron(feasible_set, scores.detach(), gold)
-    assert abs(float(perceptron - dot(every - gold, scores.detach(), dims).max())) < 1e-12
+        perceptron = ol.structured_perceptron(feasible_set, scores.detach(), gold)
+        assert abs(float(perceptron - dot(every - gold, scores.detach(), dims).max())) < 1e-12
 
 
 @pytest.mark.parametrize("n", range(1, 7))

@@ -1,6 +1,7 @@
 """Sums over trees: values against enumeration and exact arithmetic, derivatives, bad input."""
 
 import math
+from typing import Any
 
 import mpmath
 import pytest
@@ -404,10 +405,11 @@ def test_second_derivatives_of_both_ways_agree(projective, single_root, scale, m
 def test_the_hessian_is_symmetric_and_a_covariance(projective, single_root):
     n = 4
     scores = torch.randn(1, n + 1, n + 1, dtype=torch.float64)
-    hessian = torch.autograd.functional.hessian(
+    hessian: Any = torch.autograd.functional.hessian(
         lambda x: module(projective).log_partition(x, torch.tensor([n]), None, single_root).sum(),
         scores,
-    ).reshape((n + 1) ** 2, -1)
+    )
+    hessian = hessian.reshape((n + 1) ** 2, -1)
     trees = tree_tensors(n, projective, single_root)
     p = (trees * scores).sum((1, 2)).softmax(0)
     flat = trees.flatten(1)

@@ -1,12 +1,14 @@
 import copy
 import io
 import pickle
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from cvxpy.constraints import NonNeg, Zero
 
 import optlayers as ol
 from optlayers._plan.compile import rows_of
@@ -363,6 +365,7 @@ def test_cvxpy_constraints_of_any_shape():
     z, t = cp.Variable((2, 3)), cp.Variable(2)
     parameter = cp.Parameter(value=1.5)
     weights = np.arange(6.0).reshape(2, 3)
+    constraints: Any
     for constraints in (
         [cp.sum(cp.multiply(weights, z)) <= parameter],
         [z @ np.array([1.0, 0.0, 2.0]) + t <= np.array([0.5, 1.5])],
@@ -370,8 +373,8 @@ def test_cvxpy_constraints_of_any_shape():
         [z[0, 1] == z[1, 2]],
         [z[:, 0] >= t],
         [cp.transpose(z) >= -0.5],
-        [cp.constraints.NonNeg(z[0] + z[1]), z[0] <= 1],
-        [cp.constraints.Zero(t[0] - t[1])],
+        [NonNeg(z[0] + z[1]), z[0] <= 1],
+        [Zero(t[0] - t[1])],
         [cp.cumsum(z, axis=1) <= 1],
     ):
         used = constraints[0].variables() if len(constraints) == 1 else z.variables()

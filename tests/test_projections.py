@@ -1,6 +1,7 @@
 """Every projection: one table of cases times properties, each against independent code."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -288,7 +289,7 @@ def test_nothing_left_to_choose_in_a_batch():
     P = ol.simplex(2, torch.tensor([0.0, 1.0, 1.0, 1.0]))
     y = torch.tensor([[5.0, -inf], [torch.nan, 0.0], [inf, 0.0], [-inf, 0.0]])
     expected = torch.tensor([[0.0, 0.0], [torch.nan] * 2, [torch.nan] * 2, [0.0, 1.0]])
-    (map_,) = ol.plan(P).maps
+    map_: Any = ol.plan(P).maps[0]
     (limits,) = limits_of(P, ol.plan(P), y.device, y.dtype)
     by_verb = ol.project(P, y, on_nonfinite="propagate")
     for found in (by_verb, map_._by_sorting(y[:, None], limits)[:, 0]):

@@ -355,7 +355,7 @@ def sequential_rule(slot):
     if arc <= 0:
         return [0.0] * len(slot)
     arc = min(arc, 1.0)
-    ordered = sorted(labels, reverse=True)
+    ordered, tau = sorted(labels, reverse=True), 0.0
     for count in range(len(ordered), 0, -1):
         tau = (sum(ordered[:count]) - arc) / count
         if ordered[count - 1] > tau:

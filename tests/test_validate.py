@@ -238,9 +238,12 @@ def first_only(y):
     return z
 
 
+CALLS = []
+
+
 def keeps_history(y):
-    keeps_history.calls = getattr(keeps_history, "calls", 0) + 1
-    return right(y) + 1e-3 * keeps_history.calls
+    CALLS.append(y)
+    return right(y) + 1e-3 * len(CALLS)
 
 
 def of_batch(y):

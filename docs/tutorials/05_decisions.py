@@ -25,6 +25,8 @@ import torch
 import optlayers as ol
 from optlayers import plotting
 
+torch.set_num_threads(1)  # small networks: several threads would wait for each other
+
 # %% [markdown]
 # ## A path through a grid
 #

@@ -81,8 +81,8 @@ def _model(problem: Problem) -> tuple[Any, list[Any], Any, Callable[..., list[np
     width = problem.A.shape[1]
     x, y = cp.Variable(width), cp.Parameter(width - problem.num_aux)
     parameters, varying, constraints = [y], [], []
-    sides = ((problem.A @ x, 1), (problem.A_eq @ x, 0), (x, -1), (x, 1))
-    for k, (values, (side, sign)) in enumerate(zip(problem.values, sides, strict=True)):
+    sides = ((problem.A, 1), (problem.A_eq, 0), (None, -1), (None, 1))
+    for k, (values, (rows, sign)) in enumerate(zip(problem.values, sides, strict=True)):
         chosen = np.flatnonzero(np.isfinite(values).any(0))
         if not len(chosen):
             continue
@@ -91,7 +91,7 @@ def _model(problem: Problem) -> tuple[Any, list[Any], Any, Callable[..., list[np
             limit = cp.Parameter(len(chosen))
             parameters.append(limit)
             varying.append((k, chosen))
-        left = side[chosen]
+        left = x[chosen] if rows is None else rows[chosen] @ x  # not all cvxpy take no rows
         constraints.append(left == limit if sign == 0 else sign * left <= sign * limit)
 
     def fill(values: tuple[np.ndarray, ...]) -> list[np.ndarray]:

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 
 import optlayers as ol
-from optlayers.plotting import draw_plan
+
+from .drawing import draw_plan
 
 SETS = {
     "simplex": ol.simplex(3),
@@ -61,7 +62,9 @@ def test_a_filled_cell_is_a_coefficient(name):
     drawn = iter(frames(axes))
     for map_, area in zip(compiled.maps, cells(axes), strict=True):
         block = map_.block
-        middles = np.array([path.vertices[:4].mean(0) for path in area.get_paths()]).reshape(-1, 2)
+        middles = np.array(
+            [np.asarray(path.vertices)[:4].mean(0) for path in area.get_paths()]
+        ).reshape(-1, 2)
         shown = len(middles) // max(block.matrix.nnz, 1) if block.num_rows else block.count
         assert shown in (1, block.count)
         for k in range(shown):

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 import optlayers as ol
-from optlayers.plotting import draw_figure_1, draw_step
 from optlayers.plotting._labels import Name, place
 from optlayers.plotting._regions import region
 
+from .drawing import draw_figure_1, draw_step
 from .reading import arrows, boxes, marks, texts
 from .shapes import SETS
 

@@ -13,6 +13,8 @@ from ..._kernels.threads import use_kernels
 HUGE = 1e60
 # The logarithm of zero in the tensor programs: finite, so that no derivative is NaN.
 LOG_ZERO = -1e100
+# A name, because `torch.compile` of torch 2.6 traces no `tuple[...]`.
+Pair = tuple[Tensor, Tensor]
 
 
 class TreeBatch(NamedTuple):
@@ -91,7 +93,7 @@ class TreeSums(ABC):
     def by_autograd(self, x: Tensor, batch: TreeBatch) -> Tensor:
         """Return the gradient of the tensor program; NaN where there is no tree."""
 
-        def total(x: Tensor) -> tuple[Tensor, Tensor]:
+        def total(x: Tensor) -> Pair:
             value, bad = self.program(x, batch)
             return value.sum(), bad
 
