@@ -190,7 +190,7 @@ figure.tight_layout()
 # %% [markdown]
 # ## What to do
 #
-# - *Gold decisions, and a structure that should stay what it is:* `SPIGOT(NormClip(T))` with a
+# - *Gold decisions, and a structure that should stay what it is:* `SPIGOT(NormClip(T), around="vertex")` with a
 #   supervised loss. The step is bounded, and the loss supplies what the vertex cannot.
 # - *Latent:* `SPIGOT(around="projection")`. Both directions are open.
 # - *Latent, and free to mean anything:* compare with `StraightThrough(NormClip(T))`. Nothing has to
