@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._errors import InputError
 from .._calls import OnFailure, Status
+from .._errors import InputError
 from .._feasible_set import FeasibleSet
 from .._functional import project
 from .._polytope.polytope import Polytope

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .._errors import InputError
 from .._calls import OnFailure, Status
+from .._errors import InputError
 from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate

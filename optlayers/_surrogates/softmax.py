@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from .._errors import InputError
 from .._calls import OnFailure, Status
+from .._errors import InputError
 from .._feasible_set import FeasibleSet
 from .base import AbstractSurrogate
 from .oracles import Oracles
