@@ -500,6 +500,43 @@ def test_masked_parts_are_not_chosen_and_the_rest_learns(surrogate):
     assert found.isfinite().all()
 
 
+GENERAL = [SETS["assignment"], SETS["chain"], ol.spans(6, max_words=3, max_spans=2)]
+
+
+@pytest.mark.parametrize("P", GENERAL, ids=repr)
+@pytest.mark.parametrize(
+    "surrogate",
+    [ol.SPIGOT(0.5), ol.SparseMAP(), ol.LPGD(), ol.PulledBack(ol.ProjectedStep(0.5))],
+    ids=repr,
+)
+def test_masks_are_upper_bounds_of_zero_where_several_rows_project(surrogate, P):
+    """Minus infinity, the lowest that training code writes, and the bound itself agree."""
+    s, g = torch.randn(2, 4, P.n, dtype=torch.float64)
+    upper = torch.as_tensor(P.upper).clone()
+    upper[1] = 0.0
+    s[:, 1] = g[:, 1] = 0.0
+    z, wanted = gradient(P.with_(upper=upper), s, g, surrogate)
+    masked = s.clone()
+    masked[:, 1] = -torch.inf
+    same, found = gradient(P, masked, g, surrogate)
+    torch.testing.assert_close(same, z, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_a_mask_on_a_part_without_a_lower_bound_has_no_projection():
+    P = ol.Polytope([[1.0, 1.0], [1.0, -1.0]], [1.0, 1.0], lower=-torch.inf, upper=torch.inf)
+    scores = torch.tensor([0.3, -torch.inf], dtype=torch.float64)
+    found, _ = ol.SPIGOT(around="projection").backward(P, scores, scores * 0, scores * 0)
+    assert found.isnan().any()
+
+
+def test_hulls_have_the_directions_of_their_set():
+    hull = ol.ConvexHull(SETS["assignment"])
+    s, g = torch.randn(2, 3, 9, dtype=torch.float64)
+    found = gradient(hull, s, g, ol.Identity())[1]
+    torch.testing.assert_close(found, gradient(SETS["assignment"], s, g, ol.Identity())[1])
+
+
 @EVERY
 def test_an_empty_batch(surrogate):
     s = torch.randn(0, 4)

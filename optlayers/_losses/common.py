@@ -81,7 +81,8 @@ class StructuredLoss(nn.Module):
     def __init__(self, feasible_set: FeasibleSet | None, reduction: Reduction, **options: Any):
         super().__init__()
         check_reduction(reduction)
-        self.feasible_set, self.reduction, self.options = feasible_set, reduction, options
+        self.reduction: Reduction = reduction
+        self.feasible_set, self.options = feasible_set, options
 
     def _set(self, feasible_set: FeasibleSet | None) -> FeasibleSet:
         chosen = self.feasible_set if feasible_set is None else feasible_set

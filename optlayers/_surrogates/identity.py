@@ -8,9 +8,10 @@ from torch import Tensor
 
 from .._calls import OnFailure, Status
 from .._errors import InputError
-from .._feasible_set import FeasibleSet
+from .._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
 from .._functional import project
 from .._polytope.polytope import Polytope
+from .._sets import ConvexHull
 from .base import AbstractSurrogate, Decision
 from .oracles import Oracles
 
@@ -89,7 +90,7 @@ class Identity(AbstractSurrogate):
             return x
         if self.centre == "mean":
             return torch.where(counted, x - _mean(x, counted, oracles.event), 0)
-        onto = _directions(oracles.feasible_set.relaxation)
+        onto = _directions(oracles.feasible_set)
         if onto is None:
             return x
         flat = x.flatten(-oracles.event_dim) if oracles.event_dim > 1 else x
@@ -101,8 +102,11 @@ def _mean(x: Tensor, counted: Tensor, event: tuple[int, ...]) -> Tensor:
     return total / counted.sum(event, keepdim=True).clamp(min=1)
 
 
-def _directions(relaxation: Polytope) -> Polytope | None:
+def _directions(feasible_set: AbstractFeasibleSet) -> Polytope | None:
     """The differences of structures, as far as equality rows and fixed parts tell; None: all."""
+    while isinstance(feasible_set, ConvexHull):  # it is known by a decoder; its rows are of the set
+        feasible_set = as_set(feasible_set.feasible_set)
+    relaxation = feasible_set.relaxation
     n, rows = relaxation.n, relaxation.A_eq
     if rows.shape[0]:
         rows = rows[abs(rows[:, n:]).sum(1).A1 == 0] if rows.shape[1] > n else rows

@@ -105,7 +105,8 @@ class NoisySurrogate(AbstractSurrogate):
             raise InputError(f"`samples` must be a positive integer. Got {samples!r}.")
         check_positive("sigma", sigma)
         check_noise(noise)
-        self.samples, self.sigma, self.noise, self.generator = samples, sigma, noise, generator
+        self.samples, self.sigma, self.generator = samples, sigma, generator
+        self.noise: Noise = noise
 
     def settings(self):
         """Return what `repr` shows: not the generator."""

@@ -36,6 +36,7 @@ class Oracles:
         self.on_nonfinite: OnNonfinite = on_nonfinite
         self.event_dim = feasible_set.event_dim
         self.failures: dict[tuple[int, ...], Failure] = {}
+        self.masked: Tensor | None = None  # parts that scores of minus infinity exclude
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -64,6 +65,7 @@ class Oracles:
 
     def project(self, y: Tensor) -> Tensor:
         """Return the nearest point of the relaxation; NaN where there is none. Differentiable."""
+        masked, y = self._without_infinity(y)
         onto, point = self.feasible_set, y
         if self.relaxation is not None:
             onto, point = self.relaxation, y.flatten(-self.event_dim)
@@ -75,9 +77,23 @@ class Oracles:
             return_status=True,
         )
         self.failures |= status.failures
-        if self.relaxation is None or self.event_dim == 1:
-            return z
-        return z.reshape(*z.shape[:-1], *y.shape[-self.event_dim :])
+        if self.relaxation is not None and self.event_dim > 1:
+            z = z.reshape(*z.shape[:-1], *y.shape[-self.event_dim :])
+        # Where nothing bounds a masked part from below, there is no nearest point.
+        return z if masked is None else torch.where(masked & (z <= y / 2), torch.nan, z)
+
+    def _without_infinity(self, y: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Put a low number where scores of minus infinity mask a part, in all points of a pass.
+
+        Not every projection reads minus infinity as a limit. A number far below the others pins a
+        part to its lower bound as well, and one that is not needlessly far keeps the digits of
+        the rest.
+        """
+        masked = self.masked if self.masked is not None else _masked(y)
+        if masked is None:
+            return None, y
+        size = torch.where(y.isfinite(), y.detach().abs(), 0).amax(self.event, keepdim=True)
+        return masked, torch.where(masked, -1e3 * (1 + size), y)
 
     def marginals(self, scores: Tensor) -> Tensor:
         r"""Return $\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$. Differentiable."""
@@ -102,13 +118,15 @@ class Oracles:
         """Return all three in float32 at least, and the gradient fit to be computed with.
 
         Half precision overflows in differences. A gradient with an entry that is not finite is NaN
-        for its whole instance. At padding both are zero, whatever arrived.
+        for its whole instance. At padding both are zero, whatever arrived. Parts that are masked by
+        scores of minus infinity stay at their lower bound in all projections of the pass.
         """
         wide = torch.promote_types(grad.dtype, torch.float32)
         scores, z_hat, grad = (v.to(wide) for v in (scores, z_hat, grad))
         free = self.free_parts(grad.device)
         if free is not None:
             scores, grad = (torch.where(free, v, 0) for v in (scores, grad))
+        self.masked = _masked(scores)
         fine = grad.isfinite().all(self.event[0], keepdim=True)
         for dim in self.event[1:]:
             fine = fine.all(dim, keepdim=True)
@@ -133,3 +151,11 @@ class Oracles:
     def status(self, z: Tensor) -> Status:
         """Return which instances of `z` have an answer."""
         return Status(tuple(z.shape[: z.ndim - self.event_dim]), self.failures)
+
+
+def _masked(scores: Tensor) -> Tensor | None:
+    masked = scores == -torch.inf
+    # A look is free on the CPU alone.
+    if scores.device.type == "cpu" and not torch.compiler.is_compiling() and not masked.any():
+        return None
+    return masked
