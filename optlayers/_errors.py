@@ -33,6 +33,10 @@ class SolverFailed(OptLayersError, RuntimeError):  # noqa: N818
     """No exact solver reached the accuracy asked for; the message holds the best residuals."""
 
 
+class NotTwiceDifferentiable(OptLayersError, RuntimeError):  # noqa: N818
+    """A surrogate gradient was differentiated again, and has no derivative; names the surrogate."""
+
+
 def name_of(index: tuple[int, ...], noun: str = "instance") -> str:
     """Return what messages call an entry of a batch: "Instance 3", "Instance (0, 2)".
 

@@ -7,7 +7,7 @@ from typing import ClassVar, NoReturn
 import torch
 from torch import Tensor
 
-from . import _autograd
+from . import _autograd, _factored
 from ._calls import Call
 from ._decoders import DECODERS
 from ._deprecated import warn_deprecated
@@ -140,6 +140,10 @@ class AbstractFeasibleSet(ABC):
         r"""$\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$; differentiable."""
         self._has_no("tractable marginals")
 
+    def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        r"""Draw a structure of every instance from $p(z) \propto \exp(z \cdot s)$."""
+        self._has_no("exact samples")
+
     def _has_no(self, ability: str) -> NoReturn:
         raise InputError(f"{self!r} has no {ability}.")
 
@@ -225,10 +229,20 @@ class PolytopeSet(AbstractFeasibleSet):
             dtype = like.dtype if like.dtype == torch.float64 else torch.float32
             ready(self.polytope, DECODERS if decides else PROJECTIONS, like.device, dtype)
 
-    def _has_no(self, ability: str) -> NoReturn:
-        raise InputError(
-            f"{self!r} has no {ability}: it needs a structured set, such as DependencyTrees."
-        )
+    def log_partition(self, scores: Tensor) -> Tensor:
+        """Return the sum of a product of choices; other polytopes have none."""
+        return _factored.log_partition(self.polytope, self._in_batch(scores))
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Return the marginals of a product of choices; other polytopes have none."""
+        return _factored.marginals(self.polytope, self._in_batch(scores))
+
+    def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return samples of a product of choices; other polytopes have none."""
+        return _factored.sample(self.polytope, self._in_batch(scores).detach(), generator)
+
+    def _in_batch(self, scores: Tensor) -> Tensor:
+        return self.admit(scores, "scores").to(scores.dtype)
 
 
 class DecodedBy(AbstractFeasibleSet):
@@ -250,6 +264,18 @@ class DecodedBy(AbstractFeasibleSet):
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Return what the callable returns; it knows what minus infinity means."""
         return self.decoder(scores)
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return what the set makes of scores or points."""
+        return self.feasible_set.admit(x, name)
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
+        """Project as the set does."""
+        return self.feasible_set.answer_projection(y, report)
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Return the marginals of the set."""
+        return self.feasible_set.marginals(scores)
 
     def free_parts(self, device: torch.device) -> Tensor | None:
         """Return the free parts of the set."""

@@ -85,3 +85,8 @@ def simplex_by_bisection(y: torch.Tensor, total: float = 1.0) -> torch.Tensor:
         too_much = (y - middle).clamp(min=0).sum(-1, keepdim=True) > total
         low, high = torch.where(too_much, middle, low), torch.where(too_much, high, middle)
     return (y - high).clamp(min=0)
+
+
+def best_by_enumeration(points: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """The best of all points `(K, n)` for every row of scores; of equals the first."""
+    return points[(scores @ points.T).argmax(-1)]

@@ -86,7 +86,7 @@ def test_a_set_that_names_bad_instances_costs_the_others_nothing():
 
 def test_the_step_size_is_watched_on_the_polytope_that_is_projected_onto():
     trees = ol.DependencyTrees(3)
-    surrogate = ol.SPIGOT(1.0, relaxation=trees.relaxation)
+    surrogate = ol.SPIGOT(1.0, relaxation=trees.relaxation, around="vertex")
     grad = 1e-6 * torch.randn(4, 4)
     steps = [
         ol.structured_argmax(trees, torch.randn(4, 4, requires_grad=True), surrogate)

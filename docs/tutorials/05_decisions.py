@@ -92,7 +92,7 @@ def regret(scores, times):
 
 
 SURROGATES = {
-    "SPIGOT (vertex)": ol.SPIGOT(warn=False),
+    "SPIGOT (vertex)": ol.SPIGOT(warn=False, around="vertex"),
     "SPIGOT (projection)": ol.SPIGOT(around="projection"),
     "straight-through": ol.StraightThrough(),
 }

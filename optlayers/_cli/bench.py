@@ -90,7 +90,7 @@ def _rows(
         rows.append(_reference(name, polytope, flat(y), rows[1]["median_ms"] / instances))
     for name, surrogate in (
         ("straight-through", StraightThrough()),
-        ("SPIGOT (vertex)", SPIGOT(warn=False)),
+        ("SPIGOT (vertex)", SPIGOT(warn=False, around="vertex")),
         ("SPIGOT (projection)", SPIGOT(around="projection")),
     ):
         rows.append(row("train", name, lambda s=surrogate: _step(feasible_set, y, grad, s)))
