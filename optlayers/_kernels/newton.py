@@ -426,7 +426,8 @@ def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
             take_up(work)
             taken, best, tries = True, np.inf, 0
             continue
-        near = largest <= 1e-11 * size and move <= SHORT
+        # Shorter than has to be, if a few more steps do it: each takes some digits.
+        near = largest <= 1e-11 * size and (move <= 1e-2 * SHORT or (move <= SHORT and tries >= 8))
         if last and tries >= 3 and (near or tries >= 40 + len(work.on)):
             break
         steps += 1
