@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._errors import BlockRefused
 from .blocks import Block
+from .failures import ACCURACY as ACCURACY
 from .failures import Report as Report
 
 
