@@ -41,7 +41,7 @@ class Identity(AbstractSurrogate):
         >>> z = ol.structured_argmax(ol.simplex(3), scores, Identity(normalise=False))
         >>> z.backward(torch.tensor([1.0, 1.0, -2.0]) + 5)
         >>> scores.grad
-        tensor([ 1.0000,  1.0000, -2.0000])
+        tensor([ 1.,  1., -2.])
     """
 
     twice_differentiable: ClassVar[bool] = True
