@@ -1,6 +1,7 @@
 """The table of projections, cheapest first; the last one refuses nothing."""
 
 from .._plan.maps import Table
+from .active_set import ActiveSet as ActiveSet
 from .affine import Affine as Affine
 from .box import Box as Box
 from .newton.newton import Newton as Newton
@@ -8,4 +9,4 @@ from .one_row import OneRow as OneRow
 from .qp import QP as QP
 from .simplex import Simplex as Simplex
 
-PROJECTIONS = Table("projection", Box, Simplex, OneRow, Affine, Newton, QP)
+PROJECTIONS = Table("projection", Box, Simplex, OneRow, Affine, ActiveSet, Newton, QP)
