@@ -8,5 +8,6 @@ from .newton.newton import Newton as Newton
 from .one_row import OneRow as OneRow
 from .qp import QP as QP
 from .simplex import Simplex as Simplex
+from .spans import Spans as Spans
 
-PROJECTIONS = Table("projection", Box, Simplex, OneRow, Affine, ActiveSet, Newton, QP)
+PROJECTIONS = Table("projection", Box, Simplex, OneRow, Affine, Spans, ActiveSet, Newton, QP)
