@@ -1,5 +1,9 @@
 """Every tolerance of the test suite, and small polytopes written out by hand."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -90,3 +94,15 @@ def simplex_by_bisection(y: torch.Tensor, total: float = 1.0) -> torch.Tensor:
 def best_by_enumeration(points: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     """The best of all points `(K, n)` for every row of scores; of equals the first."""
     return points[(scores @ points.T).argmax(-1)]
+
+
+@contextmanager
+def without(*maps: type) -> Iterator[None]:
+    """Plans as if some projections were not there, so that those behind them are tested."""
+    left = [m for m in ol.PROJECTIONS if m not in maps]
+    version = ("without", *sorted(m.__name__ for m in maps))
+    with (
+        patch.object(ol.PROJECTIONS, "_maps", left),
+        patch.object(ol.PROJECTIONS, "version", version),
+    ):
+        yield

@@ -71,7 +71,7 @@ def combine(table, which, weight, count, out, length):
 
 @inlined
 def activity(block, work):
-    """act = R x."""
+    """Set `act` to R x."""
     x, act, which, weight = work.x, work.act, work.which, work.weight
     start, index, value = block.rows
     table = block.by_column
@@ -93,7 +93,7 @@ def activity(block, work):
 
 @inlined
 def subtract_rows(block, work, k, r):
-    """g -= R_A^T r."""
+    """Subtract R_A^T r from `g`."""
     g, active, weight, table = work.g, work.active, work.weight, block.by_row
     start, index, value = block.rows
     if len(table):
@@ -109,7 +109,7 @@ def subtract_rows(block, work, k, r):
 
 @inlined
 def along_rows(block, work, k, out):
-    """out = R_AF g_F."""
+    """Write R_AF g_F to `out`."""
     g, free, active, which, weight = work.g, work.free, work.active, work.which, work.weight
     start, index, value = block.rows
     if len(block.by_row):
@@ -190,7 +190,7 @@ def squares(work):
 
 @inlined
 def times_inverse(work, k, v, out):
-    """out = inverse v; the inverse is symmetric."""
+    """Write inverse v to `out`; the inverse is symmetric."""
     for a in range(k):
         out[a] = 0.0
     combine(work.inverse, work.count, v, k, out, k)

@@ -11,7 +11,6 @@ import numpy as np
 from .active_rows import (
     EQUAL,
     OUT,
-    Block,
     Work,
     activity,
     add_outer,
@@ -25,6 +24,9 @@ from .active_rows import (
     subtract_rows,
     take_out,
     times_inverse,
+)
+from .active_rows import (
+    Block as Block,
 )
 from .lean import called, inlined, lean
 
@@ -188,7 +190,7 @@ def once_more(block, work, k):
 
 @inlined
 def direction(block, work, k, whole):
-    """r = inverse v and g -= R_A^T r; the square of g where it is free."""
+    """Set r to inverse v and subtract R_A^T r from g; the square of g where it is free."""
     times_inverse(work, k, work.v, work.r)
     subtract_rows(block, work, k, work.r)
     delta = squares(work)
@@ -388,7 +390,7 @@ def run(begin_at, stop, block, norms, points, limits, hints, answers, quality, o
             own.y[j] = points[number, j]
             own.lower[j] = lower[i % len(lower), c, j]
             own.upper[j] = upper[i % len(upper), c, j]
-            finite &= np.isfinite(own.y[j])
+            finite &= np.isfinite(own.y[j]) and own.lower[j] <= own.upper[j]
         hint = hints[number % len(hints)]
         quality[number] = solve(block, own, work, hint) if finite else np.nan
         for j in range(size):

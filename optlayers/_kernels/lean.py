@@ -31,7 +31,7 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def called(function: Callable[..., Any]) -> Any:
-    """Compile a part of a lean function that is rarely needed: it is called, which compiles faster."""
+    """Compile a part of a lean function that is needed once or rarely, and is called."""
     return _compile(function)
 
 

@@ -2,6 +2,7 @@
 
 from functools import cache
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,11 +10,10 @@ import torch
 from torch import Tensor
 
 from .._kernels.threads import array, run
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
-from .._plan.maps import Limits, Report, SolverMap
-from .derivative import Projection, face_vjp
-from .newton.newton import GOOD, Newton
+from .._plan.maps import Limits
+from .before_newton import BeforeNewton
+from .newton.newton import GOOD
 
 # Measured: docs/results/solvers. Newton's steps cost more and are fewer.
 _MOST_ROWS, _MOST_VARIABLES = 600, 600
@@ -29,7 +29,7 @@ def _kernels() -> ModuleType:
     return found
 
 
-class ActiveSet(SolverMap, Projection):
+class ActiveSet(BeforeNewton):
     r"""Projection onto $\{\underline c \le Rx \le \bar c,\ l \le x \le u\}$ by its dual.
 
     From the point within its bounds, the constraint that is violated most is made active, equality
@@ -39,10 +39,10 @@ class ActiveSet(SolverMap, Projection):
     $$ x_F = y_F - R_{AF}^\top \mu, \qquad
        \mu = (R_{AF} R_{AF}^\top)^{-1} (R_{AF}\, y_F + R_{A \bar F}\, x_{\bar F} - c_A) $$
 
-    A variable at a bound leaves the free ones F, so that the inverse, updated by one outer product a
-    step, has a row for each active general row A alone. A row that depends on the active ones makes
-    one of them leave, or shows that there is no point. The last face is solved once more, which
-    leaves nothing but rounding.
+    A variable at a bound leaves the free ones F, so that the inverse, updated by one outer product
+    a step, has a row for each active general row A alone. A row that depends on the active ones
+    makes one of them leave, or shows that there is no point. The last face is solved once more,
+    which leaves nothing but rounding.
 
     CPU: compiled, an instance at a time over threads, in float64; $O(|A|^2 + n |A| + n m)$ a step,
     about as many steps as constraints that become active. Accepted by KKT residual as Newton's
@@ -54,11 +54,10 @@ class ActiveSet(SolverMap, Projection):
         embedded quadratic programming using recursive LDL^T updates* (DAQP).
     """
 
-    uses_near = True
+    uses_near: ClassVar[bool] = True
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self.newton = Newton(block)
         matrix = sp.csr_array(block.matrix)
         self._norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
         R = sp.csr_array(sp.diags_array(1 / self._norms) @ matrix)
@@ -87,34 +86,11 @@ class ActiveSet(SolverMap, Projection):
         kind = "dense" if len(self._rows[2]) else "sparse"
         return f"dual active-set method, {kind} rows; what misses {GOOD:g} goes to Newton's method"
 
-    @eager
-    def forward(
-        self, x: Tensor, limits: Limits, report: Report, near: Tensor | None = None
-    ) -> Tensor:
-        """Project; instances that miss the accuracy are handed on.
-
-        Args:
-            x: `(N, count, size)`.
-            limits: In float64.
-            report: Told which instances have no answer.
-            near: Points like `x` whose active constraints are tried first.
-        """
-        wide = Limits(*(v.double() for v in limits))
-        y = x.detach().double()
-        if x.device.type != "cpu":
-            return self.newton.forward(y, wide, report).to(x.dtype)
-        z, quality = self._on_host(y, wide, near)
-        late = ~(quality <= GOOD).all(-1)
-        if bool(late.any()):
-            self._hand_on(y, z, late, wide, report)
-        return z.to(x.dtype)
-
-    def _on_host(
-        self, y: Tensor, limits: Limits, near: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def on_host(self, y: Tensor, limits: Limits, near: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Run the compiled loop; see `BeforeNewton`."""
         size = self.block.size
         points = array(y).reshape(-1, size)
-        hints = np.zeros((1, 0)) if near is None else array(near.double()).reshape(-1, size)
+        hints = np.zeros((1, 0)) if near is None else array(near).reshape(-1, size)
         x, quality = np.empty_like(points), np.empty(len(points))
         block = _kernels().Block(*self._rows)
         sides = tuple(array(v) for v in limits)
@@ -122,20 +98,6 @@ class ActiveSet(SolverMap, Projection):
         args = (block, self._norms, points, sides, hints, x, quality)
         run(_kernels().active_set, len(points), cost, *args)
         return torch.from_numpy(x).reshape(y.shape), torch.from_numpy(quality).reshape(y.shape[:2])
-
-    def _hand_on(
-        self, y: Tensor, z: Tensor, late: Tensor, limits: Limits, report: Report
-    ) -> None:
-        """The instances that missed the accuracy, by Newton's method."""
-        chosen, inner = late.nonzero()[:, 0], Report()
-        sides = Limits(*(v if len(v) == 1 else v[chosen] for v in limits))
-        z[chosen] = self.newton.forward(y[chosen], sides, inner)
-        for i, reason in inner.failures.items():
-            report.fail(int(chosen[i]), reason, inner.kinds[i])
-
-    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
-        """Project the gradient onto the directions in which the active face is free."""
-        return face_vjp(self.block, z, limits, grad).y
 
 
 def _is_dense(block: Block) -> bool:

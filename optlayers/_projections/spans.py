@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from .._kernels.threads import array, run
-from .._kernels.untraced import eager
 from .._plan.blocks import Block, canonical_block
-from .._plan.maps import Limits, Report, SolverMap
+from .._plan.maps import Limits
 from .._polytope.constructors import spans
-from .derivative import Projection, face_vjp
-from .newton.newton import GOOD, Newton
+from .before_newton import BeforeNewton
+from .newton.newton import GOOD
 
 
 @cache
@@ -25,7 +24,7 @@ def _kernels() -> ModuleType:
     return found
 
 
-class Spans(SolverMap, Projection):
+class Spans(BeforeNewton):
     r"""Projection onto at most $W$ words in at most $K$ contiguous spans, relaxed.
 
     $$ \min_z \tfrac12 \|z - y\|^2 \quad \text{s.t.} \quad \sum_t z_t \le W, \quad
@@ -46,7 +45,6 @@ class Spans(SolverMap, Projection):
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self.newton = Newton(block)
         self._rows = RowsOfSpans.of(block.matrix)
 
     @classmethod
@@ -58,19 +56,8 @@ class Spans(SolverMap, Projection):
         """What is done, and who is asked next."""
         return f"a chain for each guess of two multipliers; what misses {GOOD:g} goes to Newton"
 
-    @eager
-    def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
-        """Project; instances that miss the accuracy are handed on."""
-        wide, y = Limits(*(v.double() for v in limits)), x.detach().double()
-        if x.device.type != "cpu":
-            return self.newton.forward(y, wide, report).to(x.dtype)
-        z, quality = self._on_host(y, wide)
-        late = ~(quality <= GOOD).all(-1)
-        if bool(late.any()):
-            self._hand_on(y, z, late, wide, report)
-        return z.to(x.dtype)
-
-    def _on_host(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
+    def on_host(self, y: Tensor, limits: Limits, near: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Run the compiled search; see `BeforeNewton`. A hint would not shorten it."""
         n = self.block.size // 2
         words, starts, plain = self._read(limits)
         points = np.ascontiguousarray(array(y)[..., :n]).reshape(-1, n)
@@ -94,20 +81,6 @@ class Spans(SolverMap, Projection):
         plain = plain & (upper[..., n:] >= upper[..., :n] - before).all(-1)
         plain = plain & self._rows.plain(low, high)
         return high[..., self._rows.words].copy(), high[..., self._rows.starts].copy(), plain
-
-    def _hand_on(
-        self, y: Tensor, z: Tensor, late: Tensor, limits: Limits, report: Report
-    ) -> None:
-        """The instances that missed the accuracy, by Newton's method."""
-        chosen, inner = late.nonzero()[:, 0], Report()
-        sides = Limits(*(v if len(v) == 1 else v[chosen] for v in limits))
-        z[chosen] = self.newton.forward(y[chosen], sides, inner)
-        for i, reason in inner.failures.items():
-            report.fail(int(chosen[i]), reason, inner.kinds[i])
-
-    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
-        """Project the gradient onto the directions in which the active face is free."""
-        return face_vjp(self.block, z, limits, grad).y
 
 
 # ---------------------------------------------------------------------- reading the matrices
