@@ -14,6 +14,9 @@ import optlayers as ol
 TOL = {torch.float64: 1e-9, torch.float32: 1e-5}
 # What OSQP and Clarabel guarantee, not what they achieve.
 QP_TOL = 1e-6
+# Two exact methods, relative to 1 + |y|: Newton's stops at a residual of 1e-12, and multipliers
+# that are large beside y widen that.
+SAME_FACE = 1e-9
 # The distance bound is a square root of a duality gap, and so of the rounding.
 DISTANCE_TOL = {torch.float64: 1e-7, torch.float32: 1e-3}
 
