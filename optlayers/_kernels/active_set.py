@@ -38,6 +38,7 @@ NOTHING = 1e-20  # square of a gradient that has nothing but fixed variables; ro
 RATE = 1e-12  # a multiplier that changes more slowly does not block a step
 FAR = 100.0  # distance of the point from its bounds, in their size, from which bounds are met first
 TOUCHING = 1e-9  # distance, relative to 1 + |z|, at which a hint tells that a limit is active
+TRIFLE = 1e-10  # violation, relative to 1 + |x|, of a dependent constraint that may be rounding
 STEPS = 8  # times the number of rows and variables: the most steps
 
 
@@ -333,6 +334,7 @@ def solve(block, own, work, hint):
     scale, k = begin(own, work), 0
     if len(hint):
         k = start_near(block, own, work, hint)
+    flat, trifle = False, False
     steps, fresh, near = STEPS * (len(own.y) + len(own.low)) + 50, False, NEAR * size_of(work.x)
     result = np.inf
     while steps >= 0:
@@ -345,7 +347,7 @@ def solve(block, own, work, hint):
             refine(block, own, work, k)
             fresh, near = True, NEAR * size_of(work.x)
             continue
-        fresh, mine, delta = False, 0.0, 0.0
+        mine, delta, trifle = 0.0, 0.0, beyond <= TRIFLE * size_of(work.x)
         load_gradient(block, work, p, is_row)
         if is_row:
             along_rows(block, work, k, work.v)
@@ -357,6 +359,8 @@ def solve(block, own, work, hint):
             flat = not (delta > DEPENDENT * whole and whole > NOTHING)
             t, at, at_row = blocking(work, k, s)
             enough = np.inf if flat else beyond / delta
+            if flat and trifle and mine == 0.0:
+                break  # rounding of a constraint that depends on the active ones
             full = enough <= t
             t, steps = min(t, enough), steps - 1
             if t == np.inf:
@@ -371,6 +375,10 @@ def solve(block, own, work, hint):
                 beyond -= t * delta
             k, whole = drop(block, work, k, at, at_row, p, is_row, whole)
             load_gradient(block, work, p, is_row)
+        if flat and trifle and mine == 0.0:
+            near = 2.0 * beyond
+            continue
+        fresh = False
         if steps >= 0:
             k = make_active(block, own, work, k, p, s, mine, delta, is_row)
     return result
