@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 
 import optlayers as ol
+from optlayers.maps import PROJECTIONS
 
 # KKT residual of our own kernels, relative to max(1, |y|): a few hundred roundings.
 TOL = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -102,10 +103,10 @@ def best_by_enumeration(points: torch.Tensor, scores: torch.Tensor) -> torch.Ten
 @contextmanager
 def without(*maps: type) -> Iterator[None]:
     """Plans as if some projections were not there, so that those behind them are tested."""
-    left = [m for m in ol.PROJECTIONS if m not in maps]
+    left = [m for m in PROJECTIONS if m not in maps]
     version = ("without", *sorted(m.__name__ for m in maps))
     with (
-        patch.object(ol.PROJECTIONS, "_maps", left),
-        patch.object(ol.PROJECTIONS, "version", version),
+        patch.object(PROJECTIONS, "_maps", left),
+        patch.object(PROJECTIONS, "version", version),
     ):
         yield

@@ -7,7 +7,8 @@ import torch
 import optlayers as ol
 from optlayers._judge.references import exact_projection
 from optlayers._plan.compile import compile_plan, limits_of
-from optlayers._plan.maps import Limits, Report, Table
+from optlayers._plan.failures import Report
+from optlayers._plan.maps import Limits, Table
 from optlayers._projections import QP, ActiveSet, Newton
 
 from .helpers import QP_TOL, SAME_FACE

@@ -406,7 +406,7 @@ def run(begin_at, stop, block, norms, points, limits, hints, answers, quality, o
 
 
 @numba.njit(cache=True, nogil=True)
-def active_set(begin_at, stop, block, norms, points, limits, hints, answers, quality):
+def project(begin_at, stop, block, norms, points, limits, hints, answers, quality):
     """Project `points[begin_at:stop]`, each `(size,)`.
 
     Args:

@@ -1,7 +1,5 @@
 """Blocks with several rows: a dual active-set method, an instance at a time over threads."""
 
-from functools import cache
-from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
@@ -9,6 +7,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from .. import _kernels
 from .._kernels.threads import array, run
 from .._plan.blocks import Block
 from .._plan.maps import Limits
@@ -20,13 +19,6 @@ _MOST_ROWS, _MOST_VARIABLES = 600, 600
 _DENSE = 0.25  # share of nonzeros from which rows are multiplied as dense ones
 _FEW = 120  # variables up to which few sparse rows are no reason for Newton's method
 _ROWS = 0.7  # rows for each variable, below which most active constraints are bounds
-
-
-@cache
-def _kernels() -> ModuleType:
-    from .._kernels import active_set as found
-
-    return found
 
 
 class ActiveSet(BeforeNewton):
@@ -92,11 +84,11 @@ class ActiveSet(BeforeNewton):
         points = array(y).reshape(-1, size)
         hints = np.zeros((1, 0)) if near is None else array(near).reshape(-1, size)
         x, quality = np.empty_like(points), np.empty(len(points))
-        block = _kernels().Block(*self._rows)
+        block = _kernels.active_set.Block(*self._rows)
         sides = tuple(array(v) for v in limits)
         cost = len(points) * (200 * size + 20 * self.block.matrix.nnz)
         args = (block, self._norms, points, sides, hints, x, quality)
-        run(_kernels().active_set, len(points), cost, *args)
+        run(_kernels.active_set.project, len(points), cost, *args)
         return torch.from_numpy(x).reshape(y.shape), torch.from_numpy(quality).reshape(y.shape[:2])
 
 

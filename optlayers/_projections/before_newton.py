@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .._kernels.untraced import eager
-from .._plan.maps import Limits, Report, SolverMap
+from .._plan.failures import Report
+from .._plan.maps import Limits, SolverMap
 from .derivative import Projection, face_vjp
 from .newton.newton import GOOD, Newton
 
@@ -61,8 +62,8 @@ class BeforeNewton(SolverMap, Projection):
         chosen, inner = late.nonzero()[:, 0], Report()
         sides = Limits(*(v if len(v) == 1 else v[chosen] for v in limits))
         z[chosen] = self.newton.forward(y[chosen], sides, inner)
-        for i, reason in inner.failures.items():
-            report.fail(int(chosen[i]), reason, inner.kinds[i])
+        for i, failure in inner.failures.items():
+            report.add(int(chosen[i]), failure)
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""

@@ -1,7 +1,6 @@
 """Blocks that select words in few contiguous spans: a chain inside a search for two multipliers."""
 
 from functools import cache
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -9,19 +8,13 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from .. import _kernels
 from .._kernels.threads import array, run
 from .._plan.blocks import Block, canonical_block
 from .._plan.maps import Limits
 from .._polytope.constructors import spans
 from .before_newton import BeforeNewton
 from .newton.newton import GOOD
-
-
-@cache
-def _kernels() -> ModuleType:
-    from .._kernels import spans as found
-
-    return found
 
 
 class Spans(BeforeNewton):
@@ -64,7 +57,7 @@ class Spans(BeforeNewton):
         lower, upper = (np.ascontiguousarray(array(v)[..., :n]) for v in limits[2:])
         z, quality = np.empty_like(points), np.empty(len(points))
         args = (points, words, starts, lower, upper, z, quality)
-        run(_kernels().spans, len(points), 3000 * len(points) * n, *args)
+        run(_kernels.chain.project, len(points), 3000 * len(points) * n, *args)
         z = torch.from_numpy(z).reshape(*y.shape[:2], n)
         step = (z - torch.nn.functional.pad(z[..., :-1], (1, 0))).clamp(min=0.0)
         quality = torch.from_numpy(quality).reshape(y.shape[:2])
