@@ -32,8 +32,7 @@ class Spans(BeforeNewton):
     are not those of spans, and other devices go to Newton's method.
 
     References:
-        Johnson (2013), *A dynamic programming algorithm for the fused lasso and L0-segmentation*;
-        Condat (2013), *A direct algorithm for 1-D total variation denoising*.
+        Johnson (2013), *A dynamic programming algorithm for the fused lasso and L0-segmentation*.
     """
 
     def __init__(self, block: Block):
