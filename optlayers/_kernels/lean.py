@@ -37,6 +37,6 @@ def called(function: Callable[..., Any]) -> Any:
 
 def _compile(function: Callable[..., Any], **more: Any) -> Any:
     try:
-        return numba.njit(_nrt=False, **more, **_OPTIONS)(function)
+        return numba.njit(**{"_nrt": False, **more, **_OPTIONS})(function)
     except (KeyError, TypeError):
         return numba.njit(**more, **_OPTIONS)(function)
