@@ -36,7 +36,8 @@ def called(function: Callable[..., Any]) -> Any:
 
 
 def _compile(function: Callable[..., Any], **more: Any) -> Any:
+    njit: Any = numba.njit
     try:
-        return numba.njit(**{"_nrt": False, **more, **_OPTIONS})(function)
+        return njit(_nrt=False, **more, **_OPTIONS)(function)
     except (KeyError, TypeError):
-        return numba.njit(**more, **_OPTIONS)(function)
+        return njit(**more, **_OPTIONS)(function)
