@@ -35,6 +35,7 @@ class AbstractBlockMap(ABC):
 
     shares_matrix: ClassVar[bool] = False  # True: every component must have the same coefficients
     wide_limits: ClassVar[bool] = False  # True: limits come in float64, whatever x is
+    uses_near: ClassVar[bool] = False  # True: `forward` takes `near`, where answers are expected
 
     def __init__(self, block: Block):
         if reason := self.why_not(block):
