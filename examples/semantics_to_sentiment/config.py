@@ -31,7 +31,6 @@ class Config(TrainingConfig):
             none`), whose parser is taken.
         parser_options: Settings that differ from it; `--set parser.data=ewt parser.epochs=4`.
         reviewbank: Share of the training reviews that is used.
-        warmup: Epochs in which the loss of the reviews does not reach the parser.
         graph_share: Share of the training graphs that an epoch of the joint training sees.
         word_size: Of the classifier's embeddings of words.
         layers: LSTM layers of the classifier.
@@ -54,7 +53,6 @@ class Config(TrainingConfig):
     parser: str = "paper"
     parser_options: dict[str, Any] = field(default_factory=dict)
     reviewbank: float = 1.0
-    warmup: int = 0
     graph_share: float = 0.2
     word_size: int = 300
     layers: int = 1

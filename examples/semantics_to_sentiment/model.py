@@ -1,6 +1,5 @@
 """The parser and the classifier in one module, their losses and their scores."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -14,7 +13,7 @@ from examples.parsing.batches import Batch
 from examples.parsing.vocabulary import Vocabulary
 from examples.syntax_to_semantics.config import Config as ParserConfig
 from examples.syntax_to_semantics.model import JointParser
-from examples.training.module import JointModule, Parsed
+from examples.training.module import JointModule, Parsed, without_dropout
 
 from .classifier import Classifier
 from .config import Config
@@ -37,6 +36,7 @@ class SentimentModel(JointModule[Config]):
 
     KINDS = (REVIEWS, GRAPHS)
     SHOWN = ("accuracy", "LF")
+    END_TASK = REVIEWS
 
     def __init__(self, config: Config, vocabulary: Vocabulary, parser: ParserConfig | None):
         super().__init__(config)
@@ -50,14 +50,22 @@ class SentimentModel(JointModule[Config]):
         self.argmax = ol.StructuredArgmax(surrogate=surrogate)
         self.freeze_parts(self.parser if method.frozen else None)
 
+    @property
+    def intermediate(self) -> JointParser | None:
+        """The semantic parser."""
+        return self.parser
+
     def graphs(self, batch: Batch) -> tuple[ol.SemanticGraphs, Tensor]:
-        """The set of the graphs of a batch, and the graphs that the parser finds."""
+        """The set of the graphs of a batch, and the graphs that the parser finds.
+
+        The parser then drops no words: dropout is for learning from graphs.
+        """
         assert self.parser is not None
         graphs = self.parser.graphs(batch, projection=self.config.projection)
-        deaf = self.method.frozen or self.current_epoch < self.config.warmup
-        with torch.no_grad() if deaf else nullcontext():
-            scores, _ = self.parser.score_graphs(batch, graphs)
-        return graphs, self.argmax(scores, graphs)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.method.frozen):
+            with without_dropout(self.parser):
+                scores, _ = self.parser.score_graphs(batch, graphs)
+        return graphs, self.argmax(self.hears(scores), graphs)
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of a batch, summed over its sentences: log-loss of reviews, hinge of graphs."""

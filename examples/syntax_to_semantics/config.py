@@ -36,7 +36,6 @@ class Config(TrainingConfig):
         embedding_norm: Of the rows of the embeddings at the start.
         pretrain: Whether the syntactic parser is trained alone before the joint training, as that
             of a pipeline is.
-        warmup: Epochs in which the semantic loss does not reach the syntactic parser.
         syntax_cost: Hamming cost of a wrong head in the hinge loss.
         false_positive: Cost of a labelled arc too much.
         false_negative: Cost of a labelled arc too few.
@@ -64,7 +63,6 @@ class Config(TrainingConfig):
     activation: str = "tanh"
     embedding_norm: float = 1.0
     pretrain: bool = False
-    warmup: int = 0
     syntax_cost: float = 0.5
     false_positive: float = 0.4
     false_negative: float = 0.6

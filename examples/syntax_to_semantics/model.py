@@ -14,7 +14,7 @@ from examples.parsing.batches import Batch
 from examples.parsing.semantics import SemanticParser
 from examples.parsing.syntax import SyntaxParser
 from examples.parsing.vocabulary import Vocabulary
-from examples.training.module import JointModule, Parsed
+from examples.training.module import JointModule, Parsed, without_dropout
 
 from .config import Config
 from .methods import Method, find_method
@@ -35,6 +35,7 @@ class JointParser(JointModule[Config]):
 
     KINDS = ("trees", "graphs")
     SHOWN = ("UAS", "LF")
+    END_TASK = "graphs"
 
     def __init__(self, config: Config, vocabulary: Vocabulary):
         super().__init__(config)
@@ -47,6 +48,11 @@ class JointParser(JointModule[Config]):
         pruned = config.prune > 0 and method.semantics and not method.pruner
         self.pruner = Pruner(vocabulary, config.sizes) if pruned else None
         self.freeze_parts(self.pruner, self.syntax if method.pretrained else None)
+
+    @property
+    def intermediate(self) -> SyntaxParser | None:
+        """The syntactic parser."""
+        return self.syntax
 
     # ------------------------------------------------------------------ parsing
 
@@ -80,16 +86,19 @@ class JointParser(JointModule[Config]):
 
     def heads(self, trees: ol.DependencyTrees, scores: Tensor) -> Tensor:
         """What the semantic parser reads: trees or marginals; gradients as the method says."""
-        if self.method.pretrained or self.current_epoch < self.config.warmup:
-            scores = scores.detach()
+        scores = scores.detach() if self.method.pretrained else self.hears(scores)
         return trees.marginals(scores) if self.method.soft else self.argmax(scores, trees)
 
     def score_graphs(self, batch: Batch, graphs: ol.SemanticGraphs) -> tuple[Tensor, Tensor | None]:
-        """Scores of graphs, and those of the trees that were read on the way."""
+        """Scores of graphs, and those of the trees that were read on the way.
+
+        The syntactic parser then drops no words: dropout is for learning from trees.
+        """
         assert self.semantics is not None
         if self.syntax is None:
             return self.semantics(batch, graphs), None
-        scores = self.score_trees(batch)
+        with without_dropout(self.syntax):
+            scores = self.score_trees(batch)
         return self.semantics(batch, graphs, self.heads(self.trees(batch), scores)), scores
 
     @torch.no_grad()

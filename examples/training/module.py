@@ -1,6 +1,8 @@
 """Steps, losses and scores of a model, as Lightning calls them."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Generic
 
 import lightning
@@ -22,7 +24,9 @@ class JointModule(lightning.LightningModule, Generic[C]):
     """A model that learns from batches of several kinds, each with a loss of its own.
 
     A subclass has `loss`, `parse` and `scores`, and names its parts that are not trained in
-    `frozen`.
+    `frozen`. Its children are its models: an intermediate one, whose structures an end-task model
+    reads. Each is clipped by itself, so that no gradient of one shortens the step of another; as
+    Adam treats each number by itself, that is an optimiser for each model, as in the published code.
 
     Args:
         config: All settings.
@@ -33,6 +37,9 @@ class JointModule(lightning.LightningModule, Generic[C]):
 
     SHOWN: ClassVar[tuple[str, ...]]
     """Scores in the progress bar."""
+
+    END_TASK: ClassVar[str]
+    """The kind of the batches whose loss is that of the end task."""
 
     config: C
     vocabulary: Vocabulary
@@ -45,6 +52,11 @@ class JointModule(lightning.LightningModule, Generic[C]):
         )  # loss and sentences of this epoch
         self.parsed: Parsed = {}
         self.frozen: list[nn.Module] = []
+
+    @property
+    @abstractmethod
+    def intermediate(self) -> nn.Module | None:
+        """The model of the intermediate task; None if there is none."""
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
@@ -73,7 +85,7 @@ class JointModule(lightning.LightningModule, Generic[C]):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The summed loss; kept by kind for the report of the epoch."""
-        self._sentences = batch.total
+        self._sentences, self._end_task = batch.total, batch.kind == self.END_TASK
         if batch.idle:
             return no_loss(self, batch)
         loss = self.loss(batch)
@@ -81,14 +93,35 @@ class JointModule(lightning.LightningModule, Generic[C]):
         self.totals[batch.kind] = (total + float(loss.detach()), count + len(batch))
         return loss
 
+    def hears(self, scores: Tensor) -> Tensor:
+        """The scores of the intermediate model, for the end task: its gradient has a weight here.
+
+        Without weight, and while the model does not learn from the end task at all, it has none.
+        """
+        weight = self.config.end_task_weight
+        if weight == 0 or self.current_epoch < self.config.warmup:
+            return scores.detach()
+        if weight == 1 or not scores.requires_grad:
+            return scores
+        weighed = scores.view_as(scores)
+        weighed.register_hook(lambda grad: weight * grad)
+        return weighed
+
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        """Divides by the number of sentences, then clips."""
+        """Divides by the number of sentences, then clips the gradient of each model by itself.
+
+        With its weight, the gradient of the end task in the intermediate model has that share of
+        the norm that others may have: a large one does not make up for a small weight.
+        """
         world = self.trainer.world_size if self._trainer else 1
-        parameters = [p for p in self.parameters() if p.grad is not None]
-        for parameter in parameters:
-            assert parameter.grad is not None
-            parameter.grad.mul_(world / self._sentences)  # processes have been averaged already
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        for model in self.children():
+            parameters = [p for p in model.parameters() if p.grad is not None]
+            for parameter in parameters:
+                assert parameter.grad is not None
+                parameter.grad.mul_(world / self._sentences)  # processes have been averaged already
+            weighed = self._end_task and model is self.intermediate
+            weight = self.config.end_task_weight if weighed else 1.0
+            torch.nn.utils.clip_grad_norm_(parameters, weight * self.config.clip)
 
     def on_train_epoch_start(self) -> None:
         """Sets the learning rate, a function of the epoch alone."""
@@ -149,3 +182,24 @@ class JointModule(lightning.LightningModule, Generic[C]):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes them back."""
         self.totals = dict(checkpoint["totals"])
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Within, a model drops nothing, but still learns.
+
+    LSTMs stay in training mode: on a GPU they have no gradient otherwise.
+    """
+    changed = [m for m in model.modules() if m.training and not isinstance(m, nn.LSTM)]
+    lstms = [(m, m.dropout) for m in model.modules() if isinstance(m, nn.LSTM)]
+    for module in changed:
+        module.training = False
+    for lstm, _ in lstms:
+        lstm.dropout = 0.0
+    try:
+        yield
+    finally:
+        for module in changed:
+            module.training = True
+        for lstm, rate in lstms:
+            lstm.dropout = rate

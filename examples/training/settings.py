@@ -42,7 +42,11 @@ class TrainingConfig:
         halve_every: Epochs after which the learning rate is halved, again and again; 0: never.
         weight_decay: Share of each weight that a step takes away, as DyNet counts it (not times the
             learning rate). Embeddings do not decay: in mini-batches most of their rows are absent.
-        clip: Norm of the gradient at most.
+        clip: Norm of the gradient of each model at most.
+        end_task_weight: Of the end task's gradient in the intermediate model: of two losses that
+            are interpolated (section 2.3 of the paper). It shortens the clip of that gradient too.
+            1 in the published code; 0: the model does not hear of the end task.
+        warmup: Epochs in which the intermediate model does not hear of the end task.
         eta: T of SPIGOT's step, `NormClip(T)`, for each sentence.
         temperature: Divides the scores where SPIGOT starts from the projection or the marginals.
         surrogate_options: Options of the surrogate of `surrogate:NAME`; `--set surrogate.lam=10`.
@@ -67,6 +71,8 @@ class TrainingConfig:
     halve_every: int = 5
     weight_decay: float = 1e-6
     clip: float = 1.0
+    end_task_weight: float = 1.0
+    warmup: int = 0
     eta: float = 1.0
     temperature: float = 1.0
     surrogate_options: dict[str, Any] = field(default_factory=dict)
