@@ -10,7 +10,13 @@ python -m examples.syntax_to_semantics experiment toy --processes 2
 
 import sys
 
-from examples.training.command_line import evaluate_command, predict_command, run, train_command
+from examples.training.command_line import (
+    Commands,
+    evaluate_command,
+    predict_command,
+    run,
+    train_command,
+)
 from examples.training.experiments import experiment_command
 
 from .analyse import analyse_command
@@ -22,16 +28,20 @@ from .run import load_data, load_model
 from .train import train
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns the exit status."""
-    commands = {
+def commands() -> Commands:
+    """The parser of each command's options, and what runs it."""
+    return {
         "train": train_command(Config, train),
         "evaluate": evaluate_command(load_model, load_data, evaluate),
         "predict": predict_command(predict, ".conllu"),
         "analyse": analyse_command(),
         "experiment": experiment_command(EXPERIMENTS),
     }
-    return run("examples.syntax_to_semantics", __doc__, commands, arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns the exit status."""
+    return run("examples.syntax_to_semantics", __doc__, commands(), arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Configs: from files, from the command line, with any surrogate of the library, and refused."""
 
 import inspect
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +12,9 @@ import optlayers as ol
 from examples.data import Corpus
 from examples.data.toy import generate
 from examples.parsing.batches import collate
+from examples.semantics_to_sentiment import __main__ as sentiment
 from examples.semantics_to_sentiment.config import Config as SentimentConfig
+from examples.syntax_to_semantics import __main__ as syntax
 from examples.syntax_to_semantics.__main__ import main
 from examples.syntax_to_semantics.config import Config, make_config
 from examples.syntax_to_semantics.run import make_model
@@ -198,3 +203,33 @@ def test_wrong_settings_are_refused_before_anything_is_trained(
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=message):
         raise ConfigError(error)
+
+
+# ---------------------------------------------------------------------- the pages
+
+
+ROOT = Path(__file__).parents[2]
+COMMAND = re.compile(r"(?:\$P|\.venv/bin/python -m (examples\.\w+)) +(\w.*)")
+
+
+def documented(page: str) -> list[tuple[str, list[str]]]:
+    """The commands of the pipelines in the blocks of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    own = f"examples.{Path(page).stem.replace('-', '_')}"
+    found = [COMMAND.match(line) for block in blocks for line in block.splitlines()]
+    lines = [(m[1] or own, shlex.split(m[2], comments=True)) for m in found if m]
+    return [line for line in lines if line[0] in PIPELINES]
+
+
+PIPELINES = {"examples.syntax_to_semantics": syntax, "examples.semantics_to_sentiment": sentiment}
+PAGES = ["docs/syntax-to-semantics.md", "docs/semantics-to-sentiment.md", "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_the_page_can_be_read(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    lines = documented(page)
+    assert len(lines) >= (2 if page == "README.md" else 10)
+    for package, (name, *arguments) in lines:
+        PIPELINES[package].commands()[name][0].parse_args(arguments)
