@@ -219,7 +219,7 @@ def documented(page: str) -> list[tuple[str, list[str]]]:
     own = f"examples.{Path(page).stem.replace('-', '_')}"
     found = [COMMAND.match(line) for block in blocks for line in block.splitlines()]
     lines = [(m[1] or own, shlex.split(m[2], comments=True)) for m in found if m]
-    return [line for line in lines if line[0] in PIPELINES]
+    return [line for line in lines if line[0] in PIPELINES and "--help" not in line[1]]
 
 
 PIPELINES = {"examples.syntax_to_semantics": syntax, "examples.semantics_to_sentiment": sentiment}
