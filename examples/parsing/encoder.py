@@ -78,7 +78,7 @@ class Encoder(nn.Module):
         self.tag = embedding(len(vocabulary.tags), sizes.tag, norm) if sizes.tag else None
         width = sizes.word + sizes.lemma + sizes.tag
         between = sizes.dropout if sizes.layers > 1 else 0.0
-        self.lstms = nn.ModuleList(
+        lstms = [
             nn.LSTM(
                 width,
                 sizes.hidden,
@@ -88,9 +88,10 @@ class Encoder(nn.Module):
                 dropout=between,
             )
             for _ in range(2 if sizes.separate else 1)
-        )
-        for lstm in self.lstms:
+        ]
+        for lstm in lstms:
             initialise_lstm(lstm)
+        self.lstms = nn.ModuleList(lstms)
         self.input_dropout = nn.Dropout(sizes.input_dropout)
         self.dropout = nn.Dropout(sizes.dropout)
         self.width = 2 * sizes.hidden

@@ -66,8 +66,8 @@ def predict(
 
     ids = checked_ids(path, read(), write)
     _warn(model, path, [column for column, there in found.items() if ids and not there])
-    found = {file: HEADERS[file.suffix] for file in files}
-    write_predictions(model, _named(read(), ids), found, partial(_written, model), chunk)
+    headers = {file: HEADERS[file.suffix] for file in files}
+    write_predictions(model, _named(read(), ids), headers, partial(_written, model), chunk)
     return files
 
 

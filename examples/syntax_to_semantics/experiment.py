@@ -167,7 +167,7 @@ class SdpExperiment(SyntaxExperiment):
                 "DIR, with en.id.dm.sdp, en.ood.dm.sdp, en.id.psd.sdp, en.ood.psd.sdp and trees/."
             )
         vectors = self.data / "vectors.txt"
-        given = {"vectors": str(vectors)} if vectors.is_file() else {}
+        given: dict[str, Any] = {"vectors": str(vectors)} if vectors.is_file() else {}
         for seed, formalism, name in product(range(self.seeds), self.formalisms, self.methods):
             settings = given | self.settings_of(name)
             options = settings.pop("data_options", {}) | {

@@ -108,11 +108,13 @@ class JointParser(JointModule[Config]):
         """
         assert self.semantics is not None
         if self.syntax is None:
-            return GraphScores(*self.semantics(batch, graphs), None)
+            parts, tops = self.semantics(batch, graphs)
+            return GraphScores(parts, tops, None)
         with without_dropout(self.syntax):
             scores = self.score_trees(batch)
         heads = self.heads(self.trees(batch), scores)
-        return GraphScores(*self.semantics(batch, graphs, heads), scores)
+        parts, tops = self.semantics(batch, graphs, heads)
+        return GraphScores(parts, tops, scores)
 
     @torch.no_grad()
     def parse(self, batch: Batch) -> list[Sentence]:

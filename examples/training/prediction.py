@@ -44,7 +44,14 @@ class Writer(BasePredictionWriter):
         self.files, self.texts = files, texts
 
     def write_on_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, prediction: Any, *_: Any
+        self,
+        trainer: lightning.Trainer,
+        pl_module: Any,
+        prediction: list[Sentence],
+        batch_indices: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
     ) -> None:
         """Writes the answers to some sentences."""
         for file, text in zip(self.files, self.texts(prediction), strict=True):

@@ -104,6 +104,7 @@ def fit(
         logging.getLogger(name).setLevel(logging.WARNING)
     loggers = [CSVLogger(folder, name=LOGS)]
     loggers += [TensorBoardLogger(folder, name="", version="tensorboard")] if tensorboard else []
+    chosen: dict[str, Any] = {"devices": 1} | options
     common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = ModelCheckpoint(folder, Path(BEST).stem, monitor=monitor, mode="max", **common)
     # Not `save_last=True`, which saves the epochs that are the best so far, and no others.
@@ -122,7 +123,7 @@ def fit(
                 num_sanity_val_steps=0,
                 enable_model_summary=False,
                 enable_progress_bar=not quiet and sys.stderr.isatty(),
-                **{"devices": 1} | options,
+                **chosen,
             )
         except (MisconfigurationException, ValueError) as error:
             raise ConfigError(f"Lightning cannot train like this: {error}") from None
