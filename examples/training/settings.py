@@ -4,6 +4,7 @@ import inspect
 from argparse import ArgumentError
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -100,8 +101,7 @@ class TrainingConfig:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
         """The config of some settings, the others as in the paper; types are checked."""
-        parser = make_parser()
-        parser.add_class_arguments(cls)
+        parser = parser_of(cls)
         try:
             parsed = parser.parse_object(dict(settings))
         except ArgumentError as error:
@@ -124,6 +124,14 @@ class TrainingConfig:
 
 
 C = TypeVar("C", bound=TrainingConfig)
+
+
+@cache
+def parser_of(kind: type[TrainingConfig]) -> ArgumentParser:
+    """A parser of the settings of a kind of config."""
+    parser = make_parser()
+    parser.add_class_arguments(kind)
+    return parser
 
 
 def make_parser(description: str | None = None, **options: Any) -> ArgumentParser:
