@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -126,6 +127,9 @@ class TrainingConfig:
 C = TypeVar("C", bound=TrainingConfig)
 
 
+_GIVEN: WeakKeyDictionary[ol.AbstractSurrogate, dict[str, Any]] = WeakKeyDictionary()
+
+
 @cache
 def parser_of(kind: type[TrainingConfig]) -> ArgumentParser:
     """A parser of the settings of a kind of config."""
@@ -136,9 +140,18 @@ def parser_of(kind: type[TrainingConfig]) -> ArgumentParser:
 
 def make_parser(description: str | None = None, **options: Any) -> ArgumentParser:
     """A parser of settings or of a command line, whose errors are raised."""
-    return ArgumentParser(
+    parser = ArgumentParser(
         exit_on_error=False, allow_abbrev=False, description=description, **options
     )
+    parser.add_instantiator(_instantiate, ol.AbstractSurrogate)
+    return parser
+
+
+def _instantiate(kind: type[ol.AbstractSurrogate], **options: Any) -> ol.AbstractSurrogate:
+    """A surrogate of which is known what it was made with."""
+    made = kind(**options)
+    _GIVEN[made] = options
+    return made
 
 
 def named_file(kind: type[TrainingConfig], name: str) -> Path:
@@ -171,7 +184,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, ol.AbstractSurrogate):
         kind = type(value)
         where = "optlayers" if getattr(ol, kind.__name__, None) is kind else kind.__module__
-        names = inspect.signature(kind).parameters
-        options = {name: plain(getattr(value, name)) for name in names}
+        given = _GIVEN.get(value)
+        if given is None:  # made by a program: most keep what they were given under its name
+            given = {n: getattr(value, n, None) for n in inspect.signature(kind).parameters}
+        options = {name: plain(option) for name, option in given.items()}
         return {"class_path": f"{where}.{kind.__qualname__}", "init_args": options}
     return value

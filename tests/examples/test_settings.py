@@ -32,6 +32,7 @@ SURROGATES = [
     if inspect.isclass(kind)
     and issubclass(kind, ol.AbstractSurrogate)
     and not inspect.isabstract(kind)
+    and all(p.default is not p.empty for p in inspect.signature(kind).parameters.values())
 ]
 
 
@@ -75,6 +76,15 @@ def test_two_steps_with_every_surrogate_of_the_library(name, corpus):
         assert sum(float(grad.abs().sum()) for grad in grads) > 0
     pairs = zip(before, model.syntax.parameters(), strict=True)
     assert any(not torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_every_surrogate_of_the_library_is_saved_and_read(name, tmp_path):
+    config = make_config("small", surrogate=name)
+    config.save(tmp_path / "c.yaml")
+    again = Config.load(tmp_path / "c.yaml")
+    assert type(again.surrogate) is getattr(ol, name)
+    assert plain(again) == plain(config)
 
 
 def test_options_reach_the_surrogate_from_the_command_line(monkeypatch):
