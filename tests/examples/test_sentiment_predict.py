@@ -230,7 +230,7 @@ GO = f"# sent_id = 1\n{WORD}"
             r"sentence 2 cannot .* carriage returns",
         ),
         ("new.conllu", GO + "# sent_id = a\tb\n" + WORD, r"sentence 2 cannot be written.*tabs"),
-        ("new.conllu", GO + WORD.replace("go", ""), r"sentence 2 cannot be written: .*empty"),
+        ("new.conllu", GO + WORD.replace("go", ""), r"new.conllu:4: LEMMA is empty"),
     ],
 )
 def test_a_bad_file_is_refused_before_anything_is_predicted(

@@ -85,7 +85,7 @@ def test_killed_twice_equals_uninterrupted(method, tmp_path):
         assert_same(tmp_path / "whole" / "parser", tmp_path / "killed" / "parser")
 
 
-@pytest.mark.parametrize("method", ["spigot", "pipeline"])
+@pytest.mark.parametrize("method", ["spigot"])
 def test_killed_at_every_kind_of_write_equals_uninterrupted(method, tmp_path, monkeypatch):
     """The k-th attempt is killed when it has written k files and half of another."""
     config = config_of(method=method)
