@@ -113,7 +113,8 @@ class TrainingConfig:
     def made(cls, parser: ArgumentParser, parsed: Namespace) -> Self:
         """The config of what a parser has read, its surrogate as an object."""
         try:
-            values = parser.instantiate(parsed)
+            remembered = [(_instantiate, ol.AbstractSurrogate, True)]
+            values = parser.instantiate(parsed, instantiators=remembered)
         except ValueError as error:  # of the surrogate
             raise ConfigError(str(error)) from None
         return cls(**{setting.name: values[setting.name] for setting in fields(cls)})
@@ -140,11 +141,9 @@ def parser_of(kind: type[TrainingConfig]) -> ArgumentParser:
 
 def make_parser(description: str | None = None, **options: Any) -> ArgumentParser:
     """A parser of settings or of a command line, whose errors are raised."""
-    parser = ArgumentParser(
+    return ArgumentParser(
         exit_on_error=False, allow_abbrev=False, description=description, **options
     )
-    parser.add_instantiator(_instantiate, ol.AbstractSurrogate)
-    return parser
 
 
 def _instantiate(kind: type[ol.AbstractSurrogate], **options: Any) -> ol.AbstractSurrogate:
