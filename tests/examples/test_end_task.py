@@ -1,6 +1,7 @@
 """What the end task tells the intermediate model: each model's clip, dropout, and the weight."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -39,8 +40,9 @@ def make(request, corpus):
         config = sentiment_config("small", warmup=0, parser_options=PARSER, **settings)
         return sentiment_model(config, corpus)
 
-    made.models = MODELS[request.param]
-    return made
+    maker: Any = made
+    maker.models = MODELS[request.param]
+    return maker
 
 
 def batch_of(model, corpus: Corpus, kind: str):

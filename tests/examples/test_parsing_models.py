@@ -37,6 +37,8 @@ def test_directions_that_are_separate_are_joined_at_the_top():
     encoder = Encoder(KNOWN, SIZES, root=False).eval()
     sentence = SENTENCES[1]
     batch = collate([sentence], KNOWN)
+    assert encoder.lemma is not None
+    assert encoder.tag is not None
     rows = zip(batch.words[0], batch.lemmas[0], batch.tags[0], strict=True)
     x = torch.stack(
         [torch.cat([encoder.word(w), encoder.lemma(m), encoder.tag(t)]) for w, m, t in rows]

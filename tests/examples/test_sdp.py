@@ -131,11 +131,11 @@ def licensed(folder: Path, graphs: dict[str, list[Sentence]]) -> Path:
         ]
         write_sdp(folder / f"en.id.{formalism}.sdp", sorted(parts, key=lambda s: s.id))
         write_sdp(folder / f"en.ood.{formalism}.sdp", sentences[:5])
-    rng = random.Random(0)
+    rng, bank = random.Random(0), next(iter(graphs.values()))
     for section in (2, 20, 21):
         trees = [
             replace(s, id="", heads=[0, *(rng.randint(1, j) for j in range(1, len(s)))])
-            for s in sentences[section : section + 8]
+            for s in bank[section : section + 8]
         ]
         write_conllu(folder / "trees" / f"{section:02d}" / "all.conllx", trees)
     return folder
