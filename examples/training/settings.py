@@ -146,9 +146,9 @@ def make_parser(description: str | None = None, **options: Any) -> ArgumentParse
     )
 
 
-def _instantiate(kind: type[ol.AbstractSurrogate], **options: Any) -> ol.AbstractSurrogate:
+def _instantiate(class_type: type[Any], *args: Any, **options: Any) -> ol.AbstractSurrogate:
     """A surrogate of which is known what it was made with."""
-    made = kind(**options)
+    made = class_type(*args, **options)
     _GIVEN[made] = options
     return made
 
