@@ -146,7 +146,7 @@ def make_parser(description: str | None = None, **options: Any) -> ArgumentParse
     )
 
 
-def _instantiate(class_type: type[Any], *args: Any, **options: Any) -> ol.AbstractSurrogate:
+def _instantiate(class_type: type[Any], *args: Any, **options: Any) -> Any:
     """A surrogate of which is known what it was made with."""
     made = class_type(*args, **options)
     _GIVEN[made] = options
