@@ -194,7 +194,8 @@ figure.tight_layout()
 # ## What to do
 #
 # - *Gold decisions, and a structure that should stay what it is:* `SPIGOT(NormClip(T))`, at the
-#   vertex or around the projection, with a supervised loss. The step is bounded, and the loss supplies what the vertex cannot.
+#   vertex or around the projection, with a supervised loss. The step is bounded, and the loss
+#   supplies what the vertex cannot.
 # - *Latent:* `SPIGOT()`, which is around the projection. Both directions are open.
 # - *Latent, and free to mean anything:* compare with `StraightThrough(NormClip(T))`. Nothing has to
 #   be kept, so what the projection protects is worth less.
