@@ -26,7 +26,7 @@ TREE: dict[str, list[str]] = {
     "_feasible_set": [],
     "_nonfinite": [],
     "_functional": [],
-    "_judge": ["multipliers", "certificate", "references", "validate"],
+    "_judge": ["multipliers", "repair", "certificate", "references", "validate"],
     "_sets": ["padded", "hull", "trees", "graphs"],
     "_surrogates": ["base", "steps", "straight_through", "diagnostics", "spigot"],
     "_losses": [],
