@@ -19,7 +19,7 @@ from .._solvers.block import Answer, Problem, least_violation, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.least_distance import LeastDistance
 from .._solvers.osqp import OSQPSolver
-from .derivative import Projection, face_vjp
+from .derivative import Projection, tangent
 
 GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which the first answer is taken
 ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
@@ -155,4 +155,4 @@ class QP(SolverMap, Projection):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""
-        return face_vjp(self.block, z, limits, grad).y
+        return tangent(self.block, z, limits, grad)
