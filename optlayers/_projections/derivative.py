@@ -148,9 +148,12 @@ def _face_of(block: Block, z: Tensor, limits: Limits) -> _Face:
             points, near = free_auxiliaries(block, points, wide, near), 20 * near
         act = _activity(block, points)
         slip = size = 1 + points.abs().amax(-1, keepdim=True)
+    lower, upper = wide.lower, wide.upper
+    if lone:  # the answer of a closed form is a bound to the last digit, in its own precision
+        lower, upper = (v.to(z.dtype).double() for v in (lower, upper))
     return _Face(
-        points <= wide.lower + near * slip,
-        points >= wide.upper - near * slip,
+        points <= lower + near * slip,
+        points >= upper - near * slip,
         act <= wide.row_lower + near * (size + _finite(wide.row_lower)),
         act >= wide.row_upper - near * (size + _finite(wide.row_upper)),
         lone,

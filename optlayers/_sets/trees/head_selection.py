@@ -65,7 +65,7 @@ class _Heads(torch.autograd.Function):
 
 def _forward(y: Tensor, allowed: Tensor) -> Tensor:
     if not use_kernels(y):
-        return _by_sorting(y, allowed)
+        return _by_sorting(y.double(), allowed).to(y.dtype)
     z = torch.zeros_like(y, memory_format=torch.contiguous_format)
     run(kernels().heads, len(y), y.numel(), array(y), array(allowed), z.numpy())
     return z
