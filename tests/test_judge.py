@@ -136,9 +136,7 @@ def test_a_small_violation_of_an_ill_conditioned_set_is_far(n):
 
 @pytest.mark.parametrize("unit", [1.0, 1e-2, 1e-7])
 def test_a_small_coefficient_of_an_auxiliary_variable_hides_nothing(unit):
-    P = ol.Polytope(
-        [[1.0, 1.0, -unit]], [0.5], lower=0.0, upper=[1.0, 1.0, 10.0 / unit], num_aux=1
-    )
+    P = ol.Polytope([[1.0, 1.0, -unit]], [0.5], lower=0.0, upper=[1.0, 1.0, 10.0 / unit], num_aux=1)
     y = torch.tensor([0.9, 0.8], dtype=torch.float64)
     assert ol.certify(P, y, y).holds(1e-9)
     wrong = torch.tensor([0.72, 0.62], dtype=torch.float64)

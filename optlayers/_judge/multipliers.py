@@ -98,9 +98,7 @@ def problem_of(polytope: Polytope, batch: torch.Size) -> CertifiedProblem:
         for v in (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
     )
     if "certificate" not in polytope._shared:  # it depends on the rows alone
-        polytope._shared["certificate"] = _equilibrate(
-            polytope.A, polytope.A_eq, polytope.num_aux
-        )
+        polytope._shared["certificate"] = _equilibrate(polytope.A, polytope.A_eq, polytope.num_aux)
     form, m = polytope._shared["certificate"], polytope.A.shape[0]
     columns = np.concatenate([np.ones(polytope.n), form.aux_scale])
     return CertifiedProblem(

@@ -78,7 +78,9 @@ def _with_osqp(problem: CertifiedProblem, y: np.ndarray) -> tuple[np.ndarray, fl
     return found, 1e3 * (time.perf_counter() - start) / max(len(y), 1)
 
 
-def _model(problem: CertifiedProblem) -> tuple[Any, list[Any], Any, Callable[..., list[np.ndarray]]]:
+def _model(
+    problem: CertifiedProblem,
+) -> tuple[Any, list[Any], Any, Callable[..., list[np.ndarray]]]:
     """The QP in cvxpy; its parameters: y, and what varies in the batch; how to fill them."""
     import cvxpy as cp
 
@@ -157,7 +159,9 @@ def _with_cvxpylayers(problem: CertifiedProblem, y: np.ndarray) -> tuple[np.ndar
     return found[:, : y.shape[1]].numpy(), 1e3 * (time.perf_counter() - start) / max(len(y), 1)
 
 
-SOLVERS: dict[str, tuple[str, Callable[[CertifiedProblem, np.ndarray], tuple[np.ndarray, float]], str]] = {
+SOLVERS: dict[
+    str, tuple[str, Callable[[CertifiedProblem, np.ndarray], tuple[np.ndarray, float]], str]
+] = {
     "osqp": ("osqp", _with_osqp, "osqp"),
     "cvxpy": ("cvxpy", _with_cvxpy, "cvxpy"),
     "cvxpylayers": ("cvxpylayers", _with_cvxpylayers, "'optlayers[cvxpylayers]'"),

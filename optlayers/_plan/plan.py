@@ -102,15 +102,15 @@ class Plan:
                 out.index_copy_(1, at, result)
         return out[:, : self.n]
 
-    def vjp_limits(
-        self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor
-    ) -> list[Limits]:
+    def vjp_limits(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:
         """Return the vector-Jacobian product of `forward` with respect to the limits, map by map."""
         if self.num_vars > self.n:
             pad = z.new_zeros(z.shape[0], self.num_vars - self.n)
             x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))
         return [
-            map_.vjp_limits(*(self.gather(v, at, map_) for v in (x, z)), limit, self.gather(grad, at, map_))
+            map_.vjp_limits(
+                *(self.gather(v, at, map_) for v in (x, z)), limit, self.gather(grad, at, map_)
+            )
             for map_, at, limit in zip(self.maps, self.index(z.device), limits, strict=True)
         ]
 

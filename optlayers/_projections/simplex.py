@@ -100,6 +100,7 @@ class Simplex(Projection):
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return signs, anchors, totals and fixed variables; of what varies, only the signs."""
+
         def numbers(v: np.ndarray) -> Tensor:
             return torch.as_tensor(v, dtype=torch.float64, device=device)
 
