@@ -24,7 +24,7 @@ class Repaired(NamedTuple):
 
 
 def feasible_near(problem: CertifiedProblem, x: np.ndarray, used: np.ndarray) -> Repaired:
-    """Find a point that satisfies rows to rounding and bounds exactly, near each of `(N, num_vars)`.
+    """Find a point near each of x that satisfies rows to rounding and bounds exactly.
 
     Components with one row in closed form; others by shortest corrections of the rows that are
     violated, else by a linear program that moves the variables z least. It need not be the nearest.

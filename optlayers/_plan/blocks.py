@@ -183,8 +183,8 @@ def simplex_form(weights, low, high, lower, upper):
 
     With all |coefficients| equal, write z = lower + x where the coefficient is positive and
     z = upper - x where it is negative. The row becomes sum(x) = total (or <= total), and if every
-    x may grow to `total` or is fixed at 0, that is a simplex. A bound far from zero is no anchor: digits
-    of the point would be lost between the two. So `sum(labels) = arc`, with
+    x may grow to `total` or is fixed at 0, that is a simplex. A bound far from zero is no
+    anchor: digits of the point would be lost between the two. So `sum(labels) = arc`, with
     x = 1 - arc, is one. The row may be read from either side, so both signs are tried.
 
     Returns:

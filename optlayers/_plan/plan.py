@@ -103,7 +103,7 @@ class Plan:
         return out[:, : self.n]
 
     def vjp_limits(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:
-        """Return the vector-Jacobian product of `forward` with respect to the limits, map by map."""
+        """Return the vector-Jacobian product of `forward` in the limits, map by map."""
         if self.num_vars > self.n:
             pad = z.new_zeros(z.shape[0], self.num_vars - self.n)
             x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))

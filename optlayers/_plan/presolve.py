@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .._polytope.polytope import Polytope
 
-# A point counted from a bound keeps its digits to the rounding of the bound: 1e-12 for this one.
-FAR_ANCHOR = 1e4
+# A point counted from a bound keeps its digits to the rounding of the bound: 1e-13 for this one.
+FAR_ANCHOR = 1e3
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,9 @@ class OneRow(Projection):
     $a \cdot z(\tau)$ falls with $\tau$ and is linear between the breakpoints $(y - u)/a$ and
     $(y - l)/a$. If $z(0)$ meets the row it is the answer; otherwise $\tau$ solves one scalar
     equation for the side that is violated. Any signs and weights, infinite bounds, fixed variables,
-    right-hand sides and bounds per instance. Computed in float64, rounded at the end. CPU: safeguarded Newton, a few passes. CUDA:
-    breakpoints sorted, then bisected by index, $O(n \log n)$, without synchronisation.
+    right-hand sides and bounds per instance. Computed in float64, rounded at the end. CPU:
+    safeguarded Newton, a few passes. CUDA: breakpoints sorted, then bisected by index,
+    $O(n \log n)$, without synchronisation.
 
     References:
         Brucker (1984), *An O(n) algorithm for quadratic knapsack problems*; Kiwiel (2008),

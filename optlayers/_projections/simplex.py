@@ -18,7 +18,8 @@ class Simplex(Projection):
 
     Reflection about a bound, $z_i = u_i - x_i$ for negative coefficients, is an isometry, so more
     blocks are simplices than look like it: the coupling $\sum_\ell z_\ell = z_{arc}$ of labels and
-    arc is the simplex $\sum_\ell z_\ell + (1 - z_{arc}) = 1$. Computed in float64, rounded at the end.
+    arc is the simplex $\sum_\ell z_\ell + (1 - z_{arc}) = 1$.
+    Computed in float64, rounded at the end.
 
     References:
         Held, Wolfe and Crowder (1974), *Validation of subgradient optimization*; Michelot (1986),

@@ -37,8 +37,10 @@ def one_row_basis(weights, r: Tensor, lower: Tensor, upper: Tensor, low: Tensor,
     Args:
         weights: `(count, size)`, the coefficients; None without a row.
         r: y - z.
-        lower, upper: Which bounds are active.
-        low, high: `(N, count, 1)`, which side of the row is active.
+        lower: Which lower bounds are active.
+        upper: Which upper bounds are active.
+        low: `(N, count, 1)`, whether the row is at its lower side.
+        high: The same of its upper side.
     """
     free, active = ~(lower | upper), low | high
     if weights is None:
