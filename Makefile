@@ -12,14 +12,21 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo "$$p"; break; }; done)
 PIP_INSTALL = $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
+EVERYTHING := -e '.[cvxpylayers,plot,examples]' --group dev
 FOLDERS := optlayers examples tests docs
+WORKERS ?= 2
 
-.PHONY: help demo test lint types unit fuzz docs docs-serve bench bench-structures bench-solvers format constraints clean distclean
+# Small networks on several threads wait for each other as soon as something else runs.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test lint types unit test-lowest test-newest test-bare fuzz docs docs-serve bench bench-structures bench-solvers format constraints clean distclean
 
 help:
 	@echo "make demo [DATA=DIR]   train the rationale example and compare the methods (under 3 minutes)"
 	@echo "make test              everything CI runs: lint, types, tests with coverage, documentation"
-	@echo "make lint|types|unit   one part of it; make format repairs what ruff can repair"
+	@echo "make lint|types|unit   one part of it (WORKERS=2 processes); make format repairs what ruff can repair"
+	@echo "make test-lowest       the quick tests with the lowest versions that pyproject.toml allows"
+	@echo "make test-newest       the same with the newest of everything; make test-bare: without extras"
 	@echo "make fuzz [ARGS=...]   project onto 20,000 hostile polytopes and judge every answer (about 5 minutes)"
 	@echo "make docs|docs-serve   build the site into site/, or serve it while writing"
 	@echo "make bench             time the layers against their peers; writes docs/results/"
@@ -39,13 +46,17 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(PY)
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 	@echo "Installing optlayers with its development tools into $(VENV) (the first time takes a few minutes)"
-	@$(PIP_INSTALL) -e '.[cvxpylayers,plot,examples,docs,dev]'
+	@$(PIP_INSTALL) pip # --group needs 25.1, newer than what comes with Python 3.11
+	@$(PIP_INSTALL) $(EVERYTHING)
 	@touch $(VENV)/.demo $@
 
 demo: $(VENV)/.demo
 	@$(PY) -m examples.quickstart $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: lint types docs unit # the tests open the pages that were built
+# The tests open the pages that were built. Building them keeps one core busy, checking types another.
+test: lint
+	@$(MAKE) --no-print-directory types & types=$$!; $(MAKE) --no-print-directory docs; wait $$types
+	@$(MAKE) --no-print-directory unit
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check --quiet --output-format concise $(FOLDERS)
@@ -59,10 +70,46 @@ types: $(VENV)/.dev
 	@$(PY) -m pyright --pythonpath $(PY)
 
 unit: $(VENV)/.dev
-	@$(PY) -m pytest -q --cov --cov-report=term $(ARGS)
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --cov --cov-report=term $(ARGS)
+
+# The same tests with other versions, each set in an environment of its own; the quick tests only.
+QUICK = NUMBA_CACHE_DIR=$(abspath $(@:test-%=.venv-%))/numba $(@:test-%=.venv-%)/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m 'not slow' $(ARGS)
+LOWEST_PYTHON ?= $(shell python3.11 -c 'import ensurepip, venv' >/dev/null 2>&1 && echo python3.11 || echo "$(PYTHON)")
+define fresh
+@echo "Installing into $(1) (the first time takes a few minutes; another torch can be a download of some GB)"
+@rm -rf $(1) && $(2) -m venv $(1)
+@$(1)/bin/python -m pip install -qq --disable-pip-version-check --upgrade pip
+endef
+
+# Old packages beside newer ones that they depend on: what those two deprecate is not about us.
+test-lowest: .venv-lowest/.done
+	@$(QUICK) -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning \
+		-W 'ignore:Sparse CSR tensor support'
+
+.venv-lowest/.done: pyproject.toml constraints.txt .ci/lowest
+	$(call fresh,.venv-lowest,$(LOWEST_PYTHON))
+	@.venv-lowest/bin/python .ci/lowest > .venv-lowest/constraints.txt
+	@.venv-lowest/bin/python -m pip install -qq -c .venv-lowest/constraints.txt -e '.[cvxpylayers,plot,examples]' --group test
+	@touch $@
+
+test-newest: .venv-newest/.done
+	@$(QUICK)
+
+.venv-newest/.done: pyproject.toml
+	$(call fresh,.venv-newest,$(PYTHON))
+	@.venv-newest/bin/python -m pip install -qq -e '.[cvxpylayers,plot,examples]' --group test
+	@touch $@
+
+test-bare: .venv-bare/.done
+	@$(QUICK)
+
+.venv-bare/.done: pyproject.toml constraints.txt
+	$(call fresh,.venv-bare,$(PYTHON))
+	@.venv-bare/bin/python -m pip install -qq -c constraints.txt -e . --group test
+	@touch $@
 
 fuzz: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(PY) -m tests.fuzz $(ARGS)
+	@$(PY) -m tests.fuzz $(ARGS)
 
 # Not --quiet: it silences warnings before --strict can count them.
 docs: $(VENV)/.dev
@@ -94,8 +141,9 @@ bench: $(VENV)/.dev .venv-peers/.done
 # From an environment of its own, so that nothing local slips in. `+cpu` is which build was at hand, not a version.
 constraints:
 	@rm -rf .venv-freeze && $(PYTHON) -m venv .venv-freeze
-	@.venv-freeze/bin/python -m pip install -qq '.[cvxpylayers,plot,examples,docs,dev]' $(PINS)
-	@{ grep '^#' constraints.txt; .venv-freeze/bin/python -m pip freeze --all --exclude optlayers --exclude pip --exclude wheel \
+	@.venv-freeze/bin/python -m pip install -qq --upgrade pip
+	@.venv-freeze/bin/python -m pip install -qq '.[cvxpylayers,plot,examples]' --group dev $(PINS)
+	@{ grep '^#' constraints.txt; .venv-freeze/bin/python -m pip freeze --all --exclude optlayers --exclude wheel \
 		| sed 's/+cpu$$//' | grep -viE '^(nvidia|cuda|triton)'; } > .venv-freeze/constraints.txt
 	@mv .venv-freeze/constraints.txt constraints.txt && rm -rf .venv-freeze
 

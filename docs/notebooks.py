@@ -33,7 +33,11 @@ KERNEL = 'c.InlineBackend.figure_formats = {"svg"}\n'
 
 
 def on_startup(**_) -> None:
-    """Draw figures as vectors, whatever the settings of the person who builds the site."""
+    """Draw figures as vectors, whatever the settings of the person who builds the site.
+
+    And compute with one thread: on small problems several wait for each other beside other jobs.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     folder = tempfile.mkdtemp(prefix="ipython-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     profile = Path(folder, "profile_default")

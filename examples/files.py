@@ -33,7 +33,7 @@ def score_files(gold: str | Path, system: str | Path) -> dict[str, dict[str, flo
         tops = metrics.graph_scores(a, b, tops=True)
         return {"without tops": metrics.graph_scores(a, b), "with tops": tops}
     if all(kind in TREES for kind in kinds):
-        a, b = read_conllu(gold), read_conllu(system, trees=False)
+        a, b = read_conllu(gold, single_root=False), read_conllu(system, trees=False)
         _check(gold, a, system, b)
         for path, sentences in ((gold, a), (system, b)):
             for k, sentence in enumerate(sentences):

@@ -3,6 +3,7 @@
 from ._errors import BlockRefused as BlockRefused
 from ._errors import InfeasibleError as InfeasibleError
 from ._errors import InputError as InputError
+from ._errors import NotTwiceDifferentiable as NotTwiceDifferentiable
 from ._errors import OptLayersError as OptLayersError
 from ._errors import PolytopeError as PolytopeError
 from ._errors import SolverFailed as SolverFailed
@@ -21,18 +22,13 @@ from ._polytope.constructors import head_selection as head_selection
 from ._polytope.constructors import label_sum as label_sum
 from ._polytope.constructors import simplex as simplex
 from ._polytope.constructors import spans as spans
-from ._polytope.words import constraints as constraints
+from ._polytope.words import describe as describe
 from ._polytope.npz import load as load
 from ._polytope.npz import save as save
-from ._plan.blocks import Block as Block
-from ._plan.maps import AbstractBlockMap as AbstractBlockMap
-from ._plan.maps import Limits as Limits
 from ._plan.plan import Plan as Plan
-from ._plan.maps import Report as Report
-from ._projections import PROJECTIONS as PROJECTIONS
-from ._decoders import DECODERS as DECODERS
+from . import maps as maps
+from ._calls import Status as Status
 from ._feasible_set import AbstractFeasibleSet as AbstractFeasibleSet
-from ._functional import Status as Status
 from ._functional import decode as decode
 from ._functional import plan as plan
 from ._functional import project as project
@@ -48,14 +44,59 @@ from ._sets import SemanticParts as SemanticParts
 from ._sets import deterministic_labels as deterministic_labels
 from ._sets.hull.project_hull import HullProjection as HullProjection
 from ._sets.hull.project_hull import project_hull as project_hull
+from ._surrogates import AIMLE as AIMLE
+from ._surrogates import IMLE as IMLE
+from ._surrogates import LPGD as LPGD
 from ._surrogates import SPIGOT as SPIGOT
+from ._surrogates import SPIGOTEG as SPIGOTEG
 from ._surrogates import AbstractSurrogate as AbstractSurrogate
+from ._surrogates import AbstractTarget as AbstractTarget
+from ._surrogates import Blackbox as Blackbox
+from ._surrogates import Decision as Decision
+from ._surrogates import GumbelStraightThrough as GumbelStraightThrough
+from ._surrogates import Identity as Identity
+from ._surrogates import MultiStepSPIGOT as MultiStepSPIGOT
 from ._surrogates import NormClip as NormClip
+from ._surrogates import Oracles as Oracles
+from ._surrogates import Perturbed as Perturbed
+from ._surrogates import ProjectedStep as ProjectedStep
+from ._surrogates import PulledBack as PulledBack
+from ._surrogates import ScoreStep as ScoreStep
+from ._surrogates import SoftmaxStraightThrough as SoftmaxStraightThrough
+from ._surrogates import SparseMAP as SparseMAP
+from ._surrogates import Step as Step
 from ._surrogates import StraightThrough as StraightThrough
+from ._surrogates import SumOfGamma as SumOfGamma
 from ._surrogates import diagnose as diagnose
+from ._losses import LogLoss as LogLoss
+from ._losses import PerturbedFenchelYoungLoss as PerturbedFenchelYoungLoss
+from ._losses import SPOPlusLoss as SPOPlusLoss
+from ._losses import SparseMAPLoss as SparseMAPLoss
+from ._losses import StructuredHingeLoss as StructuredHingeLoss
+from ._losses import StructuredPerceptronLoss as StructuredPerceptronLoss
 from ._losses import cost_augmented as cost_augmented
 from ._losses import log_loss as log_loss
+from ._losses import perturbed_fenchel_young as perturbed_fenchel_young
+from ._losses import regret as regret
+from ._losses import reinforce as reinforce
+from ._losses import sparsemap_loss as sparsemap_loss
+from ._losses import spo_plus as spo_plus
 from ._losses import structured_hinge as structured_hinge
 from ._losses import structured_perceptron as structured_perceptron
 from ._layer import StructuredArgmax as StructuredArgmax
 from ._layer import structured_argmax as structured_argmax
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """Return what the last version had at the top level, with a warning."""
+    from ._deprecated import warn_deprecated
+
+    if name == "constraints":
+        warn_deprecated("`optlayers.constraints`", "`optlayers.describe`")
+        return describe
+    if name in ("Block", "AbstractBlockMap", "Limits", "Report", "PROJECTIONS", "DECODERS"):
+        warn_deprecated(f"`optlayers.{name}`", f"`optlayers.maps.{name}`")
+        return getattr(maps, name)
+    raise AttributeError(f"module 'optlayers' has no attribute {name!r}")

@@ -4,8 +4,11 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import torch
 
 from ._cli.bench import bench
 from ._cli.explain import explain
@@ -22,12 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     head: dict[str, Any] = {"version": installed_version(), "command": args.command}
     try:
         found, show, right = _run(args)
-    except (OptLayersError, OSError) as error:
-        reason = " ".join(str(error).split())
-        if args.json:
-            print(json.dumps(head | {"error": reason}))
-        print(f"error: {reason}", file=sys.stderr)
-        return 2
+    except (OptLayersError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+        return _give_up(args, head, " ".join(str(error).split()) or "not enough memory")
+    except Exception as error:  # a mistake of ours; Python's own status is 1: "it is wrong"
+        traceback.print_exc()
+        return _give_up(args, head, f"{type(error).__name__}: {error}")
     try:
         print(json.dumps(head | found, allow_nan=False)) if args.json else show()
         sys.stdout.flush()
@@ -36,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: the output cannot be written: {error}", file=sys.stderr)
         return 2
     return 0 if right else 1
+
+
+def _give_up(args: argparse.Namespace, head: dict[str, Any], reason: str) -> int:
+    """Say on the standard error, and in JSON if asked, why nothing was found."""
+    if args.json:
+        print(json.dumps(head | {"error": reason}))
+    print(f"error: {reason}", file=sys.stderr)
+    return 2
 
 
 def _run(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None], bool]:

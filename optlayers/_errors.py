@@ -33,5 +33,21 @@ class SolverFailed(OptLayersError, RuntimeError):  # noqa: N818
     """No exact solver reached the accuracy asked for; the message holds the best residuals."""
 
 
+class NotTwiceDifferentiable(OptLayersError, RuntimeError):  # noqa: N818
+    """A surrogate gradient was differentiated again, and has no derivative; names the surrogate."""
+
+
+def name_of(index: tuple[int, ...], noun: str = "instance") -> str:
+    """Return what messages call an entry of a batch: "Instance 3", "Instance (0, 2)".
+
+    Args:
+        index: Its place in the batch; empty where there is no batch, which gives "The instance".
+        noun: What the entries are.
+    """
+    if not index:
+        return f"The {noun}"
+    return f"{noun.capitalize()} {index[0] if len(index) == 1 else index}"
+
+
 class StepSizeWarning(UserWarning):
     """SPIGOT's `eta` has no effect: almost all instances are in the cone regime, or saturated."""

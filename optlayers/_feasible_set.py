@@ -1,14 +1,22 @@
-"""The interface between a set of structures and the layer."""
+"""The interface between a set of structures and the layer, and polytopes behind it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NoReturn
 
 import torch
 from torch import Tensor
 
+from . import _autograd, _factored
+from ._calls import Call
+from ._decoders import DECODERS
+from ._deprecated import warn_deprecated
 from ._errors import InputError
-from ._plan.maps import Report
+from ._plan.compile import ready
+from ._plan.failures import Report
+from ._plan.maps import Table
 from ._polytope.polytope import Polytope
+from ._projections import PROJECTIONS
 
 
 class AbstractFeasibleSet(ABC):
@@ -22,6 +30,7 @@ class AbstractFeasibleSet(ABC):
     structures (`log_partition`, `marginals`), a test of membership (`contains`), a projection
     faster than the plan of `relaxation` (`project_instances`), a decoder that names the instances
     it cannot decode (`decode_instances`), and one of some instances alone (`decode_rows`).
+    Whoever overrides one may leave the rest to `super()`.
     """
 
     event_dim: ClassVar[int] = 1  # how many trailing dimensions of scores are one structure
@@ -43,8 +52,11 @@ class AbstractFeasibleSet(ABC):
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode, telling `report` which instances of the flattened batch have no answer.
 
-        Those hold NaN in what is returned. What `optlayers.decode` and the layer call.
+        Those hold NaN in what is returned. What `optlayers.decode` and the layer call. A decoder
+        of this kind knows what scores of minus infinity mean; one that is only a `decode` is
+        checked afterwards, and structures that contain such a part are none.
         """
+        report.lowest = 0.0
         return self.decode(scores)
 
     def decode_rows(
@@ -62,9 +74,52 @@ class AbstractFeasibleSet(ABC):
         """
         return None
 
-    def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
-        """Project `(..., *event)` onto the relaxation; None: by the plan of `relaxation`."""
-        return None
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
+        """Project `(..., *event)` onto the relaxation; here, by its plan.
+
+        Instances of the flattened batch without an answer hold NaN, and `report` is told. Half
+        precision may be answered in float32.
+        """
+        free, onto = self.free_parts(y.device), PolytopeSet(self.relaxation)
+        y = y if free is None else torch.where(free, y, 0)
+        lead = y.ndim - self.event_dim
+        flat = onto.admit(y if self.event_dim == 1 else y.flatten(-self.event_dim), "y")
+        report.spread(y.shape[:lead], flat.shape[:-1])
+        z = onto.project_instances(flat, report)
+        return z.reshape(*z.shape[:-1], *y.shape[lead:])
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return scores or points in the batch of the answer, before anything is asked.
+
+        Args:
+            x: As the user gave it.
+            name: What messages call it: "scores" or "y".
+
+        Raises:
+            InputError: If `x` has not the shape of the set. Here, nothing is looked at.
+        """
+        return x
+
+    def prepare(self, like: Tensor, decides: bool) -> None:
+        """Compile what a call needs on the device and in the dtype of `like`; here, nothing.
+
+        Args:
+            like: On that device, in that dtype.
+            decides: Whether the call decodes; else it projects.
+        """
+        return None  # a set of structures has nothing that depends on the device
+
+    def answer_projection(self, y: Tensor, report: Report) -> Tensor:
+        """Return what `project_instances` does, or by the plan of `relaxation` if that is None.
+
+        None was the rule before; it works for this version.
+        """
+        z = self.project_instances(y, report)
+        if z is None:
+            old = f"None from `{type(self).__name__}.project_instances`"
+            warn_deprecated(old, "`return super().project_instances(y, report)`")
+            z = AbstractFeasibleSet.project_instances(self, y, report)
+        return z
 
     def free_parts(self, device: torch.device) -> Tensor | None:
         """Booleans, true at parts that can be chosen, broadcasting against scores; None: all.
@@ -85,5 +140,159 @@ class AbstractFeasibleSet(ABC):
         r"""$\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$; differentiable."""
         self._has_no("tractable marginals")
 
+    def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        r"""Draw a structure of every instance from $p(z) \propto \exp(z \cdot s)$."""
+        self._has_no("exact samples")
+
     def _has_no(self, ability: str) -> NoReturn:
         raise InputError(f"{self!r} has no {ability}.")
+
+
+class PolytopeSet(AbstractFeasibleSet):
+    """A polytope as a feasible set: decodes and projects by its plans, and is its relaxation."""
+
+    def __init__(self, polytope: Polytope):
+        self.polytope = polytope
+
+    def __repr__(self) -> str:
+        return repr(self.polytope)
+
+    @property
+    def relaxation(self) -> Polytope:
+        """The polytope itself."""
+        return self.polytope
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return `x` with the batch of the polytope, in the dtype that plans compute in."""
+        polytope = self.polytope
+        if not x.dtype.is_floating_point:
+            raise InputError(f"`{name}` must be a tensor of floats. Got {x.dtype}.")
+        if x.ndim == 0 or x.shape[-1] != polytope.n:
+            raise InputError(
+                f"`{name}` must have shape (..., {polytope.n}), one entry per variable of the "
+                f"polytope. Got {tuple(x.shape)}."
+            )
+        if polytope.batch_shape:
+            x = x.expand(*self._batch(x, name), polytope.n)
+        return x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float32)
+
+    def _batch(self, x: Tensor, name: str) -> torch.Size:
+        try:
+            return torch.broadcast_shapes(x.shape[:-1], self.polytope.batch_shape)
+        except torch.OutOfMemoryError:  # it is a RuntimeError too
+            raise
+        except RuntimeError:
+            raise InputError(
+                f"The leading dimensions of `{name}`, {tuple(x.shape[:-1])}, do not broadcast "
+                f"against the batch of the polytope, {tuple(self.polytope.batch_shape)}."
+            ) from None
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """Return the best vertex, or integral point, for every instance; raise if one has none."""
+        return Call(self, scores, True, "raise", "raise").decision(self.decode_instances)[0]
+
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode by the plan of decoders; NaN where `report` is told of a failure."""
+        return self._by_plan(DECODERS, self.admit(scores, "scores"), report)
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
+        """Project by the plan of projections; NaN where `report` is told of a failure."""
+        return self._by_plan(PROJECTIONS, self.admit(y, "y"), report)
+
+    def _by_plan(self, table: Table, x: Tensor, report: Report) -> Tensor:
+        polytope, batch = self.polytope, x.shape[:-1]
+        if 0 in batch:
+            return x.clone()
+        found = ready(polytope, table, x.device, x.dtype).of_batch(polytope.batch_shape, batch)
+        report.polytope, report.lowest = polytope, found.lowest
+        report.fits_half = found.fits_half
+        flat = x.reshape(-1, polytope.n)
+        if table is DECODERS:
+            return _autograd.decide(found, flat, report).reshape(x.shape)
+        return _autograd.project(found, polytope, batch, flat, report).reshape(x.shape)
+
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor | None:
+        """Decode some instances alone, if all have the same constraints."""
+        if self.polytope.batch_shape:
+            return None
+        inner = Report()
+        z = self.decode_instances(scores, inner)
+        for i, failure in inner.failures.items():
+            report.add(int(rows[i]), failure)
+        return z
+
+    def prepare(self, like: Tensor, decides: bool) -> None:
+        """Compile the plan, and what it needs on that device and in that dtype."""
+        if 0 not in self.polytope.batch_shape:
+            dtype = like.dtype if like.dtype == torch.float64 else torch.float32
+            ready(self.polytope, DECODERS if decides else PROJECTIONS, like.device, dtype)
+
+    def log_partition(self, scores: Tensor) -> Tensor:
+        """Return the sum of a product of choices; other polytopes have none."""
+        return _factored.log_partition(self.polytope, self._in_batch(scores))
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Return the marginals of a product of choices; other polytopes have none."""
+        return _factored.marginals(self.polytope, self._in_batch(scores))
+
+    def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return samples of a product of choices; other polytopes have none."""
+        return _factored.sample(self.polytope, self._in_batch(scores).detach(), generator)
+
+    def _in_batch(self, scores: Tensor) -> Tensor:
+        return self.admit(scores, "scores").to(scores.dtype)
+
+
+class DecodedBy(AbstractFeasibleSet):
+    """A feasible set whose structures are found by a callable of the user."""
+
+    def __init__(self, feasible_set: AbstractFeasibleSet, decoder: Callable[[Tensor], Tensor]):
+        self.feasible_set, self.decoder = feasible_set, decoder
+        self.event_dim = feasible_set.event_dim  # type: ignore[misc]
+
+    @property
+    def relaxation(self) -> Polytope:
+        """The relaxation of the set."""
+        return self.feasible_set.relaxation
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """Return what the callable returns."""
+        return self.decoder(scores)
+
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Return what the callable returns; it knows what minus infinity means."""
+        return self.decoder(scores)
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return what the set makes of scores or points."""
+        return self.feasible_set.admit(x, name)
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
+        """Project as the set does."""
+        return self.feasible_set.answer_projection(y, report)
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Return the marginals of the set."""
+        return self.feasible_set.marginals(scores)
+
+    def free_parts(self, device: torch.device) -> Tensor | None:
+        """Return the free parts of the set."""
+        return self.feasible_set.free_parts(device)
+
+
+FeasibleSet = Polytope | AbstractFeasibleSet
+
+
+def as_set(feasible_set: FeasibleSet) -> AbstractFeasibleSet:
+    """Return a feasible set as the library handles it: the only place that asks which kind it is.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if isinstance(feasible_set, Polytope):
+        return PolytopeSet(feasible_set)
+    if isinstance(feasible_set, AbstractFeasibleSet):
+        return feasible_set
+    raise InputError(f"Expected a Polytope or a structured set. Got {type(feasible_set).__name__}.")

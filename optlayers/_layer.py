@@ -1,44 +1,108 @@
 """The layer: a hard structured decision forward, a surrogate gradient backward."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from ._errors import InputError
-from ._feasible_set import AbstractFeasibleSet
-from ._functional import FeasibleSet, OnFailure, Status, decode, prepare
+from ._calls import OnFailure, Status, check_policies
+from ._errors import InputError, NotTwiceDifferentiable
+from ._feasible_set import DecodedBy, FeasibleSet, as_set
 from ._nonfinite import OnNonfinite
-from ._polytope.polytope import Polytope
-from ._surrogates import SPIGOT, AbstractSurrogate, diagnose
+from ._surrogates import SPIGOT, AbstractSurrogate, Oracles, diagnose
 
 
 class _Surrogate(torch.autograd.Function):
-    """Returns `z_hat` unchanged; its backward pass is the surrogate. No mathematics here."""
+    """Returns `z` unchanged; its backward pass is the surrogate. No mathematics here."""
 
     @staticmethod
-    def forward(scores, z_hat, feasible_set, surrogate, on_failure, record):
-        return z_hat.clone()
+    def forward(scores, z, feasible_set, surrogate, on_failure, record, *saved):
+        return z.clone()
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        scores, z_hat, *ctx.arguments = inputs
-        ctx.save_for_backward(scores, z_hat)
+        scores, z, *ctx.arguments = inputs[:6]
+        ctx.save_for_backward(scores, z, *inputs[6:])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):  # type: ignore[override]
-        scores, z_hat = ctx.saved_tensors
+        scores, z_hat, *saved = ctx.saved_tensors
         feasible_set, surrogate, on_failure, record = ctx.arguments
-        result, status = surrogate.backward(feasible_set, scores, z_hat, grad, on_failure)
-        if isinstance(feasible_set, AbstractFeasibleSet):
-            free = feasible_set.free_parts(result.device)
-            result = result if free is None else torch.where(free, result, 0)
+        again = torch.is_grad_enabled()  # create_graph=True
+        with torch.set_grad_enabled(again and surrogate.twice_differentiable):
+            result, status = surrogate.backward(
+                feasible_set, scores, z_hat, grad, on_failure, *saved
+            )
+        free = as_set(feasible_set).free_parts(result.device)
+        result = result if free is None else torch.where(free, result, 0)
+        if again and not surrogate.twice_differentiable:
+            result = _Once.apply(result, grad, repr(surrogate))
         if record is not None:
-            record.append((status, grad, z_hat, scores, result))
-        return result, None, None, None, None, None
+            record.keep(status, LatestStep(grad, z_hat, scores, result))
+        return result, *[None] * (5 + len(saved))
+
+
+class _Once(torch.autograd.Function):
+    """Refuses to be differentiated, by name."""
+
+    @staticmethod
+    def forward(result, grad, name):
+        return result.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.name = inputs[2]
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        raise NotTwiceDifferentiable(
+            f"The gradient of {ctx.name} cannot be differentiated again: it is piecewise constant, "
+            "so that its derivative is zero or missing. Use a surrogate that is "
+            "`twice_differentiable`, such as SPIGOT, LPGD or SparseMAP, or detach the gradient."
+        )
+
+
+@overload
+def structured_argmax(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    surrogate: AbstractSurrogate | None = ...,
+    *,
+    decoder: Callable[[Tensor], Tensor] | None = ...,
+    on_failure: OnFailure = ...,
+    on_nonfinite: OnNonfinite = ...,
+    training: bool = ...,
+    return_status: Literal[False] = ...,
+) -> Tensor: ...
+
+
+@overload
+def structured_argmax(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    surrogate: AbstractSurrogate | None = ...,
+    *,
+    decoder: Callable[[Tensor], Tensor] | None = ...,
+    on_failure: OnFailure = ...,
+    on_nonfinite: OnNonfinite = ...,
+    training: bool = ...,
+    return_status: Literal[True],
+) -> tuple[Tensor, Status]: ...
+
+
+@overload
+def structured_argmax(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    surrogate: AbstractSurrogate | None = ...,
+    *,
+    decoder: Callable[[Tensor], Tensor] | None = ...,
+    on_failure: OnFailure = ...,
+    on_nonfinite: OnNonfinite = ...,
+    training: bool = ...,
+    return_status: bool,
+) -> Tensor | tuple[Tensor, Status]: ...
 
 
 def structured_argmax(
@@ -49,11 +113,12 @@ def structured_argmax(
     decoder: Callable[[Tensor], Tensor] | None = None,
     on_failure: OnFailure = "raise",
     on_nonfinite: OnNonfinite = "raise",
+    training: bool = True,
     return_status: bool = False,
-) -> Any:
-    r"""$\hat z = \arg\max_{z \in Z} z \cdot s$ forward, `surrogate` backward.
+) -> Tensor | tuple[Tensor, Status]:
+    r"""Return $\hat z = \arg\max_{z \in Z} z \cdot s$, with `surrogate` backward.
 
-    The function behind `StructuredArgmax`; see there.
+    The function behind `StructuredArgmax`; see there. `training=False` decides without noise.
 
     Examples:
         >>> import optlayers as ol
@@ -62,39 +127,41 @@ def structured_argmax(
         tensor([[0., 1., 0.]], grad_fn=<_SurrogateBackward>)
     """
     policies = (on_failure, on_nonfinite)
-    z_hat, status = _run(feasible_set, scores, surrogate or SPIGOT(), decoder, policies, None)
+    surrogate = SPIGOT() if surrogate is None else surrogate
+    z_hat, status = _run(feasible_set, scores, surrogate, decoder, policies, None, training)
     return (z_hat, status) if return_status else z_hat
 
 
-def _run(feasible_set, scores, surrogate, decoder, policies, record) -> tuple[Tensor, Status]:
-    on_failure, on_nonfinite = policies
-    with torch.no_grad():
-        z_hat, status = decode(
-            feasible_set,
-            scores,
-            decoder=decoder,
-            on_failure=on_failure,
-            on_nonfinite=on_nonfinite,
-            return_status=True,
+def _run(
+    feasible_set, scores, surrogate, decoder, policies, record, training
+) -> tuple[Tensor, Status]:
+    check_policies(*policies)
+    if decoder is not None:  # what a surrogate decodes with is what the layer does
+        feasible_set = DecodedBy(as_set(feasible_set), decoder)
+    decision = surrogate.forward(Oracles(feasible_set, *policies), scores, training)
+    z, status = decision.z, decision.status
+    if torch.is_grad_enabled() and scores.requires_grad and not decision.differentiable:
+        if z.shape != scores.shape:  # a batched set with one row of scores
+            scores = scores.expand(z.shape)
+        z = _Surrogate.apply(
+            scores, z, feasible_set, surrogate, policies[0], record, *decision.saved
         )
-    if torch.is_grad_enabled() and scores.requires_grad:
-        if z_hat.shape != scores.shape:  # a batched set with one row of scores
-            scores = scores.expand(z_hat.shape)
-        z_hat = _Surrogate.apply(scores, z_hat, feasible_set, surrogate, on_failure, record)
-    return z_hat, status
+    return z, status
 
 
 class StructuredArgmax(nn.Module):
     r"""A layer that makes hard structured decisions and learns through them.
 
     Forward $\hat z = \arg\max_{z \in Z} z \cdot s$, exactly. Backward the gradient of $s$ is what
-    `surrogate` makes of $\nabla_{\hat z} L$; `SPIGOT` by default. No parameters, no buffers: device
-    and dtype follow the scores, `state_dict()` is empty, copies and pickles are cheap.
+    `surrogate` makes of $\nabla_{\hat z} L$; by default `SPIGOT()`, around the projection of the
+    scores. No parameters, no buffers: device and dtype follow the scores, `state_dict()` is empty,
+    copies and pickles are cheap.
 
     Args:
         feasible_set: A `Polytope` or a structured set. A set that depends on the batch (padding,
             budgets) is given to the call instead: `layer(scores, feasible_set)`.
-        surrogate: The backward pass.
+        surrogate: The backward pass, and with some the forward pass: noise, relaxed decisions. In
+            `eval()` there is no noise.
         decoder: A callable to decode with instead of the plan of the set.
         on_failure: "raise" (naming the instance and the rows), "nan", or "fallback": zeros forward
             where there is no structure, the straight-through gradient where the projection of the
@@ -126,19 +193,7 @@ class StructuredArgmax(nn.Module):
         diagnostics: bool = False,
     ):
         super().__init__()
-        if not isinstance(feasible_set, Polytope | AbstractFeasibleSet | None):
-            raise InputError(
-                "`feasible_set` must be a Polytope or an AbstractFeasibleSet. "
-                f"Got {type(feasible_set).__name__}."
-            )
-        if on_failure not in ("raise", "nan", "fallback"):
-            raise InputError(
-                f"`on_failure` must be 'raise', 'nan' or 'fallback'. Got {on_failure!r}."
-            )
-        if on_nonfinite not in ("raise", "propagate"):
-            raise InputError(
-                f"`on_nonfinite` must be 'raise' or 'propagate'. Got {on_nonfinite!r}."
-            )
+        check_policies(on_failure, on_nonfinite)
         self.on_nonfinite: OnNonfinite = on_nonfinite
         self.feasible_set = feasible_set
         self.surrogate = SPIGOT() if surrogate is None else surrogate
@@ -149,8 +204,7 @@ class StructuredArgmax(nn.Module):
         self._record: _Latest | None = None
         # A traced graph cannot look at constraints, so what a compiled layer needs is made here,
         # and for other devices and dtypes in the first call that is not traced.
-        self._ready: set[tuple[int, str, torch.dtype]] = set()
-        if isinstance(feasible_set, Polytope):
+        if feasible_set is not None:
             self._prepare(feasible_set, torch.empty(0))
 
     def forward(self, scores: Tensor, feasible_set: FeasibleSet | None = None) -> Tensor:
@@ -165,7 +219,7 @@ class StructuredArgmax(nn.Module):
             raise InputError("Give a feasible set to the layer or to this call.")
         record = None
         if not torch.compiler.is_compiling():
-            if chosen is self.feasible_set and isinstance(chosen, Polytope):
+            if chosen is self.feasible_set:
                 self._prepare(chosen, scores)
             self._record = record = _Latest(self.diagnostics)
         z_hat, self.status = _run(
@@ -175,17 +229,19 @@ class StructuredArgmax(nn.Module):
             self.decoder,
             (self.on_failure, self.on_nonfinite),
             record,
+            self.training,
         )
         if record is not None:
             record.feasible_set = chosen
         return z_hat
 
-    def _prepare(self, polytope: Polytope, like: Tensor) -> None:
-        key = (id(polytope), str(like.device), like.dtype)
-        if key not in self._ready:
-            relaxation = getattr(self.surrogate, "relaxation", None) or polytope
-            prepare(polytope, relaxation if isinstance(self.surrogate, SPIGOT) else None, like)
-            self._ready.add(key)
+    def _prepare(self, feasible_set: FeasibleSet, like: Tensor) -> None:
+        """Compile the constraints for the device and the dtype of `like`."""
+        own = as_set(feasible_set)
+        own.prepare(like, decides=True)
+        if isinstance(self.surrogate, SPIGOT):
+            onto = self.surrogate.relaxation
+            (own if onto is None else as_set(onto)).prepare(like, decides=False)
 
     @property
     def backward_status(self) -> Status | None:
@@ -201,14 +257,17 @@ class StructuredArgmax(nn.Module):
         record = self._record
         if not isinstance(self.surrogate, SPIGOT):
             raise InputError(f"Only SPIGOT has these diagnostics. Got {self.surrogate!r}.")
-        if record is None or record.tensors is None:
+        if record is None or record.step is None:
             raise InputError(
                 "Nothing to diagnose: use StructuredArgmax(..., diagnostics=True) and run backward."
             )
-        grad, z_hat, scores, result = record.tensors
+        grad, z_hat, scores, result = record.step
         surrogate, feasible_set = self.surrogate, record.feasible_set
-        base, _ = surrogate.base_point(feasible_set, scores, z_hat, "nan")
-        step = surrogate.step_size(grad, feasible_set.event_dim) * grad
+        oracles = Oracles(feasible_set, "nan", relaxation=surrogate.relaxation)
+        scores, z_hat, grad = oracles.admit(scores, z_hat, grad)
+        with torch.no_grad():
+            base = surrogate.base_point(oracles, scores, z_hat)
+            step = surrogate.step_size(grad, feasible_set.event_dim) * grad
         tensors = (base, step, result)
         if surrogate.relaxation is not None:
             tensors = tuple(v.flatten(-feasible_set.event_dim) for v in tensors)
@@ -216,20 +275,31 @@ class StructuredArgmax(nn.Module):
         return diagnose(feasible_set, *tensors)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_record": None, "status": Status(), "_ready": set()}
+        return self.__dict__ | {"_record": None, "status": Status()}
 
     def extra_repr(self) -> str:
         """What `print(layer)` shows."""
         return f"{self.feasible_set}, {self.surrogate}"
 
 
+class LatestStep(NamedTuple):
+    """The tensors of one backward pass, in the shape of the scores."""
+
+    grad: Tensor
+    z_hat: Tensor
+    scores: Tensor
+    result: Tensor
+
+
 class _Latest:
     """What the latest backward pass of a layer left behind; tensors only on request."""
 
-    def __init__(self, keep: bool):
-        self.keep, self.status, self.tensors = keep, None, None
+    def __init__(self, keeps: bool):
+        self.keeps = keeps
+        self.status: Status | None = None
+        self.step: LatestStep | None = None
         self.feasible_set: Any = None
 
-    def append(self, entry: tuple) -> None:
-        self.status = entry[0]
-        self.tensors = entry[1:] if self.keep else None
+    def keep(self, status: Status, step: "LatestStep") -> None:
+        """Take note of a backward pass."""
+        self.status, self.step = status, step if self.keeps else None

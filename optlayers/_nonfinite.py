@@ -7,32 +7,34 @@ import torch
 from torch import Tensor
 
 from ._errors import InfeasibleError, InputError, OptLayersError
-from ._plan.maps import Report
+from ._plan.failures import Report
 
 OnNonfinite = Literal["raise", "propagate"]
 FORBIDDEN = "scores of -inf forbid every point"
 
 
-class Screened(NamedTuple):
+class Masked(NamedTuple):
     """What a map is asked, and which instances it must not answer for."""
 
     x: Tensor  # zeros in place of instances with NaN or plus infinity
     bad: Tensor | None  # the batch shape: those instances; None if there is none
-    low: Tensor | None  # the shape of x: entries of minus infinity that count; None: there is none
+    neg_inf: (
+        Tensor | None
+    )  # the shape of x: entries of minus infinity that count; None: there is none
 
 
-def screen(
+def mask_nonfinite(
     x: Tensor,
     event_dim: int,
     name: str,
     on_nonfinite: str,
     report: Report,
     free: Tensor | None = None,
-) -> Screened:
+) -> Masked:
     """Take out the instances with NaN or plus infinity.
 
-    Minus infinity passes: what it asks for, the answer tells, see `settle`. While tracing, and
-    with "propagate" on a GPU, nothing is looked at on the host.
+    Minus infinity passes: what it asks for, the answer tells, see `restore_nonfinite`. While
+    tracing, and with "propagate" on a GPU, nothing is looked at on the host.
 
     Args:
         x: `(..., *event)`.
@@ -42,67 +44,68 @@ def screen(
         report: Of instances of the flattened batch.
         free: Parts that count; the others may hold anything.
     """
-    if on_nonfinite not in ("raise", "propagate"):
-        raise InputError(f"`on_nonfinite` must be 'raise' or 'propagate'. Got {on_nonfinite!r}.")
     batch, event = x.shape[: x.ndim - event_dim], x.shape[x.ndim - event_dim :]
     if free is not None and (free.ndim < event_dim or free.shape[free.ndim - event_dim :] != event):
-        return Screened(x, None, None)  # scores of another shape, of which the set will say so
-    tell = tells(on_nonfinite)
+        return Masked(x, None, None)  # scores of another shape, of which the set will say so
+    tell = may_synchronise(on_nonfinite)
     # A look costs one synchronisation, and none on the CPU.
     if tell or (x.device.type == "cpu" and not torch.compiler.is_compiling()):
         if bool(x.detach().sum().isfinite()):  # one pass, nothing allocated; nearly always enough
-            return Screened(x, None, None)
+            return Masked(x, None, None)
         finite = x.isfinite()
         if bool((finite if free is None else finite | ~free).all()):
-            return Screened(x, None, None)
+            return Masked(x, None, None)
     fine, low = x < torch.inf, x == -torch.inf  # both false for NaN
     if free is not None:
         fine, low = fine | ~free, low & free
     bad = ~fine.reshape(*batch, event.numel()).all(-1)
     if tell:
-        _tell(x, ~fine, event, name, report)
-    return Screened(torch.where(_over(bad, event_dim), 0, x), bad, low)
+        report_entries(x, ~fine, event, name, report)
+    return Masked(torch.where(_over(bad, event_dim), 0, x), bad, low)
 
 
-def settle(
+def restore_nonfinite(
     z: Tensor,
-    screened: Screened,
+    masked: Masked,
     event_dim: int,
     on_nonfinite: str,
     report: Report,
-    least: Tensor | float | None = None,
+    lowest: Tensor | float | None = None,
 ) -> Tensor:
-    """NaN for the instances that `screen` took out, and where minus infinity was not heeded.
+    """Put NaN where `mask_nonfinite` took an instance out, or minus infinity was not heeded.
 
     A projection reads minus infinity as a limit, and must end at a finite point. A decision
     leaves such parts at their least value.
 
     Args:
         z: What the map answered.
-        screened: What it was asked.
+        masked: What it was asked.
         event_dim: How many trailing dimensions are one instance.
-        on_nonfinite: As for `screen`.
+        on_nonfinite: As for `mask_nonfinite`.
         report: Told of what was not heeded.
-        least: Of a decision, the least value of each part; None for a projection.
+        lowest: Of a decision, the least value of each part, `(N or 1, size)` or a number; None for
+            a projection.
     """
-    bad = screened.bad
-    if bad is None or screened.low is None:
+    bad = masked.bad
+    if bad is None or masked.neg_inf is None:
         return z
-    x, low = screened.x, screened.low
+    x, low = masked.x, masked.neg_inf
     batch, event = z.shape[: z.ndim - event_dim], z.shape[z.ndim - event_dim :]
-    if least is None:
+    if lowest is None:
         lost = ~z.isfinite().reshape(*batch, event.numel()).all(-1)
         wrong = low & _over(lost, event_dim)
     else:
-        wrong = low & (z > least + 1e-6)
-    if tells(on_nonfinite):
-        name, kind = ("y", InputError) if least is None else (FORBIDDEN, InfeasibleError)
-        _tell(x, wrong, event, name, report, kind)
+        if isinstance(lowest, Tensor):
+            lowest = lowest.expand(batch.numel(), event.numel()).reshape(z.shape)
+        wrong = low & (z > lowest + 1e-6)
+    if may_synchronise(on_nonfinite):
+        name, kind = ("y", InputError) if lowest is None else (FORBIDDEN, InfeasibleError)
+        report_entries(x, wrong, event, name, report, kind)
     bad = bad | wrong.reshape(*batch, event.numel()).any(-1)
     return torch.where(_over(bad, event_dim), torch.nan, z)
 
 
-def tells(on_nonfinite: str) -> bool:
+def may_synchronise(on_nonfinite: str) -> bool:
     """Whether the host may look at numbers."""
     return on_nonfinite == "raise" and not torch.compiler.is_compiling()
 
@@ -112,7 +115,7 @@ def _over(mask: Tensor, event_dim: int) -> Tensor:
     return mask[(..., *[None] * event_dim)]
 
 
-def _tell(
+def report_entries(
     x: Tensor,
     wrong: Tensor,
     event: torch.Size,
@@ -128,34 +131,36 @@ def _tell(
     for i, values, where in zip(lost.tolist(), *rows, strict=True):
         first = int(where.nonzero()[0, 0])
         at = ", ".join(str(int(k)) for k in np.unravel_index(first, event))
-        if report.kinds.get(i) is InputError:  # a solver that met it does not know the entry
-            del report.failures[i], report.kinds[i]
+        if (met := report.failures.get(i)) is not None and met.kind is InputError:
+            del report.failures[i]  # a solver that met it does not know the entry
         entry = f"{name}[..., {at}] is {values[first].item():g}"
         subject = "its scores are" if name == "scores" else f"{name} is"
         report.fail(i, name if name == FORBIDDEN else f"{subject} not finite: {entry}", kind)
 
 
-def forget(report: Report, on_nonfinite: str, x: Tensor, event_dim: int) -> None:
+def drop_input_failures(report: Report, on_nonfinite: str, x: Tensor, event_dim: int) -> None:
     """With "propagate", minus infinity that a map could not read is NaN and no failure."""
     if on_nonfinite != "propagate" or not report.failures:
         return
     batch, event = x.shape[: x.ndim - event_dim], x.shape[x.ndim - event_dim :]
     flat = x.reshape(batch.numel(), event.numel())
-    for i in [i for i, kind in report.kinds.items() if kind is InputError]:
+    for i in [i for i, failure in report.failures.items() if failure.kind is InputError]:
         if not bool(flat[i].isfinite().all()):
-            del report.failures[i], report.kinds[i]
+            del report.failures[i]
 
 
-def beyond_half(z: Tensor, report: Report) -> Tensor:
-    """NaN, and a failure, for instances of `(N, n)` that float16 cannot hold."""
-    wrong = z.isfinite() & (z.abs() >= 65520.0)  # what is rounded to infinity
+def check_half_range(z: Tensor, event_dim: int, report: Report) -> Tensor:
+    """Return `z` with NaN, and a failure, for instances that float16 cannot hold."""
+    batch, event = z.shape[: z.ndim - event_dim], z.shape[z.ndim - event_dim :]
+    flat = z.detach().reshape(batch.numel(), event.numel())
+    wrong = flat.isfinite() & (flat.abs() >= 65520.0)  # what is rounded to infinity
     lost = wrong.any(-1)
     for i in lost.nonzero()[:, 0].tolist():
         k = int(wrong[i].nonzero()[0, 0])
         report.fail(
             i,
-            f"its answer is beyond the range of float16: entry {k} is {z[i, k].item():g}; "
+            f"its answer is beyond the range of float16: entry {k} is {flat[i, k].item():g}; "
             "give float32",
             InputError,
         )
-    return torch.where(lost[:, None], torch.nan, z)
+    return torch.where(_over(lost.reshape(batch), event_dim), torch.nan, z)

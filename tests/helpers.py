@@ -12,8 +12,6 @@ TOL = {torch.float64: 1e-9, torch.float32: 1e-5}
 QP_TOL = 1e-6
 # The distance bound is a square root of a duality gap, and so of the rounding.
 DISTANCE_TOL = {torch.float64: 1e-7, torch.float32: 1e-3}
-# Times the time of `import torch`: what `import optlayers` may take.
-IMPORT_RATIO = 1.5
 
 
 def raw_simplex(n: int, total: float = 1.0) -> ol.Polytope:
@@ -87,3 +85,8 @@ def simplex_by_bisection(y: torch.Tensor, total: float = 1.0) -> torch.Tensor:
         too_much = (y - middle).clamp(min=0).sum(-1, keepdim=True) > total
         low, high = torch.where(too_much, middle, low), torch.where(too_much, high, middle)
     return (y - high).clamp(min=0)
+
+
+def best_by_enumeration(points: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """The best of all points `(K, n)` for every row of scores; of equals the first."""
+    return points[(scores @ points.T).argmax(-1)]

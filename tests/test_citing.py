@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import optlayers as ol
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "citing.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```bibtex\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -117,6 +119,7 @@ def test_the_library_is_cited_as_its_citation_file_says():
     assert f'name: "{plain["author"]}"' in cff
     assert plain["note"] == f"Version {project['version']}"
     assert f"version: {project['version']}" in cff
+    assert ol.__version__ == project["version"]
     assert not {"doi", "url"} & plain.keys()
     spigot = next(fields for _, key, fields in ENTRIES if key.startswith("peng-etal-2018"))
     assert f"doi: {spigot['doi']}" in cff

@@ -61,8 +61,15 @@ def test_budget():
 
 
 def test_head_selection_is_one_head_per_modifier():
-    found = {tuple(np.reshape(p, (2, 3)).argmax(1)) for p in points(ol.head_selection(2))}
+    found = {tuple(np.reshape(p, (3, 3)).argmax(0)[1:]) for p in points(ol.head_selection(2))}
     assert found == {(0, 0), (0, 1), (2, 0), (2, 1)}  # heads of words 1 and 2, never themselves
+
+
+def test_head_selection_has_the_layout_of_dependency_trees():
+    ours, theirs = ol.head_selection(3), ol.DependencyTrees(3).relaxation
+    scores = torch.randn(20, 16, dtype=torch.float64)
+    torch.testing.assert_close(ol.project(ours, scores), ol.project(theirs, scores))
+    torch.testing.assert_close(ol.decode(ours, scores), ol.decode(theirs, scores))
 
 
 def test_label_sum_ties_arcs_to_labels():
@@ -145,8 +152,8 @@ def test_large_ones_are_built_at_once():
         (lambda: ol.simplex(3, float("nan")), "`total` must be finite. Got nan"),
         (lambda: ol.simplex(3, "many"), "`total` must be numbers. Got str"),
         (lambda: ol.cardinality(3), "takes either `exactly`, or"),
-        (lambda: ol.cardinality(3, 1, at_most=2), "takes either `exactly`, or"),
-        (lambda: ol.cardinality(3, 4), "`exactly` must be from 0 to 3. Got 4"),
+        (lambda: ol.cardinality(3, exactly=1, at_most=2), "takes either `exactly`, or"),
+        (lambda: ol.cardinality(3, exactly=4), "`exactly` must be from 0 to 3. Got 4"),
         (lambda: ol.cardinality(3, at_least=4), "`at_least` must be at most 3. Got 4"),
         (lambda: ol.cardinality(3, at_most=-1), "`at_most` must be at least 0. Got -1"),
         (lambda: ol.cardinality(3, at_least=2, at_most=1), "`at_least` must not exceed `at_most`"),

@@ -25,8 +25,8 @@ from optlayers._decoders import (
     Spans,
 )
 from optlayers._plan.compile import compile_plan, limits_of
-from optlayers._plan.maps import Report
-from optlayers._solvers import SOLVERS, available_solvers, require
+from optlayers._plan.failures import Report
+from optlayers._solvers import SOLVERS, Solver, available_solvers, require
 
 GRID = st.integers(-3, 3).map(lambda k: k / 2)
 
@@ -88,7 +88,7 @@ CASES = {
         ol.simplex(3, total=2.0),
         ol.cardinality(4, at_most=1),
         ol.label_sum(1, 3),
-        ol.head_selection(2),
+        ol.product(ol.simplex(3), ol.simplex(3)),
         ol.cardinality(4, exactly=3),
         ol.cardinality(4, at_least=3),
         ol.simplex(4).with_(upper=[1.0, 0.0, 1.0, 1.0]),
@@ -492,13 +492,17 @@ def test_scores_of_any_scale(scale):
         (SimplexArgmax, ol.box(2), "it has no row"),
         (SimplexArgmax, ol.assignment(2), "it has coupling rows"),
         (SimplexArgmax, Polytope([[1.0, 1.0]], [1.0], num_aux=1), "it has auxiliary variables"),
-        (SimplexArgmax, ol.cardinality(3, torch.tensor([1, 1])), "its right-hand sides vary"),
+        (
+            SimplexArgmax,
+            ol.cardinality(3, exactly=torch.tensor([1, 1])),
+            "its right-hand sides vary",
+        ),
         (SimplexArgmax, ol.budget([1.0, 2.0], 1.0), "the coefficients of its row differ in size"),
-        (SimplexArgmax, ol.cardinality(4, 2), "a bound other than those of a simplex"),
+        (SimplexArgmax, ol.cardinality(4, exactly=2), "a bound other than those of a simplex"),
         (SimplexArgmax, ol.simplex(3, 1.5), "its total or its bounds are not integers"),
         (OneRowArgmax, ol.assignment(2), "it needs exactly one row, not 4"),
         (OneRowArgmax, Polytope([[1.0, 1.0]], [1.0], num_aux=1), "it has auxiliary variables"),
-        (OneRowArgmax, ol.cardinality(3, 2).with_(upper=np.inf), "its bounds are infinite"),
+        (OneRowArgmax, ol.cardinality(3, exactly=2).with_(upper=np.inf), "its bounds are infinite"),
         (OneRowArgmax, ol.budget([1.0, 2.0], 1.0), "differ in size, and decoding must be integral"),
         (OneRowArgmax, ol.simplex(3, 1.5), "it has no integral point"),
         (Assignment, ol.simplex(3), "it needs one row per element of two sides"),
@@ -586,7 +590,7 @@ def test_threads_share_a_map(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "polytope", [ol.box(4), ol.simplex(4), ol.cardinality(4, 2), PER_INSTANCE["padding"]]
+    "polytope", [ol.box(4), ol.simplex(4), ol.cardinality(4, exactly=2), PER_INSTANCE["padding"]]
 )
 def test_fast_maps_compile_without_a_graph_break(polytope):
     plan = compile_plan(polytope, DECODERS)
@@ -605,7 +609,9 @@ def test_solvers_are_named_and_missing_ones_say_how_to_get_them(monkeypatch):
     require("highs")
     with pytest.raises(ValueError, match=r"must be one of osqp, .*, highs\. Got 'x'"):
         require("x")
-    monkeypatch.setitem(SOLVERS, "cvxpylayers", ("no_such_module_here", "optlayers[cvxpylayers]"))
+    monkeypatch.setitem(
+        SOLVERS, "cvxpylayers", Solver("no_such_module_here", "'optlayers[cvxpylayers]'")
+    )
     assert "cvxpylayers" not in available_solvers()
-    with pytest.raises(SolverNotInstalled, match=r"pip install optlayers\[cvxpylayers\]"):
+    with pytest.raises(SolverNotInstalled, match=r"pip install 'optlayers\[cvxpylayers\]'"):
         require("cvxpylayers")

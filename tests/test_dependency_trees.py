@@ -146,13 +146,13 @@ def test_spigot_of_a_padded_batch_is_the_exact_qp_of_each_sentence(solver):
     trees = ol.DependencyTrees(lengths)
     scores = torch.randn(40, 41, 41, dtype=torch.float64, requires_grad=True)
     grad = torch.randn(40, 41, 41, dtype=torch.float64)
-    z = ol.structured_argmax(trees, scores, ol.SPIGOT(eta=0.7))
+    z = ol.structured_argmax(trees, scores, ol.SPIGOT(eta=0.7, around="vertex"))
     z.backward(grad)
     assert scores.grad is not None
     assert (scores.grad[~in_sentence(lengths, 40)] == 0).all()
     for b, n in enumerate(lengths.tolist()):
-        # Words by heads, as head_selection wants them; its rows share nothing with the set's.
-        rows = [v[b, : n + 1, 1 : n + 1].T.flatten() for v in (z.detach(), grad, scores.grad)]
+        # The rows of head_selection share nothing with the set's.
+        rows = [v[b, : n + 1, : n + 1].flatten() for v in (z.detach(), grad, scores.grad)]
         exact = exact_projection(ol.head_selection(n), rows[0] - 0.7 * rows[1], solver)
         assert (rows[2] - (rows[0] - exact)).abs().max() < 10 * QP_TOL
 
@@ -164,7 +164,7 @@ def test_spigot_on_the_other_relaxations(relaxation, projective):
     trees = ol.DependencyTrees(lengths, projective, relaxation=relaxation)
     scores = torch.randn(2, 5, 5, dtype=torch.float64, requires_grad=True)
     grad = torch.randn(2, 5, 5, dtype=torch.float64)
-    z = ol.structured_argmax(trees, scores, ol.SPIGOT(eta=0.7))
+    z = ol.structured_argmax(trees, scores, ol.SPIGOT(eta=0.7, around="vertex"))
     z.backward(grad)
     assert scores.grad is not None
     assert (scores.grad[~in_sentence(lengths, 4)] == 0).all()
@@ -180,7 +180,10 @@ def test_every_surrogate_leaves_padding_alone():
     outside = ~in_sentence([1, 3], 3)
     surrogates = [ol.StraightThrough()]
     surrogates += [ol.SPIGOT(around=a) for a in ("vertex", "projection", "marginals")]
-    surrogates += [ol.SPIGOT(ol.NormClip(1.0)), ol.SPIGOT(torch.tensor([0.5, 2.0]))]
+    surrogates += [
+        ol.SPIGOT(ol.NormClip(1.0), around="vertex"),
+        ol.SPIGOT(torch.tensor([0.5, 2.0]), around="vertex"),
+    ]
     for surrogate in surrogates:
         scores = torch.randn(2, 4, 4, requires_grad=True)
         ol.structured_argmax(trees, scores, surrogate).backward(torch.randn(2, 4, 4))
@@ -216,7 +219,7 @@ def test_norm_clip_counts_a_tree_as_one_step():
     trees = ol.DependencyTrees([3, 3])
     scores = torch.randn(2, 4, 4, dtype=torch.float64, requires_grad=True)
     grad = torch.randn(2, 4, 4, dtype=torch.float64) * torch.tensor([10.0, 0.01])[:, None, None]
-    z = ol.structured_argmax(trees, scores, ol.SPIGOT(ol.NormClip(1.0)))
+    z = ol.structured_argmax(trees, scores, ol.SPIGOT(ol.NormClip(1.0), around="vertex"))
     z.backward(grad)
     eta = (1 / grad.flatten(1).norm(dim=1)).clamp(max=1)[:, None, None]
     moved = ol.project(trees, z.detach() - eta * grad)
@@ -229,7 +232,9 @@ def test_a_relaxation_may_be_given_to_the_surrogate():
     tight = ol.DependencyTrees(4, relaxation="single-root").relaxation
     scores = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
     grad = torch.randn(5, 5, dtype=torch.float64)
-    layer = ol.StructuredArgmax(trees, ol.SPIGOT(1.0, relaxation=tight), diagnostics=True)
+    layer = ol.StructuredArgmax(
+        trees, ol.SPIGOT(1.0, relaxation=tight, around="vertex"), diagnostics=True
+    )
     z = layer(scores)
     z.backward(grad)
     exact = exact_projection(tight, (z.detach() - grad).flatten()).reshape(5, 5)
@@ -330,7 +335,7 @@ def test_copies_and_pickles():
 @pytest.mark.filterwarnings("ignore")  # the compiler warns about itself
 def test_a_compiled_layer_runs():
     torch.compiler.reset()
-    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT())
+    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT(around="vertex"))
     trees = ol.DependencyTrees([3, 2])
     scores = torch.randn(2, 4, 4, requires_grad=True)
     expected = layer(scores, trees)

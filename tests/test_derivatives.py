@@ -197,7 +197,7 @@ def test_one_polytope_serves_several_backward_passes():
 
 
 def test_a_map_without_a_derivative_in_the_limits_says_so():
-    class Plain(ol.AbstractBlockMap):
+    class Plain(ol.maps.AbstractBlockMap):
         @classmethod
         def why_not(cls, block):
             return None if block.size == 7 else "not 7"
@@ -208,13 +208,13 @@ def test_a_map_without_a_derivative_in_the_limits_says_so():
         def vjp(self, x, z, limits, grad):
             return grad * ((x > 0) & (x < 1))
 
-    ol.PROJECTIONS.register(Plain)
+    ol.maps.PROJECTIONS.register(Plain)
     try:
         upper = torch.ones(7, requires_grad=True)
         with pytest.raises(NotImplementedError, match="Plain has no derivative with respect to"):
             ol.project(ol.box(7, upper=upper), torch.zeros(7)).sum().backward()
     finally:
-        ol.PROJECTIONS.unregister(Plain)
+        ol.maps.PROJECTIONS.unregister(Plain)
 
 
 # ---------------------------------------------------------------------- against cvxpylayers

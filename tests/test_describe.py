@@ -10,7 +10,7 @@ inf = np.inf
 
 
 def lines(*args, **options) -> list[str]:
-    return ol.constraints(*args, **options).split("\n")
+    return ol.describe(*args, **options).split("\n")
 
 
 def test_rows_with_signs_and_weights():
@@ -32,7 +32,7 @@ def test_names_and_auxiliary_variables():
         "psi >= 0",
     ]
     with pytest.raises(ol.InputError, match=r"`names` must name the 2 variables .* Got 3"):
-        ol.constraints(P, names=["a", "b", "c"])
+        ol.describe(P, names=["a", "b", "c"])
 
 
 def test_bounds_of_every_kind():

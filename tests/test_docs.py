@@ -115,7 +115,7 @@ def public_names(module) -> set[str]:
 
 
 def test_every_public_name_is_documented():
-    public = public_names(optlayers) | public_names(plotting)
+    public = public_names(optlayers) | public_names(optlayers.maps) | public_names(plotting)
     assert documented_names() == public | {"optlayers.testing"}
 
 

@@ -14,7 +14,7 @@ import torch
 import optlayers as ol
 from optlayers._projections import Newton
 from optlayers._projections import qp as qp_module
-from optlayers._solvers import SOLVERS
+from optlayers._solvers import SOLVERS, Solver
 
 from .helpers import raw_chain
 from .test_faults_numbers import EVERY, SETS, inf, nan, scores_of
@@ -55,7 +55,7 @@ def test_an_empty_batch_is_an_empty_answer(name):
 
 @pytest.mark.parametrize("solver", ["osqp", "cvxpy"])
 def test_a_missing_solver_costs_only_what_needs_it(solver, monkeypatch):
-    monkeypatch.setitem(SOLVERS, solver, ("no_such_module_here", solver))
+    monkeypatch.setitem(SOLVERS, solver, Solver("no_such_module_here", solver))
     monkeypatch.setitem(sys.modules, solver, None)
     y = 2 * torch.rand(5, 4, dtype=torch.float64)
     assert ol.certify(raw_chain(4), y, ol.project(raw_chain(4), y)).holds(1e-9)  # Newton's method
@@ -91,7 +91,7 @@ def test_a_solver_that_does_not_converge_is_an_error_with_residuals(monkeypatch)
 
 
 def test_without_highs_other_decoders_go_on(monkeypatch):
-    monkeypatch.setitem(SOLVERS, "highs", ("no_such_module_here", "highspy"))
+    monkeypatch.setitem(SOLVERS, "highs", Solver("no_such_module_here", "highspy"))
     monkeypatch.setitem(sys.modules, "highspy", None)
     P = conflicts(7, 8, seed=5)  # rows nobody decoded before
     with pytest.raises(ol.SolverNotInstalled, match="pip install highspy"):

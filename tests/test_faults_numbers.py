@@ -1,5 +1,7 @@
 """Numbers that are not finite, too large, or too small: each test says what happens."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -181,7 +183,7 @@ MATCHING = ol.Polytope([[1.0, 1.0, 0.0]], [1.0], A_eq=[[0.0, 1.0, 1.0]], b_eq=[1
 class Largest(ol.AbstractFeasibleSet):
     """One part of three, by a decoder that knows nothing of minus infinity."""
 
-    relaxation = ol.simplex(3)
+    relaxation: Any = ol.simplex(3)
 
     def decode(self, scores):
         return torch.nn.functional.one_hot(scores.argmax(-1), 3).to(scores)
@@ -262,7 +264,7 @@ def test_half_precision_does_not_overflow(name, dtype):
 
 FAR = {
     "simplex": ol.simplex(8),
-    "cardinality": ol.cardinality(8, 3),
+    "cardinality": ol.cardinality(8, exactly=3),
     "one row": pytest.param(
         ol.budget([1.0, 2, 3, 4, 5, 6, 7, 8], 10.0),
         marks=pytest.mark.xfail(reason="the multiplier is rounded to the digits of the point"),

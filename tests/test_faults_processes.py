@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from .test_faults_interrupted import forward_and_backward, fresh
 
 def test_threads_share_a_layer_from_its_first_call_on():
     P, scores = fresh(100), torch.randn(8, 5, 12, dtype=torch.float64)
-    layer, results = ol.StructuredArgmax(P, ol.SPIGOT(warn=False)), [None] * 8
+    layer, results = ol.StructuredArgmax(P, ol.SPIGOT(warn=False)), {}
 
     def work(i):
         own = scores[i].clone().requires_grad_()
@@ -53,10 +54,12 @@ def _project_in_child(queue, P, y):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["Newton", "QP"])
 def test_after_a_fork_the_child_projects_too(kind):
-    class First(qp_module.QP if kind == "QP" else Newton):
+    base: Any = qp_module.QP if kind == "QP" else Newton
+
+    class First(base):
         """The same, first in the table."""
 
-    ol.PROJECTIONS.register(First)
+    ol.maps.PROJECTIONS.register(First)
     try:
         P, y = fresh(101), torch.randn(64, 12, dtype=torch.float64)
         expected = ol.project(P, y)
@@ -67,7 +70,7 @@ def test_after_a_fork_the_child_projects_too(kind):
         found = queue.get(timeout=60)
         child.join(60)
     finally:
-        ol.PROJECTIONS.unregister(First)
+        ol.maps.PROJECTIONS.unregister(First)
     assert child.exitcode == 0
     assert np.array_equal(found, expected.numpy())
 

@@ -1,5 +1,7 @@
 """What a set of one's own gets from the interface, and what it may add."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ import optlayers as ol
 class Pair(ol.AbstractFeasibleSet):
     """Exactly one of two parts; sets of two such choices have event_dim 2."""
 
-    relaxation = ol.simplex(2)
+    relaxation: Any = ol.simplex(2)
 
     def __repr__(self):
         return "Pair()"
@@ -84,7 +86,7 @@ def test_a_set_that_names_bad_instances_costs_the_others_nothing():
 
 def test_the_step_size_is_watched_on_the_polytope_that_is_projected_onto():
     trees = ol.DependencyTrees(3)
-    surrogate = ol.SPIGOT(1.0, relaxation=trees.relaxation)
+    surrogate = ol.SPIGOT(1.0, relaxation=trees.relaxation, around="vertex")
     grad = 1e-6 * torch.randn(4, 4)
     steps = [
         ol.structured_argmax(trees, torch.randn(4, 4, requires_grad=True), surrogate)

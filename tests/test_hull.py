@@ -175,11 +175,12 @@ def test_derivative_of_padded_and_far_instances():
 
 @pytest.mark.parametrize("max_iter", [2, 3, 5, 8])
 def test_the_gap_bounds_the_distance_of_points_that_are_not_finished(max_iter):
-    polytope, report = ol.assignment(4), ol.Report()
+    polytope, report = ol.assignment(4), ol.maps.Report()
     y = 0.5 * torch.randn(200, 16, dtype=torch.float64)
     early = hull_instances(lambda s, _: ol.decode(polytope, s), y, 1, report, max_iter)
     exact = hull_of(polytope)(y)
-    further = hull_instances(lambda s, _: ol.decode(polytope, s), y - early.z, 1, ol.Report(), 1)
+    again, rest = ol.maps.Report(), y - early.z
+    further = hull_instances(lambda s, _: ol.decode(polytope, s), rest, 1, again, 1)
     reach = ((y - early.z) * (further.z - early.z)).sum(-1)
     assert (early.gap - reach).abs().max() < 1e-12  # of this very point
     distance = (early.z - exact).norm(dim=-1)

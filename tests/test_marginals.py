@@ -1,6 +1,7 @@
 """Sums over trees: values against enumeration and exact arithmetic, derivatives, bad input."""
 
 import math
+from typing import Any
 
 import mpmath
 import pytest
@@ -8,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optlayers._sets.trees import inside_outside, matrix_tree, sums
+from optlayers._sets.trees import inside_outside, matrix_tree
+from optlayers._sets.trees import sums as tree_sums
 
 from .helpers import TOL
 from .tree_enumeration import tree_heads, tree_tensors
@@ -27,12 +29,12 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def way(request, monkeypatch):
     """By compiled loops, and by the tensor programs for everything else."""
     if request.param == "tensors":
-        monkeypatch.setattr(sums, "use_kernels", lambda _: False)
+        monkeypatch.setattr(tree_sums, "use_kernels", lambda _: False)
     return request.param
 
 
 def module(projective):
-    return inside_outside if projective else matrix_tree
+    return (inside_outside if projective else matrix_tree).SUMS
 
 
 def coarse(*shape, dtype=torch.float64):
@@ -198,8 +200,8 @@ def test_hostile_scores_against_exact_arithmetic(way, single_root):
     for scores in hostile(n):
         value, exact = exactly(scores.tolist(), single_root)
         problem = (scores[None], torch.tensor([n]), None, single_root)
-        assert abs(matrix_tree.log_partition(*problem) - value) < 1e-13 * (1 + abs(value))
-        assert (matrix_tree.marginals(*problem) - exact).abs().max() < 1e-12
+        assert abs(matrix_tree.SUMS.log_partition(*problem) - value) < 1e-13 * (1 + abs(value))
+        assert (matrix_tree.SUMS.marginals(*problem) - exact).abs().max() < 1e-12
 
 
 @EVERY_KIND
@@ -216,7 +218,7 @@ def test_long_sentences_in_float32(projective, single_root, scale, monkeypatch):
     assert (heads - words.double()).abs().max() < 1e-11
     assert ((wide[:, 0].sum(-1) - 1).abs() < 1e-11).all() or not single_root
     value = sums.log_partition(scores.double(), lengths, None, single_root)
-    monkeypatch.setattr(sums, "use_kernels", lambda _: False)
+    monkeypatch.setattr(tree_sums, "use_kernels", lambda _: False)
     again = sums.marginals(scores.double(), lengths, None, single_root)
     # In logarithms of size n * scale, one rounding is that much larger.
     assert (wide - again).abs().max() < 1e-12 * max(scale, 1)
@@ -296,7 +298,7 @@ def test_the_only_possible_root_comes_last_in_the_elimination(way):
         allowed = torch.ones(1, n + 1, n + 1, dtype=torch.bool)
         allowed[0, 1:, last] = False
         scores = torch.randn(1, n + 1, n + 1, dtype=torch.float64)
-        mu = matrix_tree.marginals(scores, torch.tensor([n]), allowed, True)[0]
+        mu = matrix_tree.SUMS.marginals(scores, torch.tensor([n]), allowed, True)[0]
         _, arcs = by_enumeration(scores[0], n, allowed[0], False, True)
         assert mu[0, last] == pytest.approx(1)
         assert (mu - arcs).abs().max() < 1e-12
@@ -385,7 +387,7 @@ def test_second_derivatives_of_both_ways_agree(projective, single_root, scale, m
     scores.requires_grad_()
     found = []
     for kernels in (True, False):
-        monkeypatch.setattr(sums, "use_kernels", lambda _, k=kernels: k)
+        monkeypatch.setattr(tree_sums, "use_kernels", lambda _, k=kernels: k)
         mu = sums.marginals(scores, lengths, None, single_root)
         (by_mu,) = torch.autograd.grad(mu, scores, vector)
         log_z = sums.log_partition(scores, lengths, None, single_root)
@@ -403,10 +405,11 @@ def test_second_derivatives_of_both_ways_agree(projective, single_root, scale, m
 def test_the_hessian_is_symmetric_and_a_covariance(projective, single_root):
     n = 4
     scores = torch.randn(1, n + 1, n + 1, dtype=torch.float64)
-    hessian = torch.autograd.functional.hessian(
+    hessian: Any = torch.autograd.functional.hessian(
         lambda x: module(projective).log_partition(x, torch.tensor([n]), None, single_root).sum(),
         scores,
-    ).reshape((n + 1) ** 2, -1)
+    )
+    hessian = hessian.reshape((n + 1) ** 2, -1)
     trees = tree_tensors(n, projective, single_root)
     p = (trees * scores).sum((1, 2)).softmax(0)
     flat = trees.flatten(1)

@@ -6,8 +6,8 @@ import scipy.sparse as sp
 import torch
 
 import optlayers as ol
-from optlayers._functional import _prepared
 from optlayers._judge.references import exact_projection
+from optlayers._plan.compile import ready
 from optlayers._plan.maps import Limits
 from optlayers._projections import Newton
 from optlayers._projections import qp as qp_module
@@ -102,7 +102,8 @@ def points(P, count=12, seed=0):
 
 def solved(P, y):
     """The block of a polytope of one component, its points and its limits."""
-    _, plan, limits, *_ = _prepared(P, ol.PROJECTIONS, y)
+    found = ready(P, ol.maps.PROJECTIONS, y.device, y.dtype)
+    plan, limits = found.plan, found.limits
     (map_,) = plan.maps
     assert type(map_) is Newton
     full = torch.cat([y, y.new_zeros(len(y), P.num_aux)], 1)

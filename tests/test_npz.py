@@ -1,5 +1,9 @@
 """Polytopes in files: what is saved is read again, and what is malformed is refused in one line."""
 
+import io
+import tracemalloc
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -68,7 +72,12 @@ ROWS = {
             {"upper": np.ones(2), "num_aux": np.ones(2)},
             r"`num_aux` must be one value. Got shape \(2,\)",
         ),
-        ({"upper": np.ones(2), "num_aux": np.array("x")}, "invalid literal for int"),
+        ({"upper": np.ones(2), "num_aux": np.array("x")}, "`num_aux` must be an integer. Got 'x'"),
+        ({"upper": np.ones(3), "num_aux": np.array(1.7)}, "`num_aux` must be an integer. Got 1.7"),
+        ({"upper": np.ones(3), "num_aux": np.array(np.nan)}, "`num_aux` must be an integer"),
+        ({"upper": np.ones(3), "integral": np.array(0.5)}, "`integral` must be true or false"),
+        (ROWS | {"A_shape": np.array([1, 10**9])}, "1000000000 columns, and there are no bounds"),
+        (ROWS | {"A_shape": np.array([10**9, 2])}, "A_indptr must have one entry more"),
         (ROWS | {"A_data": np.ones(3)}, "does not hold a polytope: "),
         (ROWS | {"A_indices": np.array([0, 7])}, "does not hold a polytope: .*ind"),
         (ROWS | {"A_indices": np.array([0, -1])}, "does not hold a polytope: .*ind"),
@@ -131,3 +140,43 @@ def test_an_infeasible_file(tmp_path, capsys):
     code, _, err = run(capsys, "validate", tmp_path / "set.npz", "--samples", 2)
     assert code == 2
     assert "In conflict: A_eq[0]" in err
+
+
+def lying_archive(path, shape, member_size=None):
+    """An .npz of a few bytes whose one array claims `shape`."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": shape}
+    )
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("upper.npy", header.getvalue() + bytes(16))
+        if member_size is not None:  # what the directory says, which is written on closing
+            archive.infolist()[0].file_size = member_size + len(header.getvalue())
+
+
+@pytest.mark.parametrize("member_size", [None, 8 * 10**9])
+def test_a_small_file_that_asks_for_much_memory_is_refused(tmp_path, member_size):
+    path = tmp_path / "set.npz"
+    lying_archive(path, (10**9,), member_size)
+    assert path.stat().st_size < 1000
+    tracemalloc.start()
+    with pytest.raises(ol.PolytopeError, match=r"upper\.npy claims 8000000000 bytes"):
+        npz.load(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10**7
+
+
+def test_a_failed_save_leaves_the_good_file(tmp_path, monkeypatch):
+    path = tmp_path / "set.npz"
+    npz.save(raw_simplex(3), path)
+
+    def full(file, **_):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left"):
+        npz.save(raw_simplex(4), path)
+    assert npz.load(path).n == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["set.npz"]

@@ -1,6 +1,7 @@
 """Every projection: one table of cases times properties, each against independent code."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 import optlayers as ol
 from optlayers import testing
 from optlayers._plan.blocks import Block, split_into_blocks
-from optlayers._plan.compile import compile_plan, limits_of
-from optlayers._plan.maps import Report
+from optlayers._plan.compile import compile_plan, limits_of, rows_of
+from optlayers._plan.failures import Report
 from optlayers._plan.presolve import reduce_rows, reduce_values
 from optlayers._projections import QP, Affine, Box, Newton, OneRow, Simplex, one_row, simplex
 from optlayers._projections import qp as qp_module
@@ -91,12 +92,13 @@ def points(P, count=20, dtype=torch.float64, scale=2.0):
 
 
 def test_every_registered_projection_has_cases():
-    assert set(ol.PROJECTIONS) == set(CASES)
+    assert set(ol.maps.PROJECTIONS) == set(CASES)
 
 
 @EVERY_MAP
 def test_the_plan_chooses_the_map(kind, P):
-    assert [type(m) for m in ol.plan(P).maps] == [kind] * len(ol.plan(P).maps)
+    chosen = {type(m) for m in ol.plan(P).maps}
+    assert kind in chosen <= {kind, Box}  # what is fixed and in no row is a box
 
 
 @EVERY_MAP
@@ -125,12 +127,12 @@ def test_the_special_map_agrees_with_the_general_one(kind, P):
     explained = ol.plan(P).explain()
     y = points(P)
     expected = ol.project(P, y)
-    ol.PROJECTIONS.register(AlwaysQP)
+    ol.maps.PROJECTIONS.register(AlwaysQP)
     try:
         assert {type(m) for m in ol.plan(P).maps} == {AlwaysQP}
         general = ol.project(P, y)
     finally:
-        ol.PROJECTIONS.unregister(AlwaysQP)
+        ol.maps.PROJECTIONS.unregister(AlwaysQP)
     torch.testing.assert_close(general, expected, rtol=0, atol=QP_TOL)
     assert ol.plan(P).explain() == explained
 
@@ -214,7 +216,7 @@ def test_raw_matrices_still_land_on_the_fast_path(P):
         b_eq=P.b_eq.numpy()[rows] * scale,
         upper=P.upper[variables],
     )
-    assert {type(m) for m in ol.plan(raw).maps} == {Simplex}
+    assert {type(m) for m in ol.plan(raw).maps if m.block.num_rows} == {Simplex}
     y = torch.randn(10, P.n, dtype=torch.float64)
     expected = ol.project(P, y)[:, variables]
     torch.testing.assert_close(ol.project(raw, y[:, variables]), expected, rtol=0, atol=1e-12)
@@ -287,7 +289,7 @@ def test_nothing_left_to_choose_in_a_batch():
     P = ol.simplex(2, torch.tensor([0.0, 1.0, 1.0, 1.0]))
     y = torch.tensor([[5.0, -inf], [torch.nan, 0.0], [inf, 0.0], [-inf, 0.0]])
     expected = torch.tensor([[0.0, 0.0], [torch.nan] * 2, [torch.nan] * 2, [0.0, 1.0]])
-    (map_,) = ol.plan(P).maps
+    map_: Any = ol.plan(P).maps[0]
     (limits,) = limits_of(P, ol.plan(P), y.device, y.dtype)
     by_verb = ol.project(P, y, on_nonfinite="propagate")
     for found in (by_verb, map_._by_sorting(y[:, None], limits)[:, 0]):
@@ -332,7 +334,8 @@ def test_compiling_is_fast_enough_for_long_sentences():
     """The sizes of the issue compile at all; `make bench` says how fast."""
     P = ol.label_sum(60 * 59, 58)
     assert [m.block.count for m in ol.plan(P).maps] == [60 * 59]
-    assert sum(m.block.count for m in ol.plan(ol.head_selection(60)).maps) == 60
+    simplices = [m for m in ol.plan(ol.head_selection(60)).maps if isinstance(m, Simplex)]
+    assert [m.block.count for m in simplices] == [60]
 
 
 @pytest.mark.parametrize("name", RAW)
@@ -379,16 +382,16 @@ def test_values_per_instance_equal_a_loop(P):
 
 def test_padding_by_right_hand_sides_and_bounds():
     P = ol.head_selection(3)  # a sentence of 2 words in a batch padded to 3
-    upper, b_eq = P.upper.reshape(3, 4).clone().repeat(2, 1, 1), torch.ones(2, 3)
-    upper[1, 2, :] = 0
+    upper, b_eq = P.upper.reshape(4, 4).clone().repeat(2, 1, 1), torch.ones(2, 3)
+    upper[1, 3, :] = 0
     upper[1, :, 3] = 0
     b_eq[1, 2] = 0
     padded = P.with_(upper=upper.flatten(1), b_eq=b_eq)
-    y = torch.randn(2, 12, dtype=torch.float64)
-    z = ol.project(padded, y).reshape(2, 3, 4)
-    small = ol.project(ol.head_selection(2), y[1].reshape(3, 4)[:2, :3].flatten())
-    torch.testing.assert_close(z[1, :2, :3].flatten(), small)
-    assert z[1, 2].abs().max() == 0
+    y = torch.randn(2, 16, dtype=torch.float64)
+    z = ol.project(padded, y).reshape(2, 4, 4)
+    small = ol.project(ol.head_selection(2), y[1].reshape(4, 4)[:3, :3].flatten())
+    torch.testing.assert_close(z[1, :3, :3].flatten(), small)
+    assert z[1, :, 3].abs().max() == 0
 
 
 # ---------------------------------------------------------------------- the general solver
@@ -397,9 +400,9 @@ def test_padding_by_right_hand_sides_and_bounds():
 @pytest.fixture
 def only_qp():
     """Every block goes to OSQP."""
-    ol.PROJECTIONS.register(AlwaysQP)
+    ol.maps.PROJECTIONS.register(AlwaysQP)
     yield
-    ol.PROJECTIONS.unregister(AlwaysQP)
+    ol.maps.PROJECTIONS.unregister(AlwaysQP)
 
 
 def test_a_wrong_answer_of_osqp_is_repaired_by_clarabel(only_qp, monkeypatch):
@@ -475,7 +478,7 @@ def test_plans_with_solvers_can_be_pickled():
     expected = ol.project(P, y)
     plan = pickle.loads(pickle.dumps(ol.plan(P)))
     limits = limits_of(P, plan, y.device, y.dtype)
-    assert torch.equal(plan.forward(y, limits, ol.Report()), expected)
+    assert torch.equal(plan.forward(y, limits, ol.maps.Report()), expected)
 
 
 def test_nothing_is_printed_by_solvers(capfd):
@@ -500,7 +503,7 @@ def test_gradcheck_away_from_kinks(kind, P):
 # ---------------------------------------------------------------------- maps of one's own
 
 
-class Rounded(ol.AbstractBlockMap):
+class Rounded(ol.maps.AbstractBlockMap):
     """Takes boxes [0, 1] of exactly 7 variables."""
 
     @classmethod
@@ -515,7 +518,7 @@ class Rounded(ol.AbstractBlockMap):
 
 
 def test_a_map_of_ones_own():
-    ol.PROJECTIONS.register(Rounded)
+    ol.maps.PROJECTIONS.register(Rounded)
     try:
         assert ol.plan(ol.box(7)).explain().endswith("1 x 7 variables, 0 rows -> Rounded")
         z, status = ol.project(ol.box(7), torch.zeros(2, 7), on_failure="nan", return_status=True)
@@ -529,12 +532,12 @@ def test_a_map_of_ones_own():
         with pytest.raises(NotImplementedError, match="Rounded has no derivative"):
             ol.project(ol.box(7), y, on_failure="nan").sum().backward()
         with pytest.raises(TypeError, match="subclass of AbstractBlockMap"):
-            ol.PROJECTIONS.register(int)
+            ol.maps.PROJECTIONS.register(int)
     finally:
-        ol.PROJECTIONS.unregister(Rounded)
+        ol.maps.PROJECTIONS.unregister(Rounded)
     assert type(ol.plan(ol.box(7)).maps[0]) is Box
-    assert repr(ol.PROJECTIONS) == "projection(Box, Simplex, OneRow, Affine, Newton, QP)"
-    assert len(ol.PROJECTIONS) == 6
+    assert repr(ol.maps.PROJECTIONS) == "projection(Box, Simplex, OneRow, Affine, Newton, QP)"
+    assert len(ol.maps.PROJECTIONS) == 6
 
 
 @pytest.mark.parametrize(
@@ -568,14 +571,14 @@ def test_refusals_say_why(kind, P, reason):
     assert reason in kind.why_not(block)
     with pytest.raises(ol.BlockRefused, match=reason):
         kind(block)
-    assert compile_plan(P, ol.PROJECTIONS).maps  # somebody else takes it
+    assert compile_plan(P, ol.maps.PROJECTIONS).maps  # somebody else takes it
 
 
 def test_plans_do_not_pile_up():
     P = raw_chain(4)
     for k in range(100):  # values without a batch dimension: a plan of its own for each
         ol.plan(P.with_(upper=1.0 + k))
-    assert len(P._shared["plans"]) <= 32
+    assert len(rows_of(P).plans) <= 32
     alone = P.with_(b=torch.tensor([[1.0, 1.0, 0.5]]))  # a batch of one shares the plan of batches
     assert ol.plan(alone) is ol.plan(P.with_(b=torch.ones(7, 3)))
     y = torch.randn(5, 4, dtype=torch.float64)

@@ -355,7 +355,7 @@ def sequential_rule(slot):
     if arc <= 0:
         return [0.0] * len(slot)
     arc = min(arc, 1.0)
-    ordered = sorted(labels, reverse=True)
+    ordered, tau = sorted(labels, reverse=True), 0.0
     for count in range(len(ordered), 0, -1):
         tau = (sum(ordered[:count]) - arc) / count
         if ordered[count - 1] > tau:
@@ -514,7 +514,7 @@ def test_spigot_of_a_batch_is_the_exact_qp_of_each_sentence(masked):
     free = graphs.free_parts(torch.device("cpu"))
     scores = torch.randn(5, graphs.num_parts, dtype=torch.float64, requires_grad=True)
     grad = torch.randn(5, graphs.num_parts, dtype=torch.float64)
-    z = ol.structured_argmax(graphs, scores, ol.SPIGOT(eta=0.7))
+    z = ol.structured_argmax(graphs, scores, ol.SPIGOT(eta=0.7, around="vertex"))
     z.backward(grad)
     assert scores.grad is not None
     assert (scores.grad[~free] == 0).all()
@@ -531,7 +531,7 @@ def test_spigot_of_a_batch_is_the_exact_qp_of_each_sentence(masked):
 
 def test_every_surrogate_leaves_pruned_parts_alone():
     mask = torch.rand(2, 4, 4) < 0.5
-    surrogates = [ol.StraightThrough(), ol.SPIGOT(ol.NormClip(1.0))]
+    surrogates = [ol.StraightThrough(), ol.SPIGOT(ol.NormClip(1.0), around="vertex")]
     surrogates += [ol.SPIGOT(around=a) for a in ("vertex", "projection", "marginals")]
     for arcs, surrogate in itertools.product((None, mask), surrogates):
         graphs = ol.SemanticGraphs([4, 2], 3, arcs=arcs)
@@ -544,7 +544,7 @@ def test_every_surrogate_leaves_pruned_parts_alone():
 
 
 def test_diagnostics_of_a_layer_over_graphs():
-    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT(), diagnostics=True)
+    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT(around="vertex"), diagnostics=True)
     graphs = ol.SemanticGraphs([4, 2], 3, [0])
     scores = torch.randn(2, graphs.num_parts, requires_grad=True)
     layer(scores, graphs).backward(torch.randn(2, graphs.num_parts))
@@ -554,7 +554,7 @@ def test_diagnostics_of_a_layer_over_graphs():
 @pytest.mark.filterwarnings("ignore")  # the compiler warns about itself
 def test_a_compiled_layer_runs():
     torch.compiler.reset()
-    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT())
+    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT(around="vertex"))
     graphs = ol.SemanticGraphs([3, 2], 3, [0, 1])
     scores = torch.randn(2, graphs.num_parts, requires_grad=True)
     expected = layer(scores, graphs)
@@ -751,7 +751,7 @@ def run(n, batch):
     torch.manual_seed(0)
     graphs = ol.SemanticGraphs([n] * batch, 58, range(50))
     scores = torch.randn(batch, graphs.num_parts, requires_grad=True)
-    z = ol.structured_argmax(graphs, scores, ol.SPIGOT(1.0))
+    z = ol.structured_argmax(graphs, scores, ol.SPIGOT(1.0, around="vertex"))
     z.backward(torch.randn_like(z))
 run(4, 2)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,6 +6,7 @@ The second half hands the same checks pages with one fault each, and expects a c
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def address(site) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
+def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium")
     with playwright.sync_playwright() as tools:
@@ -76,7 +77,7 @@ def browser() -> Iterator["playwright.Browser"]:
 
 
 @pytest.fixture
-def context(browser) -> Iterator["playwright.BrowserContext"]:
+def context(browser) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     yield context
     context.close()

@@ -18,9 +18,9 @@ grid = st.integers(-4, 4).map(lambda k: k / 2)
 vector = arrays("float64", (4,), elements=grid).map(torch.from_numpy)
 
 
-def surrogate_gradient(P, scores, grad, **options):
+def surrogate_gradient(P, scores, grad, around="vertex", **options):
     leaf = scores.clone().requires_grad_()
-    z_hat = ol.structured_argmax(P, leaf, ol.SPIGOT(**options))
+    z_hat = ol.structured_argmax(P, leaf, ol.SPIGOT(around=around, **options))
     z_hat.backward(grad)
     return z_hat.detach(), leaf.grad
 
@@ -137,7 +137,7 @@ def train(layer, scale, steps=12):
 
 @pytest.mark.parametrize(("scale", "regime"), [(1e-4, "cone"), (1e6, "saturated")])
 def test_a_warning_when_eta_has_no_effect(scale, regime):
-    layer = ol.StructuredArgmax(ol.simplex(4), ol.SPIGOT(1.0), diagnostics=True)
+    layer = ol.StructuredArgmax(ol.simplex(4), ol.SPIGOT(1.0, around="vertex"), diagnostics=True)
     with pytest.warns(ol.StepSizeWarning, match="eta has no effect") as caught:
         train(layer, scale, steps=101)
     assert len(caught) == 1
@@ -145,12 +145,16 @@ def test_a_warning_when_eta_has_no_effect(scale, regime):
 
 
 def test_no_warning_when_eta_matters_or_when_told_not_to():
-    train(ol.StructuredArgmax(ol.simplex(4), ol.SPIGOT(1.0)), 1.0, steps=101)
-    train(ol.StructuredArgmax(ol.simplex(4), ol.SPIGOT(1.0, warn=False)), 1e-4, steps=101)
+    train(ol.StructuredArgmax(ol.simplex(4), ol.SPIGOT(1.0, around="vertex")), 1.0, steps=101)
+    train(
+        ol.StructuredArgmax(ol.simplex(4), ol.SPIGOT(1.0, warn=False, around="vertex")),
+        1e-4,
+        steps=101,
+    )
 
 
 def test_diagnostics():
-    layer = ol.StructuredArgmax(ol.box(2), ol.SPIGOT(1.0), diagnostics=True)
+    layer = ol.StructuredArgmax(ol.box(2), ol.SPIGOT(1.0, around="vertex"), diagnostics=True)
     with pytest.raises(ol.InputError, match="Nothing to diagnose"):
         layer.diagnose()
     scores = torch.tensor([[1.0, 1.0], [1.0, 1.0]], requires_grad=True)

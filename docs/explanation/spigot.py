@@ -119,7 +119,7 @@ def follow(surrogate, steps=200):
     return torch.stack(path)
 
 
-through, spigot = follow(ol.StraightThrough()), follow(ol.SPIGOT(warn=False))
+through, spigot = follow(ol.StraightThrough()), follow(ol.SPIGOT(warn=False, around="vertex"))
 
 figure, panels = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True)
 for axes, path, name in zip(panels, (through, spigot), ("straight-through", "SPIGOT"), strict=True):

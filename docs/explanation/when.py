@@ -190,9 +190,9 @@ figure.tight_layout()
 # %% [markdown]
 # ## What to do
 #
-# - *Gold decisions, and a structure that should stay what it is:* `SPIGOT(NormClip(T))` with a
-#   supervised loss. The step is bounded, and the loss supplies what the vertex cannot.
-# - *Latent:* `SPIGOT(around="projection")`. Both directions are open.
+# - *Gold decisions, and a structure that should stay what it is:* `SPIGOT(NormClip(T))`, at the
+#   vertex or around the projection, with a supervised loss. The step is bounded, and the loss supplies what the vertex cannot.
+# - *Latent:* `SPIGOT()`, which is around the projection. Both directions are open.
 # - *Latent, and free to mean anything:* compare with `StraightThrough(NormClip(T))`. Nothing has to
 #   be kept, so what the projection protects is worth less.
 # - *Marginals exist, and a soft decision will do:* the marginals. Their gradient is exact.

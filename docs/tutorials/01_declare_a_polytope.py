@@ -100,7 +100,7 @@ print(ol.validate(P, samples=20, against=("osqp", "cvxpy")))
 # the loss, project back, and use the difference as the gradient of the scores.
 
 # %%
-layer = ol.StructuredArgmax(P, ol.SPIGOT(eta=0.5))
+layer = ol.StructuredArgmax(P, ol.SPIGOT(eta=0.5, around="vertex"))
 
 s = scores.clone().requires_grad_()
 z_hat = layer(s)

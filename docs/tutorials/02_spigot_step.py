@@ -49,7 +49,7 @@ axes = plotting.draw_step(P, z_hat, g, scores=scores)
 
 # %%
 s = scores.clone().requires_grad_()
-z = ol.structured_argmax(P, s, ol.SPIGOT(eta=1.0))
+z = ol.structured_argmax(P, s, ol.SPIGOT(eta=1.0, around="vertex"))
 z.backward(g)
 torch.testing.assert_close(s.grad, z_hat - ol.project(P, z_hat - g))
 s.grad

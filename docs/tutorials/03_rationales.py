@@ -24,6 +24,8 @@ import torch
 import optlayers as ol
 from optlayers import plotting
 
+torch.set_num_threads(1)  # small networks: several threads would wait for each other
+
 # %% [markdown]
 # ## Reviews
 #
@@ -118,7 +120,7 @@ def softly(scores, words, _lengths):
 
 METHODS = {
     "SPIGOT (projection)": by_layer(ol.SPIGOT(eta=0.3, around="projection")),
-    "SPIGOT (vertex)": by_layer(ol.SPIGOT(eta=0.3, warn=False)),
+    "SPIGOT (vertex)": by_layer(ol.SPIGOT(eta=0.3, warn=False, around="vertex")),
     "straight-through": by_layer(ol.StraightThrough()),
     "random spans": at_random,
     "soft attention, all words": softly,

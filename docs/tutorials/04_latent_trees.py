@@ -22,6 +22,8 @@ import torch
 import optlayers as ol
 from optlayers import plotting
 
+torch.set_num_threads(1)  # small networks: several threads would wait for each other
+
 # %% [markdown]
 # ## Sentences that need a tree
 #
@@ -113,7 +115,7 @@ def by(surrogate):
 METHODS = {
     "SPIGOT (projection)": by(ol.SPIGOT(eta=0.3, around="projection", temperature=2.0)),
     "SPIGOT (marginals)": by(ol.SPIGOT(eta=0.1, around="marginals")),
-    "SPIGOT (vertex)": by(ol.SPIGOT(eta=0.3, warn=False)),
+    "SPIGOT (vertex)": by(ol.SPIGOT(eta=0.3, warn=False, around="vertex")),
     "straight-through": by(ol.StraightThrough(ol.NormClip(1.0))),
     "structured attention": lambda trees, scores, _: trees.marginals(scores),
     "gold trees": lambda _, __, heads: arcs_of(heads),

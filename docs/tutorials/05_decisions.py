@@ -25,6 +25,8 @@ import torch
 import optlayers as ol
 from optlayers import plotting
 
+torch.set_num_threads(1)  # small networks: several threads would wait for each other
+
 # %% [markdown]
 # ## A path through a grid
 #
@@ -90,7 +92,7 @@ def regret(scores, times):
 
 
 SURROGATES = {
-    "SPIGOT (vertex)": ol.SPIGOT(warn=False),
+    "SPIGOT (vertex)": ol.SPIGOT(warn=False, around="vertex"),
     "SPIGOT (projection)": ol.SPIGOT(around="projection"),
     "straight-through": ol.StraightThrough(),
 }

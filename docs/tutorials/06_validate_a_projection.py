@@ -152,7 +152,7 @@ figure.tight_layout()
 
 
 # %%
-class Falling(ol.AbstractBlockMap):
+class Falling(ol.maps.AbstractBlockMap):
     """Falling sequences between two bounds, by means; O(n^2) per instance."""
 
     @classmethod
@@ -190,7 +190,7 @@ class Falling(ol.AbstractBlockMap):
 
 # %%
 torch.manual_seed(0)
-ol.PROJECTIONS.register(Falling)
+ol.maps.PROJECTIONS.register(Falling)
 print(ol.plan(P).explain())
 y = torch.randn(20, n, dtype=torch.float64, requires_grad=True)
 assert torch.autograd.gradcheck(lambda y: ol.project(P, y), y)
@@ -239,9 +239,9 @@ for n in sizes:
     times["Falling"].append(milliseconds(chain, y))
     for row in ol.validate(chain, samples=20).rows[1:]:
         times[row.method].append(row.ms)
-    ol.PROJECTIONS.unregister(Falling)
+    ol.maps.PROJECTIONS.unregister(Falling)
     times["Newton"].append(milliseconds(chain.with_(), y))
-    ol.PROJECTIONS.register(Falling)
+    ol.maps.PROJECTIONS.register(Falling)
 
 figure, axes = plt.subplots(figsize=(5.5, 3))
 for (name, values), color, marker in zip(times.items(), plotting.SERIES, "Dos^", strict=False):
@@ -251,7 +251,7 @@ axes.set(xlabel="$n$", ylabel="milliseconds per point", xticks=sizes, xticklabel
 axes.legend()
 figure.tight_layout()
 
-ol.PROJECTIONS.unregister(Falling)  # leave the table as it was
+ol.maps.PROJECTIONS.unregister(Falling)  # leave the table as it was
 
 # %% [markdown]
 # ## What to take away

@@ -81,7 +81,7 @@ assert not chosen[~mask].any()
 chosen.int()
 
 # %% [markdown]
-# `ol.spans`, `ol.head_selection` and others take `mask=` themselves. The last dimensions of scores
+# `ol.spans` takes `mask=` itself. The last dimensions of scores
 # belong to the structure; there may be any number of leading ones, and those of the set broadcast
 # against them:
 

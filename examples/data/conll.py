@@ -19,36 +19,49 @@ from conllu.exceptions import ParseException
 from conllu.parser import parse_id_value, parse_int_value
 
 from .sentence import DataError, Sentence
-from .text import Ids, Line, blocks, check_heads, output, row
+from .text import Ids, Line, blocks, check_filled, check_heads, output, row
 
-COLUMNS = 10
+NAMES = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
+COLUMNS = len(NAMES)
 
 
-def read_conllu(path: str | Path, *, trees: bool = True) -> list[Sentence]:
+def read_conllu(
+    path: str | Path, *, trees: bool = True, single_root: bool = True
+) -> list[Sentence]:
     """The sentences of a CoNLL-U or CoNLL-X file.
 
     Args:
         path: The file.
         trees: Heads have to form trees (all of them, or none is given: `_`). False accepts any
             choice of heads, as a system that decodes no trees writes them.
+        single_root: Trees with several words under the root are refused, as UD does.
 
     Raises:
         DataError: If the file is malformed; the message names the line and what is wrong with it.
     """
-    return list(stream_conllu(path, trees=trees))
+    return list(stream_conllu(path, trees=trees, single_root=single_root))
 
 
-def stream_conllu(path: str | Path, *, trees: bool = True) -> Iterator[Sentence]:
+def stream_conllu(
+    path: str | Path, *, trees: bool = True, single_root: bool = True
+) -> Iterator[Sentence]:
     """The same, one sentence after the other, for files larger than memory."""
     ids = Ids(path)
     for block in blocks(path):
-        sentence = _sentence(path, block, trees)
+        sentence = _sentence(path, block)
+        if trees and sentence.heads is not None:
+            check_heads(path, _words(block), sentence.heads, single_root=single_root)
         if sentence.id:
             ids.add(sentence.id, block[0][0])
         yield sentence
 
 
-def _sentence(path: str | Path, block: list[Line], trees: bool) -> Sentence:
+def _words(block: list[Line]) -> list[Line]:
+    """The lines that are words: no comment, range or empty node."""
+    return [(number, line) for number, line in block if line.split("\t")[0].isdecimal()]
+
+
+def _sentence(path: str | Path, block: list[Line]) -> Sentence:
     comments: list[str] = []
     skipped: list[tuple[int, str]] = []
     words: list[Line] = []
@@ -64,6 +77,7 @@ def _sentence(path: str | Path, block: list[Line], trees: bool) -> Sentence:
             raise DataError.at(
                 path, number, f"wanted {COLUMNS} columns separated by tabs, found {len(fields)}."
             )
+        check_filled(path, number, fields, NAMES)
         if _is_word(path, number, fields[0], len(columns)):
             words.append((number, line))
             columns.append(fields)
@@ -75,8 +89,6 @@ def _sentence(path: str | Path, block: list[Line], trees: bool) -> Sentence:
         list, zip(*columns, strict=True)
     )
     heads = _heads(path, words, [fields[6] for fields in columns])
-    if heads is not None and trees:
-        check_heads(path, words, heads)
     return Sentence(
         forms,
         lemmas,
@@ -132,7 +144,8 @@ def _id(comments: Iterable[str]) -> str:
 
 
 def write_conllu(target: str | Path | TextIO, sentences: Iterable[Sentence]) -> None:
-    """Writes CoNLL-U; what was read and not changed comes out byte for byte.
+    """Writes CoNLL-U; what was read and not changed comes out byte for byte, but for blank lines
+    beyond the one that ends a sentence, and a byte order mark.
 
     A sentence that did not come from CoNLL-U gets its id and its words as comments, and `_` in
     the columns that it lacks.

@@ -75,6 +75,7 @@ def load_ewt(
     max_words: int | None = None,
     non_projective: NonProjective = "projectivise",
     formalisms: Sequence[str] = ("propbank",),
+    single_root: bool = True,
 ) -> Corpus:
     """UD English-EWT trees and PropBank graphs of the same sentences.
 
@@ -94,16 +95,17 @@ def load_ewt(
             them out. `dev` and `test` keep them all as they are, and so do the graph banks.
         formalisms: Of graphs, the first the one that is reported on: "propbank", and "enhanced",
             the enhanced dependencies of the trees (see `formalisms.enhanced_graphs`).
+        single_root: Refuses trees with several words under the root.
     """
     names = check_formalisms(formalisms, ("propbank", "enhanced"))
     folder = data_folder(data)
-    trees = read_conllu(_existing(tree_file(folder, "train")))
+    trees = read_conllu(_existing(tree_file(folder, "train")), single_root=single_root)
     graphs = read_sdp(_existing(graph_file(folder, "train")), graph_file(folder, "train", "cpn"))
     held_out = held_out_documents(trees)
     tree_bank = {
         "train": [s for s in trees if document(s) not in held_out],
         "dev": [s for s in trees if document(s) in held_out],
-        "test": read_conllu(_existing(tree_file(folder, "dev"))),
+        "test": read_conllu(_existing(tree_file(folder, "dev")), single_root=single_root),
     }
     banks = {
         "propbank": {
@@ -191,6 +193,7 @@ def load_sdp(
     tree_sections: Sections = SECTIONS,
     max_words: int | None = None,
     non_projective: NonProjective = "projectivise",
+    single_root: bool = True,
 ) -> Corpus:
     """Graphs of SemEval 2015, and Stanford dependencies, from files that you have a licence for.
 
@@ -209,9 +212,10 @@ def load_sdp(
             23 are customary) are refused if they train on sections that graphs are tested on.
         max_words: Leaves longer sentences out, of all parts.
         non_projective: What becomes of training trees with crossing arcs, as in `load_ewt`.
+        single_root: Refuses trees with several words under the root.
     """
     graph_bank = _graph_parts(_listed(graphs), companions)
-    corpus = Corpus(_tree_parts(_listed(trees), tree_sections), graph_bank)
+    corpus = Corpus(_tree_parts(_listed(trees), tree_sections, single_root), graph_bank)
     if ood is not None:
         corpus.graphs["ood"] = read_sdp(ood, ood_companion)
     for name, paths in (more or {}).items():
@@ -238,7 +242,9 @@ def _graph_parts(paths: list[Path], companions: Paths) -> dict[str, list[Sentenc
     return _filled(parts, SECTIONS, "graphs", paths)
 
 
-def _tree_parts(paths: list[Path], sections: Sections) -> dict[str, list[Sentence]]:
+def _tree_parts(
+    paths: list[Path], sections: Sections, single_root: bool
+) -> dict[str, list[Sentence]]:
     tested = {section for part in ("dev", "test") for section in SECTIONS[part]}
     if leaked := sorted(tested & set(sections["train"])):
         raise DataError(
@@ -248,7 +254,7 @@ def _tree_parts(paths: list[Path], sections: Sections) -> dict[str, list[Sentenc
     parts: dict[str, list[Sentence]] = {part: [] for part in SECTIONS}
     files = [file for path in paths for file in _files(path)]
     for file in files:
-        for sentence in read_conllu(file):
+        for sentence in read_conllu(file, single_root=single_root):
             section = _id_section(sentence)
             section = _file_section(file) if section is None else section
             if section is None:

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from .sentence import DataError, Sentence
-from .text import Ids, Line, blocks, check_heads, lines, output, row
+from .text import Ids, Line, blocks, check_filled, check_heads, lines, output, row
 
 HEADER = "#SDP 2015"
 FIXED = {2014: 6, 2015: 7}
 """How many columns there are before those of the arguments."""
-COMPANION_COLUMNS = 3
+COMPANION_NAMES = ("POS", "HEAD", "DEPREL")
+COMPANION_COLUMNS = len(COMPANION_NAMES)
+NAMES = "ID FORM LEMMA POS TOP PRED FRAME".split()
 
 
 def read_sdp(path: str | Path, companion: str | Path | None = None) -> list[Sentence]:
@@ -91,6 +93,7 @@ def _guess(path: str | Path, rows: list[tuple[int, list[str]]]) -> int:
 
 def _graph(path: str | Path, name: str, rows: list[tuple[int, list[str]]], style: int) -> Sentence:
     fixed = FIXED[style]
+    names = [*NAMES[:fixed], *["an argument's label"] * (len(rows[0][1]) - fixed)]
     for expected, (line, columns) in enumerate(rows, start=1):
         if len(columns) < fixed:
             raise DataError.at(
@@ -101,6 +104,7 @@ def _graph(path: str | Path, name: str, rows: list[tuple[int, list[str]]], style
         if columns[0] != str(expected):
             again = " A missing blank line and id before it?" if columns[0] == "1" else ""
             raise DataError.at(path, line, f"wanted word {expected}, found {columns[0]!r}.{again}")
+        check_filled(path, line, columns, names)
         for column, title in ((4, "TOP"), (5, "PRED")):
             if columns[column] not in ("+", "-"):
                 raise DataError.at(
@@ -164,6 +168,7 @@ def _add_tree(path: str | Path, sentence: Sentence, rows: list[tuple[int, list[s
                 line,
                 f"wanted {COMPANION_COLUMNS} columns separated by tabs, found {len(columns)}.",
             )
+        check_filled(path, line, columns, COMPANION_NAMES)
         if not columns[1].isdecimal():
             raise DataError.at(path, line, f"bad head {columns[1]!r}: wanted a number.")
         heads.append(int(columns[1]))

@@ -1,8 +1,9 @@
 """Lines and blank-line separated blocks of a text file, with errors that name the line."""
 
+import codecs
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +17,8 @@ Line = tuple[int, str]
 def lines(path: str | Path, *, ended: bool = True) -> Iterator[Line]:
     """The lines of a UTF-8 file, split at newlines only (a word may hold any other separator).
 
+    A byte order mark, which some editors put first, is passed over.
+
     Args:
         path: The file.
         ended: Whether the last line, too, has to end with a newline.
@@ -27,6 +30,7 @@ def lines(path: str | Path, *, ended: bool = True) -> Iterator[Line]:
     try:
         with Path(path).open("rb") as file:
             for number, raw in enumerate(file, start=1):
+                raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
                 complete = raw if ended or raw.endswith(b"\n") else raw + b"\n"
                 yield number, _decode(path, number, complete)
     except OSError as error:
@@ -34,6 +38,10 @@ def lines(path: str | Path, *, ended: bool = True) -> Iterator[Line]:
 
 
 def _decode(path: str | Path, number: int, raw: bytes) -> str:
+    if number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError.at(
+            path, number, "the file is UTF-16. Convert it: iconv -f utf-16 -t utf-8."
+        )
     if not raw.endswith(b"\n"):
         raise DataError.at(
             path,
@@ -90,12 +98,25 @@ class Ids:
         self.seen[name] = line
 
 
-def check_heads(path: str | Path, block: Iterable[Line], heads: list[int]) -> None:
+def check_filled(path: str | Path, line: int, columns: Sequence[str], names: Sequence[str]) -> None:
+    """Checks that no column is empty; what is not known is `_` in all these formats.
+
+    Raises:
+        DataError: Naming the column.
+    """
+    for column, name in zip(columns, names, strict=False):
+        if not column.strip():
+            raise DataError.at(path, line, f"{name} is empty. Write _ where it is not known.")
+
+
+def check_heads(
+    path: str | Path, block: Iterable[Line], heads: list[int], *, single_root: bool = False
+) -> None:
     """Checks that heads form a tree; the lines of `block` are those of the words.
 
     Raises:
         DataError: At a head that is no word of the sentence, or is the word itself, or from which
-            no path leads to the root.
+            no path leads to the root; with `single_root`, at the second word under the root.
     """
     numbers = [number for number, _ in block]
     n = len(heads)
@@ -120,6 +141,14 @@ def check_heads(path: str | Path, block: Iterable[Line], heads: list[int]) -> No
             node = heads[node - 1]
         for node in path_up:
             reaches_root[node] = True
+    roots = [word for word, head in enumerate(heads, start=1) if head == 0]
+    if single_root and len(roots) > 1:
+        raise DataError.at(
+            path,
+            numbers[roots[1] - 1],
+            f"words {roots[0]} and {roots[1]} both hang on the root, and a parser whose trees have "
+            "a single root cannot learn this tree. Read it, and train, with single_root=False.",
+        )
 
 
 @contextmanager

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError
-from .._feasible_set import AbstractFeasibleSet
-from .._functional import FeasibleSet, decode, project
+from .._feasible_set import FeasibleSet, as_set
+from .._functional import decode, project
 from .._judge.certificate import certify
 from .._judge.multipliers import problem_of
-from .._judge.references import SOLVERS, check_installed
+from .._judge.references import REFERENCES, check_installed
 from .._layer import structured_argmax
 from .._surrogates import SPIGOT, StraightThrough
 
@@ -63,9 +63,7 @@ def _rows(
 ) -> tuple[list[dict[str, Any]], bool]:
     """The table, and whether the projection is right by the measure of `validate`."""
     polytope = feasible_set.relaxation
-    event = (polytope.n,)
-    if isinstance(feasible_set, AbstractFeasibleSet):
-        event = feasible_set.event_shape
+    event = as_set(feasible_set).event_shape
     shape = (args.batch, *polytope.batch_shape, *event)
     generator = torch.Generator().manual_seed(args.seed)
     y = args.scale * torch.randn(shape, dtype=torch.float64, generator=generator)
@@ -92,7 +90,7 @@ def _rows(
         rows.append(_reference(name, polytope, flat(y), rows[1]["median_ms"] / instances))
     for name, surrogate in (
         ("straight-through", StraightThrough()),
-        ("SPIGOT (vertex)", SPIGOT(warn=False)),
+        ("SPIGOT (vertex)", SPIGOT(warn=False, around="vertex")),
         ("SPIGOT (projection)", SPIGOT(around="projection")),
     ):
         rows.append(row("train", name, lambda s=surrogate: _step(feasible_set, y, grad, s)))
@@ -148,10 +146,10 @@ def _reference(name: str, polytope, y: Tensor, ours: float) -> dict[str, Any]:
     flat = points.reshape(-1, polytope.n)
     count = 1 if polytope.batch_shape else min(2, len(flat))
     if not polytope.batch_shape:
-        _, ms = SOLVERS[name][1](problem_of(polytope, torch.Size([count])), flat[:count].numpy())
+        _, ms = REFERENCES[name](problem_of(polytope, torch.Size([count])), flat[:count].numpy())
         count = max(count, min(len(flat), int(1e3 * _SECONDS / max(ms, 1e-3))))
         problem, points = problem_of(polytope, torch.Size([count])), flat[:count]
-    found, ms = SOLVERS[name][1](problem, points.reshape(-1, polytope.n).numpy())
+    found, ms = REFERENCES[name](problem, points.reshape(-1, polytope.n).numpy())
     judged = certify(polytope, points, torch.from_numpy(found).reshape(points.shape))
     instances = points[..., 0].numel()
     met = [value for value in judged.residual.flatten().tolist() if math.isfinite(value)]

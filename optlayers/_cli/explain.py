@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from .._functional import FeasibleSet, plan
-from .._polytope.words import constraints
+from .._feasible_set import FeasibleSet
+from .._functional import plan
+from .._polytope.words import describe
 
 
 def explain(feasible_set: FeasibleSet, rows: int | None) -> dict[str, Any]:
@@ -14,7 +15,7 @@ def explain(feasible_set: FeasibleSet, rows: int | None) -> dict[str, Any]:
     found: dict[str, Any] = {"set": repr(feasible_set), "relaxation": repr(polytope)}
     if rows:
         names = getattr(feasible_set, "part_names", None)
-        found["constraints"] = constraints(polytope, names, rows).splitlines()
+        found["constraints"] = describe(polytope, names, rows).splitlines()
     found["plans"] = [_plan(polytope, kind) for kind in kinds]
     return found
 

@@ -1,6 +1,7 @@
 """What the command line understands, and its help."""
 
 import argparse
+import math
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
@@ -121,7 +122,7 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
     add("--batch", type=positive, default=32, help="instances in a call (default 32)")
     _add_against(group, ["osqp"])
     add("--repeats", type=positive, default=30, help="calls at most; a second at most (default 30)")
-    add("--scale", type=float, default=1.0, help="standard deviation of points (default 1)")
+    add("--scale", type=finite, default=1.0, help="standard deviation of points (default 1)")
     add("--dtype", choices=["float64", "float32"], default="float64", help="(default float64)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default cpu)")
     add("--threads", type=positive, default=1, help="threads of PyTorch and of maps (default 1)")
@@ -141,12 +142,34 @@ def _add_against(group, default: list[str]) -> None:
 def natural(text: str) -> int:
     """Zero or a positive integer, as an argument."""
     if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"must be zero or a positive integer, not {text!r}")
-    return int(text)
+        raise argparse.ArgumentTypeError(f"must be zero or a positive integer, not {_short(text)}")
+    return _bounded(text)
 
 
 def positive(text: str) -> int:
     """A positive integer, as an argument."""
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    if not (text.isascii() and text.isdecimal() and text.strip("0")):
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {_short(text)}")
+    return _bounded(text)
+
+
+def finite(text: str) -> float:
+    """A finite number, as an argument."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {_short(text)}")
+    return value
+
+
+def _bounded(text: str) -> int:
+    """An integer that the generators of random numbers take."""
+    if len(text.lstrip("0")) > 18:
+        raise argparse.ArgumentTypeError(f"must have at most 18 digits, not {_short(text)}")
     return int(text)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 24 else text[:20] + "...")

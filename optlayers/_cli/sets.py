@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .._functional import FeasibleSet
+from .._errors import InputError
+from .._feasible_set import FeasibleSet
 from .._polytope.constructors import (
     assignment,
     box,
@@ -74,9 +75,31 @@ NAMES: dict[str, tuple[str, Callable[[argparse.Namespace], FeasibleSet]]] = {
 }
 
 
+_MOST_VARIABLES = 2 * 10**7
+_SQUARES = ("head-selection", "assignment", "trees", "graphs")
+
+
+def _check_size(args: argparse.Namespace) -> None:
+    """Refuse a set that no machine of today projects onto, before it is made."""
+    count = args.size ** (2 if args.polytope in _SQUARES else 1)
+    count *= args.labels + 1 if args.polytope in ("label-sum", "graphs") else 1
+    if count > _MOST_VARIABLES:
+        raise InputError(
+            f"{args.polytope!r} of `--size` {args.size} has over {_MOST_VARIABLES:,} variables "
+            f"(about {count:.2g}). Give a smaller `--size`."
+        )
+
+
 def read_set(args: argparse.Namespace) -> FeasibleSet:
-    """The set that the command line asks for: a constructor by name, or a file."""
+    """Return the set that the command line asks for: a constructor by name, or a file.
+
+    Raises:
+        InputError: If a named set would be too large.
+        PolytopeError: If a file declares no polytope.
+        OSError: If a file cannot be read.
+    """
     if args.polytope in NAMES:
+        _check_size(args)
         return NAMES[args.polytope][1](args)
     if Path(args.polytope).suffix != ".npz" and not Path(args.polytope).exists():
         raise FileNotFoundError(

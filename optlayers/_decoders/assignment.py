@@ -87,7 +87,7 @@ class Assignment(AbstractBlockMap):
 
 
 def _sides(block: Block) -> _Sides | str:
-    """The two sides of a matching, or why the block is none."""
+    """Return the two sides of a matching, or why the block is none."""
     R = block.matrix
     if block.num_rows < 2:
         return "it needs one row per element of two sides"
@@ -104,28 +104,41 @@ def _sides(block: Block) -> _Sides | str:
     order = np.where(side[ends[:, :1]] == 0, ends, ends[:, ::-1])
     if len(np.unique(order, axis=0)) < len(order):
         return "two variables stand for one pair"
-    rank = np.where(side == 0, np.cumsum(side == 0), np.cumsum(side == 1)) - 1
     shape = (int((side == 0).sum()), int((side == 1).sum()))
-    equal = []
-    for colour in (0, 1):
-        low, high = (v[:, side == colour] for v in (block.row_lower, block.row_upper))
-        if not ((high == 1).all() and ((low == 1).all() or (low <= 0).all())):
-            return "its rows do not all ask for 1, or all for at most 1, on each side"
-        equal.append(bool((low == 1).all()))
-    for colour in (0, 1):
-        if equal[colour] and not equal[1 - colour] and shape[colour] > shape[1 - colour]:
-            return "one side is too large to be matched"
+    equal = tuple(_must_be_matched(block, side == colour) for colour in (0, 1))
+    if reason := _why_no_matching(block, shape, equal):
+        return reason
+    rank = np.where(side == 0, np.cumsum(side == 0), np.cumsum(side == 1)) - 1
+    return _Sides(rank[order[:, 0]], rank[order[:, 1]], shape, (bool(equal[0]), bool(equal[1])))
+
+
+def _must_be_matched(block: Block, rows: np.ndarray) -> bool | None:
+    """Return whether all rows of a side ask for 1, or all for at most 1; None if neither."""
+    low, high = np.asarray(block.row_lower)[:, rows], np.asarray(block.row_upper)[:, rows]
+    if not ((high == 1).all() and ((low == 1).all() or (low <= 0).all())):
+        return None
+    return bool((low == 1).all())
+
+
+def _why_no_matching(
+    block: Block, shape: tuple[int, int], equal: tuple[bool | None, ...]
+) -> str | None:
+    """Say why sides of that shape cannot be matched, or which bounds are not those of pairs."""
+    if None in equal:
+        return "its rows do not all ask for 1, or all for at most 1, on each side"
     if all(equal) and shape[0] != shape[1]:
         return "two sides of different size cannot both be matched"
+    if (equal[0] and shape[0] > shape[1]) or (equal[1] and shape[1] > shape[0]):
+        return "one side is too large to be matched"
     if block.lower is not None and (block.lower != 0).any():
         return "a lower bound is not 0"
     if block.upper is not None and ((block.upper > 0) & (block.upper < 1)).any():
         return "an upper bound lies between 0 and 1"
-    return _Sides(rank[order[:, 0]], rank[order[:, 1]], shape, (equal[0], equal[1]))
+    return None
 
 
 def _two_colours(ends: np.ndarray, num_rows: int) -> np.ndarray | None:
-    """A colour 0 or 1 per row such that no variable joins two rows of one colour."""
+    """Return a colour 0 or 1 per row such that no variable joins two rows of one colour."""
     import scipy.sparse as sp
     from scipy.sparse.csgraph import breadth_first_order
 

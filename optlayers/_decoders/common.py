@@ -15,20 +15,30 @@ NOT_FINITE = "its scores are not finite"
 UNBOUNDED = "the scores are unbounded over the set"
 NO_POINT = "no point satisfies all constraints"
 NO_INTEGER = "no integral point satisfies all constraints"
+FORBIDDEN = "scores of -inf forbid every point"
 _SLACK = 1e-9  # what rounding may have taken from a limit that was meant to be an integer
 
 
 def inward(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The smallest and the largest integer between two limits."""
+    """Return the smallest and the largest integer between two limits."""
     return torch.ceil(low - _SLACK), torch.floor(high + _SLACK)
 
 
 def static_limits(block: Block) -> Limits | None:
-    """The limits as `(1, count, ...)` tensors if none of them varies in the batch."""
+    """Return the limits as `(1, count, ...)` tensors if none of them varies in the batch."""
     values = (block.row_lower, block.row_upper, block.lower, block.upper)
     if block.varying:
         return None
     return Limits(*(torch.as_tensor(v, dtype=torch.float64)[None] for v in values))
+
+
+class _Prepared(NamedTuple):
+    """What a decoder worked out for some limits."""
+
+    limits: Limits
+    found: Any
+    failed: list[int]  # instances without a point
+    shared: bool  # whether the limits are those of every instance
 
 
 class PreparedDecoder(AbstractBlockMap):
@@ -40,28 +50,29 @@ class PreparedDecoder(AbstractBlockMap):
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self._latest: tuple[Limits, Any, list[int], bool] | None = None
+        self._latest: _Prepared | None = None
 
     @abstractmethod
     def prepare(self, limits: Limits) -> tuple[Any, Tensor | None]:
-        """What `forward` needs of the limits; a mask `(N or 1,)` of instances without a point."""
+        """Return what `forward` needs of the limits; a mask `(N or 1,)` of those with no point."""
 
     def prepared(self, limits: Limits, instances: int, report: Report) -> Any:
-        """`prepare(limits)`, kept for the next call; reports the instances without a point."""
+        """Return `prepare(limits)`, kept for the next call; report instances without a point."""
         if torch.compiler.is_compiling():
             return self.prepare(limits)[0]  # NaN where there is no point, and nobody to tell
         latest = self._latest
-        if latest is None or latest[0] is not limits:
+        if latest is None or latest.limits is not limits:
             found, bad = self.prepare(limits)
             failed = [] if bad is None else bad.nonzero()[:, 0].tolist()
-            latest = self._latest = (limits, found, failed, bad is not None and len(bad) == 1)
-        if latest[2]:
-            for i in range(instances) if latest[3] else latest[2]:
+            shared = bad is not None and len(bad) == 1
+            latest = self._latest = _Prepared(limits, found, failed, shared)
+        if latest.failed:
+            for i in range(instances) if latest.shared else latest.failed:
                 report.fail(i, NO_INTEGER, InfeasibleError)
-        return latest[1]
+        return latest.found
 
 
-class Instance(NamedTuple):
+class HostInstance(NamedTuple):
     """One component of one instance on the host, float64."""
 
     scores: np.ndarray
@@ -72,18 +83,18 @@ class Instance(NamedTuple):
 
 
 def on_host(x: Tensor, limits: Limits) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Scores and limits as float64 arrays: one copy per batch."""
+    """Return scores and limits as float64 arrays: one copy per batch."""
     return (
         x.detach().to("cpu", torch.float64).numpy(),
         [v.detach().to("cpu", torch.float64).numpy() for v in limits],
     )
 
 
-def instance_of(scores: np.ndarray, limits: list[np.ndarray], n: int, c: int) -> Instance:
-    """Component `c` of instance `n`."""
-    return Instance(scores[n, c], *(v[n % len(v), c] for v in limits))
+def instance_of(scores: np.ndarray, limits: list[np.ndarray], n: int, c: int) -> HostInstance:
+    """Return component `c` of instance `n`."""
+    return HostInstance(scores[n, c], *(v[n % len(v), c] for v in limits))
 
 
 def back(z: np.ndarray, x: Tensor) -> Tensor:
-    """An answer in the dtype and on the device of the scores."""
+    """Return an answer in the dtype and on the device of the scores."""
     return torch.from_numpy(z).to(x.device, x.dtype)

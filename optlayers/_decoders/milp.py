@@ -1,5 +1,7 @@
 """Any block, by HiGHS: a linear program, integral where the structure is."""
 
+from typing import NamedTuple
+
 import numpy as np
 from torch import Tensor
 
@@ -14,23 +16,26 @@ from .._kernels.untraced import eager
 from .._plan.maps import Limits, Report, SolverMap
 from .._solvers.highs import HighsSolver
 from .common import (
+    FORBIDDEN,
     NO_INTEGER,
     NO_POINT,
     NOT_FINITE,
     UNBOUNDED,
-    Instance,
+    HostInstance,
     back,
     instance_of,
     on_host,
 )
 
-FORBIDDEN = "scores of -inf forbid every point"
-_KINDS: dict[str, type[OptLayersError]] = {
-    NO_POINT: InfeasibleError,
-    NO_INTEGER: InfeasibleError,
-    FORBIDDEN: InfeasibleError,
-    UNBOUNDED: UnboundedError,
-}
+
+class _Refusal(NamedTuple):
+    """Why there is no answer, and the error to raise where that is one."""
+
+    reason: str
+    kind: type[OptLayersError]
+
+
+_NO_POINT, _NO_INTEGER = _Refusal(NO_POINT, InfeasibleError), _Refusal(NO_INTEGER, InfeasibleError)
 
 
 class MILP(SolverMap):
@@ -57,8 +62,8 @@ class MILP(SolverMap):
             z[n, c] = self.decode(instance_of(scores, values, n, c), n, report)
         return back(z, x)
 
-    def decode(self, at: Instance, number: int, report: Report) -> np.ndarray:
-        """One component of one instance; NaN, and a reason in the report, if it has no answer."""
+    def decode(self, at: HostInstance, number: int, report: Report) -> np.ndarray:
+        """Decode one component of one instance; NaN, and a reason in the report, if it fails."""
         forbidden = at.scores == -np.inf
         endless = forbidden & (at.lower == -np.inf)
         if np.isnan(at.scores).any() or (at.scores == np.inf).any() or endless.any():
@@ -73,16 +78,16 @@ class MILP(SolverMap):
         rounded = (at.lower != given.lower).any() or (at.upper != given.upper).any()
         at = at._replace(upper=np.where(forbidden, at.lower, at.upper))
         with self._lock:
-            z, reason = self._solve(at)
-        if reason == NO_POINT and (rounded or forbidden.any()):
-            reason = NO_INTEGER if rounded else FORBIDDEN
-        if z is None:
-            report.fail(number, reason, _KINDS.get(reason, SolverFailed))
+            found = self._solve(at)
+        if found is _NO_POINT and (rounded or forbidden.any()):
+            found = _NO_INTEGER if rounded else _Refusal(FORBIDDEN, InfeasibleError)
+        if isinstance(found, _Refusal):
+            report.fail(number, found.reason, found.kind)
             return np.full(self.block.size, np.nan)
-        return z
+        return found
 
-    def _integers_as_bounds(self, at: Instance) -> Instance:
-        """Bounds rounded inwards: from fractions HiGHS 1.15 may conclude "infeasible" wrongly."""
+    def _integers_as_bounds(self, at: HostInstance) -> HostInstance:
+        """Round bounds inwards: from fractions HiGHS 1.15 may conclude "infeasible" wrongly."""
         whole = ~self.block.is_aux & self.block.integral
         low, high = np.ceil(at.lower - 1e-9), np.floor(at.upper + 1e-9)
         return at._replace(
@@ -95,24 +100,27 @@ class MILP(SolverMap):
             self._solvers[integral] = HighsSolver(self.block.matrix, kinds)
         return self._solvers[integral]
 
-    def _solve(self, at: Instance) -> tuple[np.ndarray | None, str]:
+    def _solve(self, at: HostInstance) -> np.ndarray | _Refusal:
         own = ~self.block.is_aux
         z, reason = self._solver(False).solve(*at)
         if self.block.integral:
             if (z is None and reason == "unbounded") or (z is not None and _fractional(z[own])):
                 z, reason = self._solver(True).solve(*at)
             elif reason == "infeasible":
-                return None, NO_POINT
+                return _NO_POINT
             z = z if z is None else np.where(own, np.round(z), z)
         if z is None:
-            infeasible = NO_INTEGER if self.block.integral else NO_POINT
-            words = {"infeasible": infeasible, "unbounded": UNBOUNDED}
-            return None, words.get(reason, f"HiGHS stopped: {reason}")
+            if reason == "infeasible":
+                return _NO_INTEGER if self.block.integral else _NO_POINT
+            if reason == "unbounded":
+                return _Refusal(UNBOUNDED, UnboundedError)
+            return _Refusal(f"HiGHS stopped: {reason}", SolverFailed)
         activity = self.block.matrix @ z
         miss = np.maximum(at.row_lower - activity, activity - at.row_upper).max(initial=0.0)
         if miss > 1e-6 * (1 + np.abs(z).max()):
-            return None, f"the answer of HiGHS violates a row by {miss:.1e}"
-        return z + 0.0, ""  # no negative zeros
+            words = f"the answer of HiGHS violates a row by {miss:.1e}"
+            return _Refusal(words, SolverFailed)
+        return z + 0.0  # no negative zeros
 
 
 def _fractional(z: np.ndarray) -> bool:

@@ -65,7 +65,9 @@ class OneRowArgmax(PreparedDecoder):
             return found, None
         bad = _without_integers(found)
         anchor = torch.where(bad[:, None, None], torch.nan, found.anchor)
-        return found._replace(anchor=anchor), bad
+        # Not `_replace`, which `torch.compile` of torch 2.6 cannot trace.
+        positive, weight, _, far, capacity, least, most = found
+        return _Reflected(positive, weight, anchor, far, capacity, least, most), bad
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Sort, fill, undo the sort; NaN if a score is NaN."""

@@ -1,12 +1,13 @@
 """Blocks that select words in few contiguous spans: a dynamic program."""
 
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
+from .. import _kernels
 from .._errors import InfeasibleError
 from .._kernels.untraced import eager
 from .._plan.blocks import Block, canonical_block
@@ -64,7 +65,7 @@ class Spans(AbstractBlockMap):
         score = np.full(shape, np.nan)
         n = size // 2
         may, must = upper >= 1 - 1e-9, lower[..., :n] > 1e-9
-        _program()(scores, words, starts, may, must, plain, z, score)
+        _kernels.spans.decode(scores, words, starts, may, must, plain, z, score)
         for i, c in np.argwhere(~(score > -np.inf)):
             if plain[i, c]:
                 report.fail(int(i), NO_INTEGER, InfeasibleError)
@@ -76,7 +77,7 @@ class Spans(AbstractBlockMap):
 
 @cache
 def _rows_of_spans(n: int) -> sp.csr_array:
-    """The rows of `spans(n)` in the order in which blocks hold theirs."""
+    """Return the rows of `spans(n)` in the order in which blocks hold theirs."""
     return canonical_block(spans(n, 1, 1)).matrix
 
 
@@ -100,56 +101,3 @@ def _read(matrix, low, high, lower, upper):
     plain &= (s_low == 0).all(-1) & (s_high >= 0).all(-1)
     most = (np.floor(high[..., [words, starts]] + 1e-9).clip(-1, [n, n // 2 + 1])).astype(np.int64)
     return most[..., 0], most[..., 1], plain
-
-
-@cache
-def _program() -> Any:
-    import numba
-
-    @numba.njit(cache=True, nogil=True)
-    def program(scores, words, starts, may, must, plain, z, score):
-        instances, count, size = scores.shape
-        n = size // 2
-        for i in range(instances):
-            for c in range(count):
-                W, K = words[i, c], starts[i, c]
-                if not plain[i, c] or W < 0 or K < 0:
-                    continue
-                # best[w, k, chosen]; came[t, w, k, chosen]: was word t - 1 chosen
-                best = np.full((W + 1, K + 1, 2), -np.inf)
-                best[:, :, 0] = 0.0
-                came = np.zeros((n, W + 1, K + 1, 2), dtype=np.bool_)
-                for t in range(n):
-                    s = scores[i, c, t]
-                    # Downwards, so that best[w - 1] and best[., k - 1] still belong to t - 1.
-                    for w in range(W, -1, -1):
-                        for k in range(K, -1, -1):
-                            out, inside = best[w, k, 0], best[w, k, 1]
-                            came[t, w, k, 0] = inside > out
-                            rest = max(out, inside)
-                            best[w, k, 0] = -np.inf if must[i, c, t] else rest
-                            best[w, k, 1] = -np.inf
-                            if w == 0 or not may[i, c, t]:
-                                continue
-                            go = best[w - 1, k, 1]
-                            begin = -np.inf
-                            if k > 0 and may[i, c, n + t]:
-                                begin = best[w - 1, k - 1, 0]
-                            came[t, w, k, 1] = go > begin
-                            best[w, k, 1] = s + max(go, begin)
-                inside = best[W, K, 1] > best[W, K, 0]
-                score[i, c] = max(best[W, K, 0], best[W, K, 1])
-                if score[i, c] == -np.inf:
-                    continue
-                w, k = W, K
-                for t in range(n - 1, -1, -1):
-                    chosen = inside
-                    inside = came[t, w, k, 1 if chosen else 0]
-                    if chosen:
-                        z[i, c, t] = 1.0
-                        w -= 1
-                        if not inside:
-                            z[i, c, n + t] = 1.0
-                            k -= 1
-
-    return program

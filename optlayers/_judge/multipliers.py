@@ -16,6 +16,7 @@ _GOOD_ENOUGH = 1e-12  # residual at which no other activity tolerance is tried
 _NOTHING = 1e-11  # a multiplier of this size, relative to the point, is the rounding of none
 _DENSE_LIMIT = 400_000  # entries of a dense least-squares problem; beyond it, a sparse program
 _CHUNK = 2_000_000  # entries of a vectorised pass: it bounds the memory, not the result
+_MOST_FORMS = 32  # matrices whose equilibrated form is kept
 _HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
@@ -49,6 +50,9 @@ class Equilibrated(NamedTuple):
     aux_scale: np.ndarray  # (num_aux,) variable = aux_scale * declared variable
     norms: np.ndarray  # of the parts of the rows on z, or of all; 1 for rows without coefficients
     parts: Parts
+
+
+_FORMS: dict[tuple[bytes, int], Equilibrated] = {}  # by the fingerprint of the rows
 
 
 class CertifiedProblem(NamedTuple):
@@ -97,9 +101,13 @@ def problem_of(polytope: Polytope, batch: torch.Size) -> CertifiedProblem:
         v.cpu().numpy()[None] if v.ndim == 1 else flatten(v.cpu(), batch)
         for v in (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
     )
-    if "certificate" not in polytope._shared:  # it depends on the rows alone
-        polytope._shared["certificate"] = _equilibrate(polytope.A, polytope.A_eq, polytope.num_aux)
-    form, m = polytope._shared["certificate"], polytope.A.shape[0]
+    key = (polytope.fingerprint, polytope.num_aux)
+    form = _FORMS.get(key)
+    if form is None:  # it depends on the rows alone
+        while len(_FORMS) >= _MOST_FORMS:
+            _FORMS.pop(next(iter(_FORMS)), None)
+        form = _FORMS[key] = _equilibrate(polytope.A, polytope.A_eq, polytope.num_aux)
+    m = polytope.A.shape[0]
     columns = np.concatenate([np.ones(polytope.n), form.aux_scale])
     return CertifiedProblem(
         sp.csr_array(form.rows[:m]),

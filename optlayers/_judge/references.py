@@ -6,7 +6,6 @@ Written here once more: a reference must not share code with what it is compared
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .._errors import InputError, SolverFailed, SolverNotInstalled
+from .._errors import InputError, SolverFailed
 from .._polytope.polytope import Polytope
+from .._solvers import require
 from .multipliers import CertifiedProblem, problem_of
 
 _EPS = 1e-9  # accuracy asked of first-order solvers
@@ -29,19 +29,15 @@ def exact_projection(polytope: Polytope, y: Tensor, solver: str = "cvxpy") -> Te
     check_installed(solver)
     batch = torch.broadcast_shapes(y.shape[:-1], polytope.batch_shape)
     points = y.detach().cpu().double().expand(*batch, -1).reshape(-1, polytope.n)
-    found, _ = SOLVERS[solver][1](problem_of(polytope, batch), points.numpy())
+    found, _ = REFERENCES[solver](problem_of(polytope, batch), points.numpy())
     return torch.from_numpy(found).reshape(*batch, polytope.n)
 
 
 def check_installed(name: str) -> None:
     """Refuse a solver that does not exist or is not installed."""
-    if name not in SOLVERS:
-        raise InputError(f"`against` takes {', '.join(SOLVERS)}. Got {name!r}.")
-    if find_spec(SOLVERS[name][0]) is None:
-        raise SolverNotInstalled(
-            f"{name} is not installed. Install it with `pip install {SOLVERS[name][2]}`, or leave "
-            "it out of `against`."
-        )
+    if name not in REFERENCES:
+        raise InputError(f"`against` takes {', '.join(REFERENCES)}. Got {name!r}.")
+    require(name, "leave it out of `against`")
 
 
 def _instances(problem: CertifiedProblem, y: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
@@ -87,8 +83,8 @@ def _model(
     width = problem.A.shape[1]
     x, y = cp.Variable(width), cp.Parameter(width - problem.num_aux)
     parameters, varying, constraints = [y], [], []
-    sides = ((problem.A @ x, 1), (problem.A_eq @ x, 0), (x, -1), (x, 1))
-    for k, (values, (side, sign)) in enumerate(zip(problem.values, sides, strict=True)):
+    sides = ((problem.A, 1), (problem.A_eq, 0), (None, -1), (None, 1))
+    for k, (values, (rows, sign)) in enumerate(zip(problem.values, sides, strict=True)):
         chosen = np.flatnonzero(np.isfinite(values).any(0))
         if not len(chosen):
             continue
@@ -97,7 +93,7 @@ def _model(
             limit = cp.Parameter(len(chosen))
             parameters.append(limit)
             varying.append((k, chosen))
-        left = side[chosen]
+        left = x[chosen] if rows is None else rows[chosen] @ x  # not all cvxpy take no rows
         constraints.append(left == limit if sign == 0 else sign * left <= sign * limit)
 
     def fill(values: tuple[np.ndarray, ...]) -> list[np.ndarray]:
@@ -159,10 +155,10 @@ def _with_cvxpylayers(problem: CertifiedProblem, y: np.ndarray) -> tuple[np.ndar
     return found[:, : y.shape[1]].numpy(), 1e3 * (time.perf_counter() - start) / max(len(y), 1)
 
 
-SOLVERS: dict[
-    str, tuple[str, Callable[[CertifiedProblem, np.ndarray], tuple[np.ndarray, float]], str]
-] = {
-    "osqp": ("osqp", _with_osqp, "osqp"),
-    "cvxpy": ("cvxpy", _with_cvxpy, "cvxpy"),
-    "cvxpylayers": ("cvxpylayers", _with_cvxpylayers, "'optlayers[cvxpylayers]'"),
+# The names are those of the table of solvers; what is done with them is written here once more.
+Reference = Callable[[CertifiedProblem, np.ndarray], tuple[np.ndarray, float]]
+REFERENCES: dict[str, Reference] = {
+    "osqp": _with_osqp,
+    "cvxpy": _with_cvxpy,
+    "cvxpylayers": _with_cvxpylayers,
 }

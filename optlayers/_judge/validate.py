@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError, SolverFailed
-from .._feasible_set import AbstractFeasibleSet
-from .._functional import FeasibleSet, project
+from .._feasible_set import FeasibleSet, as_set
+from .._functional import project
 from .._polytope.polytope import Polytope
 from .certificate import Certificate, certify
 from .multipliers import problem_of
-from .references import SOLVERS, check_installed
+from .references import REFERENCES, check_installed
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def validate(
     flat = y.reshape(-1, polytope.n).double()
     problem = problem_of(polytope, y.shape[:-1])
     for name in against:
-        found, ms = SOLVERS[name][1](problem, flat.numpy())
+        found, ms = REFERENCES[name](problem, flat.numpy())
         reference = torch.from_numpy(found).reshape(y.shape)
         judged = certify(polytope, y, reference)
         failed = ~np.isfinite(judged.distance.numpy())
@@ -164,10 +164,8 @@ def validate(
 
 def _project_flat(feasible_set: FeasibleSet, y: Tensor) -> Tensor:
     """`optlayers.project` on flattened structures."""
-    if isinstance(feasible_set, AbstractFeasibleSet):
-        shaped = y.reshape(*y.shape[:-1], *feasible_set.event_shape)
-        return project(feasible_set, shaped).reshape(y.shape)
-    return project(feasible_set, y)
+    shaped = y.reshape(*y.shape[:-1], *as_set(feasible_set).event_shape)
+    return project(feasible_set, shaped).reshape(y.shape)
 
 
 def _row(

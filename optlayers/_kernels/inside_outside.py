@@ -20,14 +20,14 @@ REASSOCIATE = {"reassoc", "nsz", "contract"}
 
 @njit(cache=True, nogil=True)
 def power(x):
-    """2^x for integers up to 1000; below the range of floats, something too small to matter."""
+    """Return 2^x for integers up to 1000; below the range of floats, too little to matter."""
     x = x if x > -1022.0 else -1022.0
     return np.int64(np.float64(x + _MAGIC).view(np.int64) << 52).view(np.float64)
 
 
 @njit(cache=True, nogil=True)
 def split(x):
-    """Mantissa in [1, 2) and exponent of x >= 0."""
+    """Return the mantissa in [1, 2) and exponent of x >= 0."""
     if x == 0.0:
         return 0.0, _EMPTY
     bits = np.float64(x).view(np.int64)
@@ -37,7 +37,7 @@ def split(x):
 
 @njit(cache=True, nogil=True)
 def weights(b, n, scores, allowed, masked, wm, we):
-    """exp(scores) of the arcs of a sentence, zero elsewhere; whether all are numbers."""
+    """Write exp(scores) of the arcs, zero elsewhere; whether all are numbers."""
     fine = True
     mask = allowed[b % allowed.shape[0]]
     for h in range(n + 1):
@@ -58,7 +58,7 @@ def weights(b, n, scores, allowed, masked, wm, we):
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
 def products(M, E, a, b, count):
-    """The sum of the products of `count` items from a and from b on, relative to 2^top.
+    """Return the sum of the products of `count` items from a and b on, relative to 2^top.
 
     The first term sets the scale. Beyond `_LARGE`, another one was too large for that, and the
     caller asks again: this is fast only as long as it is small enough to be inlined.
@@ -72,7 +72,7 @@ def products(M, E, a, b, count):
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
 def products_of_any_size(M, E, a, b, count):
-    """The same, relative to the largest term."""
+    """Return what `products` does, relative to the largest term."""
     top = E[a] + E[b]
     for t in range(count):
         e = E[a + t] + E[b + t]
@@ -94,7 +94,7 @@ def spread(M, E, G, a, b, count, scale, top):
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
 def slope(M, E, T, a, b, count, scale, top):
-    """Derivative of the logarithm of such a sum from those of its factors."""
+    """Return the derivative of the logarithm of such a sum from those of its factors."""
     total = 0.0
     for t in range(count):
         share = scale * (M[a + t] * M[b + t] * power(E[a + t] + E[b + t] - top))
@@ -124,6 +124,7 @@ def spread_twice(M, E, T, G, H, a, b, count, scale, top, g, h, u):
 
 @njit(cache=True, nogil=True)
 def inside(n, low, M, E, wm, we):
+    """Fill the charts from short spans to long ones."""
     S = n + 1
     Q = S * S
     for i in range(low, S):
@@ -165,7 +166,7 @@ def inside(n, low, M, E, wm, we):
 
 @njit(cache=True, nogil=True)
 def total(n, low, M, E, wm, we, root):
-    """Mantissa and exponent of Z; the terms of its sum over the word under the root."""
+    """Return mantissa and exponent of Z; the terms of its sum over the word under the root."""
     S = n + 1
     Q = S * S
     if low == 0:
@@ -185,11 +186,13 @@ def total(n, low, M, E, wm, we, root):
 
 @njit(cache=True, nogil=True)
 def logarithm(m, e):
+    """Return log(m 2^e)."""
     return e * _LN2_HIGH + (e * _LN2_LOW + np.log(m))
 
 
 @njit(cache=True, nogil=True)
 def values(start, stop, scores, lengths, allowed, masked, single, log_z):
+    """Write log Z of every sentence."""
     S = scores.shape[1]
     M, E = np.empty(7 * S * S), np.empty(7 * S * S)
     wm, we, root = np.empty(S * S), np.empty(S * S), np.empty(S)
@@ -208,6 +211,7 @@ def values(start, stop, scores, lengths, allowed, masked, single, log_z):
 
 @njit(cache=True, nogil=True)
 def outside(n, low, M, E, G, root, mu):
+    """Hand the gradient of log Z from long spans to short ones, and write that of the arcs."""
     S = n + 1
     Q = S * S
     G[: 6 * Q] = 0.0
@@ -242,6 +246,7 @@ def outside(n, low, M, E, G, root, mu):
 
 @njit(cache=True, nogil=True)
 def marginals(start, stop, scores, lengths, allowed, masked, single, mu):
+    """Write the probability of every arc."""
     S = scores.shape[1]
     M, E, G = np.empty(7 * S * S), np.empty(7 * S * S), np.empty(7 * S * S)
     wm, we, root = np.empty(S * S), np.empty(S * S), np.empty(S)
@@ -261,7 +266,7 @@ def marginals(start, stop, scores, lengths, allowed, masked, single, mu):
 
 @njit(cache=True, nogil=True)
 def inside_slopes(n, low, M, E, T, vector):
-    """Derivatives of the logarithms of all items along `vector`."""
+    """Write the derivatives of the logarithms of all items along `vector`."""
     S = n + 1
     Q = S * S
     for i in range(low, S):
@@ -295,7 +300,7 @@ def inside_slopes(n, low, M, E, T, vector):
 
 @njit(cache=True, nogil=True)
 def outside_slopes(n, low, M, E, T, G, H, root, vector, out):
-    """Derivatives of all marginals along `vector`."""
+    """Write the derivatives of all marginals along `vector`."""
     S = n + 1
     Q = S * S
     G[: 6 * Q] = 0.0
@@ -342,6 +347,7 @@ def outside_slopes(n, low, M, E, T, G, H, root, vector, out):
 
 @njit(cache=True, nogil=True)
 def hessian_product(start, stop, scores, lengths, allowed, masked, single, vector, out):
+    """Write the product of the second derivatives of log Z with a vector."""
     S = scores.shape[1]
     M, E, T = np.empty(7 * S * S), np.empty(7 * S * S), np.empty(7 * S * S)
     G, H = np.empty(7 * S * S), np.empty(7 * S * S)

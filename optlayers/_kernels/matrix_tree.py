@@ -18,58 +18,79 @@ _LEAST = -600.0
 REASSOCIATE = {"reassoc", "nsz", "contract"}
 
 
+@njit(cache=True, nogil=True, inline="always")
+def take_scores(b, m, n, first, scores, mask, masked, W):
+    """Write the scores of the arcs into word m; the largest, from head `first` on, or NaN."""
+    top, fine = -np.inf, True
+    for h in range(n + 1):
+        x = scores[b, h, m]
+        if h == m or (masked and not mask[h, m]) or x <= -_HUGE:
+            x = -np.inf
+        fine &= x < _HUGE
+        W[h, m] = x
+        if h >= first and x > top:
+            top = x
+    return top if fine else np.nan
+
+
+@njit(cache=True, nogil=True, inline="always")
+def normalise(m, n, first, top, W):
+    """Make the scores of word m weights with the sum 1; the logarithm of what they had."""
+    total = 0.0
+    for h in range(first, n + 1):
+        W[h, m] = np.exp(W[h, m] - top)
+        total += W[h, m]
+    for h in range(first, n + 1):
+        W[h, m] /= total
+    return top + np.log(total)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def normalise_root(n, orphan, W):
+    """Make the scores of the arcs of the root weights up to 1; the logarithm of what they had.
+
+    A word that no other can be the head of is the only one that may hang on the root.
+    """
+    top = -np.inf
+    for m in range(1, n + 1):
+        if orphan == m:
+            for h in range(1, n + 1):
+                W[h, m] = 0.0
+        elif orphan > 0:
+            W[0, m] = -np.inf
+        top = max(top, W[0, m])
+    if top > -np.inf:
+        for m in range(1, n + 1):
+            W[0, m] = np.exp(W[0, m] - top)
+    return top
+
+
 @njit(cache=True, nogil=True)
 def weights(b, n, scores, allowed, masked, single, W):
-    """Weights of all arcs, scaled to sums of one per word; the logarithm of the scale.
+    """Write the weights of all arcs, scaled to sums of one per word; the logarithm of the scale.
 
-    With a single root the arcs of the root are scaled apart: they are not in d(k).
+    With a single root the arcs of the root are scaled apart: they are not in d(k). NaN if a score
+    is none, and -inf if a word has no head.
     """
-    S = n + 1
     mask = allowed[b % allowed.shape[0]]
     first = 1 if single else 0
     scale, orphan = 0.0, 0
-    W[:S, 0] = 0.0
-    for m in range(1, S):
-        top = -np.inf
-        for h in range(S):
-            x = scores[b, h, m]
-            if h == m or (masked and not mask[h, m]) or x <= -_HUGE:
-                x = -np.inf
-            elif not x < _HUGE:
-                return np.nan
-            W[h, m] = x
-            if h >= first and x > top:
-                top = x
-        if top == -np.inf:
-            # No word can be its head: it hangs on the root, or there is no tree.
+    W[: n + 1, 0] = 0.0
+    for m in range(1, n + 1):
+        top = take_scores(b, m, n, first, scores, mask, masked, W)
+        if np.isnan(top):
+            return np.nan
+        if top == -np.inf:  # no word can be its head: it hangs on the root, or there is no tree
             if orphan > 0 or not single:
-                return -np.inf
+                scale = -np.inf
             orphan = m
             continue
-        total = 0.0
-        for h in range(first, S):
-            W[h, m] = np.exp(W[h, m] - top)
-            total += W[h, m]
-        for h in range(first, S):
-            W[h, m] /= total
-        top += np.log(total)
+        top = normalise(m, n, first, top, W)
         scale += top
         if single:
             W[0, m] -= top
-    if single:
-        top = -np.inf
-        for m in range(1, S):
-            if orphan == m:
-                for h in range(1, S):
-                    W[h, m] = 0.0
-            elif orphan > 0:
-                W[0, m] = -np.inf
-            top = max(top, W[0, m])
-        if top == -np.inf:
-            return -np.inf
-        scale += top
-        for m in range(1, S):
-            W[0, m] = np.exp(W[0, m] - top)
+    if single and scale > -np.inf:
+        scale += normalise_root(n, orphan, W)
     return scale
 
 
@@ -125,7 +146,7 @@ def reduce(n, single, W0, order, W, P, D):
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
 def derivatives(n, single, W, P, D, A):
-    """A(h, m): the derivative of log Z by the weight of every arc, backwards through it all.
+    """Write A(h, m), the derivative of log Z by the weight of every arc, backwards through it all.
 
     A(k, m) = sum_h p(h) A(h, m) and, with S = sum_m w(k, m) A(k, m),
     A(h, k) = ([h counts in d(k)] (1 - S) + sum_m w(k, m) A(h, m)) / d(k).
@@ -153,7 +174,7 @@ def derivatives(n, single, W, P, D, A):
 
 @njit(cache=True, nogil=True)
 def prepare(b, scores, lengths, allowed, masked, single, W0, order, W, P, D):
-    """Log Z and state of one sentence, and its elimination."""
+    """Eliminate the words of one sentence; its log Z and its state."""
     n = lengths[b]
     if n == 0:
         return 0.0, 0
@@ -166,6 +187,7 @@ def prepare(b, scores, lengths, allowed, masked, single, W0, order, W, P, D):
 
 @njit(cache=True, nogil=True)
 def values(start, stop, scores, lengths, allowed, masked, single, state, log_z):
+    """Write log Z of every sentence, and its state; 3: out of the range of floats."""
     S = scores.shape[1]
     W0, W, P, D = np.empty((S, S)), np.empty((S, S)), np.empty((S, S)), np.empty(S)
     order = np.empty(S, dtype=np.int64)
@@ -177,6 +199,7 @@ def values(start, stop, scores, lengths, allowed, masked, single, state, log_z):
 
 @njit(cache=True, nogil=True)
 def marginals(start, stop, scores, lengths, allowed, masked, single, state, mu):
+    """Write the probability of every arc, and the state of every sentence."""
     S = scores.shape[1]
     W0, W, P, D = np.empty((S, S)), np.empty((S, S)), np.empty((S, S)), np.empty(S)
     A, order = np.empty((S, S)), np.empty(S, dtype=np.int64)
@@ -196,7 +219,7 @@ def marginals(start, stop, scores, lengths, allowed, masked, single, state, mu):
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
 def eliminate_slopes(n, single, W, P, D, dW, dP, dD):
-    """`eliminate` with the derivatives of everything along those of W."""
+    """Do as `eliminate`, with the derivatives of everything along those of W."""
     for k in range(n, 0, -1):
         first = 1 if single and k > 1 else 0
         d, change = 0.0, 0.0
@@ -217,7 +240,7 @@ def eliminate_slopes(n, single, W, P, D, dW, dP, dD):
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
 def derivatives_slopes(n, single, W, P, D, A, dW, dP, dD, dA):
-    """`derivatives` with the derivatives of everything."""
+    """Do as `derivatives`, with the derivatives of everything."""
     for k in range(n + 1):
         A[k, k] = dA[k, k] = 0.0
     for k in range(1, n + 1):
@@ -248,6 +271,7 @@ def derivatives_slopes(n, single, W, P, D, A, dW, dP, dD, dA):
 
 @njit(cache=True, nogil=True)
 def hessian_product(start, stop, scores, lengths, allowed, masked, single, state, vector, out):
+    """Write the product of the second derivatives with a vector, and the states."""
     S = scores.shape[1]
     W0, W, P, D = np.empty((S, S)), np.empty((S, S)), np.empty((S, S)), np.empty(S)
     dW, dP, dD = np.empty((S, S)), np.empty((S, S)), np.empty(S)

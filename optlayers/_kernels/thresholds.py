@@ -1,19 +1,20 @@
 """Compiled loops for the CPU: one pass over memory per row, sums in float64 whatever the input.
 
-The tensor programs beside them (`simplex.py`, `one_row.py`, `heads.py`) do the same for CUDA and
-under `torch.compile`; the tests hold one to the other. Importing this module imports numba, so it
-is imported on first use. Functions are compiled on their first call and cached on disk; they
-stand at the top level, because a compiled function that calls one from an enclosing function is
-never found in the cache again.
+The tensor programs beside their callers (`simplex.py`, `one_row.py`, `head_selection.py`) do the
+same for CUDA and under `torch.compile`; the tests hold one to the other.
 """
 
 import numba
 import numpy as np
 
+# Reassociation lets sums and maxima use vector instructions; nan and inf keep their meaning. What
+# is inlined is compiled with the flags of its caller.
+_FAST = {"reassoc", "nsz", "contract"}
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
 def threshold(kept, many, goal):
-    """Search of Michelot (1986) over the `many` entries that can still be positive."""
+    """Return the threshold of the `many` entries that can still be positive (Michelot, 1986)."""
     total = 0.0
     for i in range(many):
         total += kept[i]
@@ -30,10 +31,26 @@ def threshold(kept, many, goal):
         many = left
 
 
-# Reassociation lets sums and maxima use vector instructions; nan and inf keep their meaning.
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
+@numba.njit(cache=True, nogil=True, inline="always")
+def simplex_threshold(point, kept, count, largest, goal):
+    """Return tau with sum max((point - largest) - tau, 0) = goal.
+
+    The largest entry ends at most at `goal`, so tau >= largest - goal: whatever is not above that
+    is zero, and few entries are left for the search. Entries are always written and then counted,
+    which spares the processor a guess.
+    """
+    bar, many = largest - goal, 0
+    for j in range(count):
+        kept[many] = point[j] - largest
+        many += (point[j] > bar) | (point[j] == largest)
+    return threshold(kept, many, goal)
+
+
+# One function, and rows by number: every array that is handed to another one, inlined or not, and
+# every view of one is counted by the runtime, which costs as much as half of a short row.
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
 def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
-    """One pass to find the entries that can still be positive, the threshold, one pass to cut."""
+    """Project rows onto simplices: a pass for what can be positive, the threshold, one to cut."""
     count, size = sign.shape
     point, kept = np.empty(size, dtype=np.float64), np.empty(size, dtype=np.float64)
     some_fixed = fixed.any()
@@ -48,8 +65,7 @@ def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
                 point[j] = sign[block, j] * (x[row, j] - anchor[block, j])
         if some_fixed:
             for j in range(size):
-                if fixed[block, j]:
-                    point[j] = -np.inf
+                point[j] = -np.inf if fixed[block, j] else point[j]
         largest = point[0]
         for j in range(size):
             checksum += point[j]
@@ -65,20 +81,13 @@ def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
         if not equality:
             for j in range(size):
                 above += max(point[j], 0.0)
-        # z = max((point - shift) - tau, 0): in two steps, because tau + shift would be rounded
-        # to the digits of a large point. With the maximum between the two, the compiler, which may
-        # reassociate, cannot make one of them. Inside the simplex nothing is subtracted.
-        shift, tau = 0.0, 0.0
+        shift, tau = 0.0, 0.0  # inside the simplex nothing is subtracted
         if equality or above > goal:
             shift = largest
-            # The largest entry ends at most at `goal`, so tau >= largest - goal: whatever is
-            # not above that is zero, and few entries are left for the search. Entries are
-            # always written and then counted, which spares the processor a guess.
-            bar, many = largest - goal, 0
-            for j in range(size):
-                kept[many] = point[j] - largest
-                many += (point[j] > bar) | (point[j] == largest)
-            tau = threshold(kept, many, goal)
+            tau = simplex_threshold(point, kept, size, largest, goal)
+        # z = max((point - shift) - tau, 0): in two steps, because tau + shift would be rounded
+        # to the digits of a large point. With the maximum between the two, the compiler, which may
+        # reassociate, cannot make one of them.
         if plain:
             for j in range(size):
                 z[row, j] = max(point[j] - shift, tau) - tau
@@ -88,9 +97,33 @@ def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
                 z[row, j] = anchor[block, j] + sign[block, j] * value
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def read_free(x, sign, lower, upper, at, point, z):
+    """Write the variables that can move, and their place; z becomes where each stands at zero.
+
+    Returns how many can move, what the row has without them, their largest entry (NaN if an entry
+    of `x` is), and the sum of those above zero.
+    """
+    free, offset, largest, above, broken = 0, 0.0, -np.inf, 0.0, False
+    for j in range(len(sign)):
+        low, high = np.float64(lower[j]), np.float64(upper[j])
+        s = sign[j]
+        anchor = low if s > 0 else high
+        value = s * (x[j] - anchor)
+        offset += s * anchor
+        broken |= value != value
+        z[j] = anchor
+        at[free], point[free] = j, value
+        if low < high:
+            free += 1
+            largest = max(largest, value)
+            above += max(value, 0.0)
+    return free, offset, np.nan if broken else largest, above
+
+
 @numba.njit(cache=True, nogil=True)
 def varying_simplex(start, stop, x, z, sign, flip, equality, row_lower, row_upper, lower, upper):
-    """The same where bounds and totals differ from instance to instance.
+    """Project rows onto simplices whose bounds and totals differ from instance to instance.
 
     Only variables that can move are looked at, so padding costs next to nothing.
     """
@@ -100,21 +133,10 @@ def varying_simplex(start, stop, x, z, sign, flip, equality, row_lower, row_uppe
     for row in range(start, stop):
         n, block = row // count, row % count
         nl, nu = n % lower.shape[0], n % upper.shape[0]
-        free, offset, largest, above, broken = 0, 0.0, -np.inf, 0.0, False
-        for j in range(size):
-            low, high = np.float64(lower[nl, block, j]), np.float64(upper[nu, block, j])
-            s = sign[block, j]
-            anchor = low if s > 0 else high
-            value = s * (x[row, j] - anchor)
-            offset += s * anchor
-            broken |= value != value
-            z[row, j] = anchor
-            at[free], point[free] = j, value
-            if low < high:
-                free += 1
-                largest = max(largest, value)
-                above += max(value, 0.0)
-        if broken or (free > 0 and not np.isfinite(largest)):
+        free, offset, largest, above = read_free(
+            x[row], sign[block], lower[nl, block], upper[nu, block], at, point, z[row]
+        )
+        if np.isnan(largest) or (free > 0 and not np.isfinite(largest)):
             for j in range(size):
                 z[row, j] = np.nan
             continue
@@ -127,11 +149,8 @@ def varying_simplex(start, stop, x, z, sign, flip, equality, row_lower, row_uppe
         goal = max(goal, 0.0)  # less than that has no point, and no answer is expected
         shift, tau = 0.0, 0.0
         if equality or above > goal:
-            shift, many = largest, 0
-            for i in range(free):
-                kept[many] = point[i] - largest
-                many += (point[i] > largest - goal) | (point[i] == largest)
-            tau = threshold(kept, many, goal)
+            shift = largest
+            tau = simplex_threshold(point, kept, free, largest, goal)
         for i in range(free):
             value = max(point[i] - shift, tau) - tau
             z[row, at[i]] += sign[block, at[i]] * value
@@ -139,7 +158,7 @@ def varying_simplex(start, stop, x, z, sign, flip, equality, row_lower, row_uppe
 
 @numba.njit(cache=True, nogil=True)
 def heads(start, stop, y, allowed, z):
-    """One simplex per modifier, over the heads that are allowed."""
+    """Project onto one simplex per modifier, over the heads that are allowed."""
     side = y.shape[1]
     at = np.empty(side, dtype=np.int64)
     point, kept = np.empty(side, dtype=np.float64), np.empty(side, dtype=np.float64)
@@ -158,23 +177,20 @@ def heads(start, stop, y, allowed, z):
                 for i in range(free):
                     z[n, at[i], m] = np.nan
                 continue
-            many = 0
-            for i in range(free):
-                kept[many] = point[i] - largest
-                many += kept[many] > -1.0 or kept[many] == 0.0
-            tau = threshold(kept, many, 1.0)
+            tau = simplex_threshold(point, kept, free, largest, 1.0)
             for i in range(free):
                 z[n, at[i], m] = max(point[i] - largest, tau) - tau
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def clip(value, low, high):
+    """Return the value between its bounds."""
     return low if value < low else (high if value > high else value)
 
 
 @numba.njit(cache=True, nogil=True)
 def evaluate(x, a, low, high, flip, tau):
-    """Activity at tau, its slopes to both sides, the next breakpoints, and its size."""
+    """Return the activity at tau, its slopes to both sides, the next breakpoints, and its size."""
     act, right, left, size = 0.0, 0.0, 0.0, 0.0
     after, before = np.inf, -np.inf
     for j in range(x.shape[0]):
@@ -200,7 +216,7 @@ def evaluate(x, a, low, high, flip, tau):
 
 @numba.njit(cache=True, nogil=True)
 def solve(x, a, low, high, flip, goal):
-    """The tau >= 0 with activity(tau) = goal, given activity(0) > goal; the nearest if none."""
+    """Return the tau >= 0 with activity(tau) = goal, given activity(0) > goal; else the nearest."""
     tau, lo, hi = 0.0, 0.0, np.inf
     for step in range(3000):
         act, right, left, after, before, size = evaluate(x, a, low, high, flip, tau)
@@ -230,7 +246,7 @@ def solve(x, a, low, high, flip, goal):
 
 @numba.njit(cache=True, nogil=True)
 def one_row(start, stop, x, z, a, row_lower, row_upper, lower, upper):
-    """Safeguarded Newton on the piecewise linear equation of one row; exact on the last piece."""
+    """Project by Newton, safeguarded, on the piecewise linear equation of one row."""
     count, size = a.shape
     point, low, high = np.empty(size), np.empty(size), np.empty(size)
     for row in range(start, stop):

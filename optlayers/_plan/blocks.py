@@ -29,7 +29,7 @@ class Block:
         lower, upper: `(count, size)` bounds, or None where they vary in the batch.
         finite_bounds: Every bound is finite, in every instance.
         integral: Whether decoding must return integers.
-        form: What `forms_in_batch` found about the one row if values vary in the batch.
+        form: What `simplex_forms` found about the one row if values vary in the batch.
     """
 
     index: np.ndarray
@@ -111,7 +111,7 @@ def split_into_blocks(
 ) -> list[Block]:
     """Connected components of the variable-row graph, equal ones stacked, in order of variables.
 
-    `forms` is the result of `forms_in_batch`; without it, nothing is known of varying values.
+    `forms` is the result of `simplex_forms`; without it, nothing is known of varying values.
     """
     from scipy.sparse.csgraph import connected_components
 

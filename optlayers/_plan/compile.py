@@ -1,78 +1,163 @@
-"""Compiles polytopes into plans and values, once, and keeps both with the polytope."""
+"""Compiles polytopes into plans and values, once, and keeps what it made beside them."""
 
 import hashlib
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from .._kernels.untraced import eager
 from .._polytope.polytope import Polytope
 from .blocks import split_into_blocks
+from .limits import Ready, make_limits, rows_for, take_rows
 from .maps import Limits, Table
 from .plan import Plan
 from .presolve import (
     Reduction,
     Values,
-    forms_in_batch,
     lone_rows,
     reduce_rows,
     reduce_values,
+    simplex_forms,
 )
 
 _MOST_PLANS = 32  # kept for the same rows; beyond that the oldest is forgotten
+_MOST_ROWS = 64  # matrices whose compiled rows are kept although no polytope may use them any more
 
 
-def reduction_of(polytope: Polytope) -> Reduction:
-    """The reduced rows, computed once for all polytopes that share rows."""
-    if "reduction" not in polytope._shared:
-        polytope._shared["reduction"] = reduce_rows(polytope.A, polytope.A_eq)
-    return polytope._shared["reduction"]
+# ---------------------------------------------------------------------- what is kept
 
 
-def values_of(polytope: Polytope) -> Values:
-    """Right-hand sides and bounds of the reduced rows, computed once per polytope."""
-    if "values" not in polytope._local:
-        polytope._local["values"] = reduce_values(polytope, reduction_of(polytope))
-    return polytope._local["values"]
+@dataclass(eq=False)
+class CompiledRows:
+    """What depends on the rows alone, shared by all polytopes with equal rows.
+
+    Attributes:
+        reduction: The rows after presolve.
+        plans: By table, version, integrality and `_plan_key` of the values; the oldest first.
+        lone: `lone_rows` of the reduction; None before they are asked for.
+    """
+
+    reduction: Reduction
+    plans: dict[tuple[Any, ...], Plan] = field(default_factory=dict)
+    lone: list[tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
+
+    def simplex_forms(self, values: Values) -> np.ndarray | None:
+        """Return what `simplex_forms` finds of values that vary; None where nothing does."""
+        if not any(varies for _, varies in values.parts()):
+            return None
+        if self.lone is None:
+            self.lone = lone_rows(self.reduction.R)
+        return simplex_forms(values, self.lone, self.reduction.R.shape[0])
+
+    def keep(self, key: tuple[Any, ...], plan: Plan) -> None:
+        """Keep a plan; a polytope whose values keep changing must not pile them up."""
+        while len(self.plans) >= _MOST_PLANS:
+            self.plans.pop(next(iter(self.plans)), None)
+        self.plans[key] = plan
 
 
-def forms_of(polytope: Polytope) -> np.ndarray | None:
-    """`forms_in_batch`, computed once per polytope; None where nothing varies."""
-    if "forms" not in polytope._local:
-        values, R, forms = values_of(polytope), reduction_of(polytope).R, None
-        if any(varies for _, varies in values.parts()):
-            if "lone rows" not in polytope._shared:
-                polytope._shared["lone rows"] = lone_rows(R)
-            forms = forms_in_batch(values, polytope._shared["lone rows"], R.shape[0])
-        polytope._local["forms"] = forms
-    return polytope._local["forms"]
+@dataclass(eq=False)
+class CompiledPolytope:
+    """What was made of one polytope.
+
+    Attributes:
+        rows: Of its rows.
+        values: Right-hand sides and bounds of the reduced rows.
+        forms: Per reduced row, what is known of it if values vary; None if none does.
+        plans: By name and version of the table.
+        ready: By name of the table, device and dtype.
+        bad: `(N or 1,)`, instances without a point, or None; there once `looked` is true.
+    """
+
+    rows: CompiledRows
+    values: Values
+    forms: np.ndarray | None
+    plans: dict[tuple[str, int], Plan] = field(default_factory=dict)
+    ready: dict[tuple[str, str, torch.dtype], Ready] = field(default_factory=dict)
+    bad: Tensor | None = None
+    looked: bool = False
+
+
+_ROWS: OrderedDict[bytes, CompiledRows] = OrderedDict()
+_LOCK = threading.Lock()
+
+
+def _after_fork() -> None:
+    """A lock that another thread held at the fork would stay closed in the child."""
+    global _LOCK  # noqa: PLW0603 -- the lock guards a global
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def rows_of(polytope: Polytope) -> CompiledRows:
+    """Return what was compiled from equal rows, so that a set made anew per batch costs little."""
+    own = getattr(polytope, "compiled", None)
+    if own is not None:
+        return own.rows
+    with _LOCK:
+        found = _ROWS.get(polytope.fingerprint)
+        if found is not None:
+            _ROWS.move_to_end(polytope.fingerprint)
+            return found
+    made = CompiledRows(reduce_rows(polytope.A, polytope.A_eq))
+    with _LOCK:
+        found = _ROWS.setdefault(polytope.fingerprint, made)  # another thread may have been faster
+        while len(_ROWS) > _MOST_ROWS:
+            _ROWS.popitem(last=False)
+    return found
+
+
+def compiled_of(polytope: Polytope) -> CompiledPolytope:
+    """Return what was made of a polytope, so far.
+
+    It hangs on the polytope, where nothing but this function and `rows_of` looks for it, and is
+    left out of pickles. A weak dictionary beside the polytopes would be the same to everybody but
+    the compiler of torch: that guards on the whole dictionary, so every other polytope would have
+    a graph traced anew, and after eight it gives up.
+    """
+    found: CompiledPolytope | None = getattr(polytope, "compiled", None)
+    if found is None:
+        rows = rows_of(polytope)
+        values = reduce_values(polytope, rows.reduction)
+        found = CompiledPolytope(rows, values, rows.simplex_forms(values))
+        object.__setattr__(polytope, "compiled", found)
+    return found
+
+
+# ---------------------------------------------------------------------- plans
 
 
 def compile_plan(polytope: Polytope, table: Table) -> Plan:
-    """The plan of a polytope for a table: compiled on first use, then found in its cache.
+    """Return the plan of a polytope for a table: compiled on first use, then found.
 
     Polytopes that share rows share the plan as well, unless a value that is the same for the whole
     batch differs: detection may depend on it (a capacity of 1 makes a simplex, 2 does not). Of
-    values that vary in the batch, only what `_pattern` says of them matters.
+    values that vary in the batch, only what `_plan_key` says of them matters.
     """
-    local = (table.name, table.version)
-    if local not in polytope._local:
-        values = values_of(polytope)
-        forms = forms_of(polytope)
-        key = (*local, polytope.integral, _pattern(values, forms))
-        plans = polytope._shared.setdefault("plans", {})
-        plan = plans.get(key)
+    own, local = compiled_of(polytope), (table.name, table.version)
+    plan = own.plans.get(local)
+    if plan is None:
+        key = (*local, polytope.integral, _plan_key(own.values, own.forms))
+        plan = own.rows.plans.get(key)
         if plan is None:
-            blocks = split_into_blocks(polytope, reduction_of(polytope), values, forms)
+            blocks = split_into_blocks(polytope, own.rows.reduction, own.values, own.forms)
             plan = Plan(polytope, table, blocks)
-            while len(plans) >= _MOST_PLANS:  # one with values that keep changing must not pile up
-                plans.pop(next(iter(plans)), None)
-            plans[key] = plan
-        polytope._local[local] = plan
-    return polytope._local[local]
+            own.rows.keep(key, plan)
+        own.plans[local] = plan
+    return plan
 
 
-def _pattern(values: Values, forms: np.ndarray | None) -> bytes:
+def _plan_key(values: Values, forms: np.ndarray | None) -> bytes:
     """A digest of the values that are equal for all instances, and of what is known of the rest."""
     digest = hashlib.blake2b(b"" if forms is None else forms.tobytes(), digest_size=16)
     for v, varies in values.parts():
@@ -86,55 +171,83 @@ def _pattern(values: Values, forms: np.ndarray | None) -> bytes:
 def limits_of(
     polytope: Polytope, plan: Plan, device: torch.device, dtype: torch.dtype
 ) -> list[Limits]:
-    """Values in the layout of each map of a plan, on a device; kept with the polytope."""
-    key = ("limits", id(plan), device, dtype)
-    if key not in polytope._local:
-        polytope._local[key] = _make_limits(values_of(polytope), plan, device, dtype)
-    return polytope._local[key]
+    """Return the values of a polytope in the layout of each map of a plan, on a device."""
+    return make_limits(compiled_of(polytope).values, plan, device, dtype)
 
 
 def limits_with_graph(
-    polytope: Polytope, plan: Plan, device: torch.device, dtype: torch.dtype
+    polytope: Polytope, plan: Plan, batch: torch.Size, device: torch.device, dtype: torch.dtype
 ) -> list[Limits]:
-    """The same, attached to the graph of the values that require grad; made anew each time."""
-    return _make_limits(reduce_values(polytope, reduction_of(polytope), True), plan, device, dtype)
+    """Return `limits_of` a batch, attached to the graph of the values that require grad."""
+    values = reduce_values(polytope, rows_of(polytope).reduction, True)
+    rows = rows_for(polytope.batch_shape, batch, device)
+    limits = make_limits(values, plan, device, dtype)
+    return [Limits(*(take_rows(v, rows) for v in limit)) for limit in limits]
 
 
-def _make_limits(values: Values, plan: Plan, device, dtype) -> list[Limits]:
-    rows = [values.row_lower, values.row_upper]
-    bounds = [values.lower, values.upper]
-    result = []
+# ---------------------------------------------------------------------- what a call needs
+
+
+def ready(polytope: Polytope, table: Table, device: torch.device, dtype: torch.dtype) -> Ready:
+    """Return what a call needs; made on first use, also after a map was registered."""
+    own = getattr(polytope, "compiled", None)
+    key = (table.name, str(device), dtype)
+    found = None if own is None else own.ready.get(key)
+    if found is None or found.version != table.version:
+        return _make_ready(polytope, table, device, dtype)
+    return found
+
+
+@eager
+def _make_ready(
+    polytope: Polytope, table: Table, device: torch.device, dtype: torch.dtype
+) -> Ready:
+    """Everything that looks at constraints, ahead of a call; not part of a traced graph."""
+    own, plan = compiled_of(polytope), compile_plan(polytope, table)
+    limits = make_limits(own.values, plan, device, dtype)
+    plan.index(device)
     for map_ in plan.maps:
-        parts = []
-        for tensors, at in ((rows, map_.block.rows), (bounds, map_.block.index)):
-            index = torch.from_numpy(at.ravel())
-            for tensor in tensors:
-                part = tensor.index_select(1, index.to(tensor.device))
-                kind = torch.float64 if map_.wide_limits else dtype
-                part = part.reshape(len(tensor), *at.shape).to(device, kind)
-                parts.append(part)
-        result.append(Limits(*parts))
-    return result
+        map_.constants(device, dtype)
+    bad = infeasible_instances(polytope, plan)
+    bounds = torch.stack(torch.broadcast_tensors(polytope.lower, polytope.upper))[..., : polytope.n]
+    fits_half = bool((bounds.abs() < 65504.0).all())
+    decides = table.name == "decoder"
+    lowest = _lowest_decision(polytope).to(device, dtype) if decides else None
+    bad = None if bad is None else bad.to(device)
+    found = Ready(plan, table.version, limits, bad, lowest, fits_half)
+    own.ready[table.name, str(device), dtype] = found
+    return found
+
+
+def _lowest_decision(polytope: Polytope) -> Tensor:
+    """Return `(N or 1, n)`: the least value that each variable can be decided to have."""
+    lower = polytope.lower
+    if lower.ndim > 1:
+        lower = lower.expand(*polytope.batch_shape, -1)
+    lower = lower[..., : polytope.n].reshape(-1, polytope.n)
+    return torch.ceil(lower - 1e-9) if polytope.integral else lower
 
 
 def infeasible_instances(polytope: Polytope, plan: Plan) -> Tensor | None:
-    """`(N or 1,)` mask of instances with crossed bounds or a row out of reach, or None.
+    """Return `(N or 1,)`: instances with crossed bounds or a row out of reach; None: no such.
 
     This finds every infeasible block with at most one row, and of auxiliary variables alone; other
     blocks with several rows are judged by the solver that meets them. One synchronisation per
     polytope, not per call.
     """
-    if "infeasible" not in polytope._local:
-        bad = _infeasible(polytope)
+    own = compiled_of(polytope)
+    if not own.looked:
+        bad = _out_of_reach(own.values, own.rows.reduction.R)
         if plan.hidden:
-            hidden = torch.tensor([bool(names) for names in polytope._conflicts()])
+            hidden = torch.tensor([bool(names) for names in polytope.conflicts()])
             bad = bad | hidden.to(bad.device)
-        polytope._local["infeasible"] = bad if bool(bad.any()) else None
-    return polytope._local["infeasible"]
+        own.bad = bad if bool(bad.any()) else None
+        own.looked = True
+    return own.bad
 
 
-def _infeasible(polytope: Polytope) -> Tensor:
-    values, R = values_of(polytope), reduction_of(polytope).R
+def _out_of_reach(values: Values, R: sp.csr_array) -> Tensor:
+    """Return `(N or 1,)`: instances with crossed bounds, or a row that the bounds cannot meet."""
     bad = (values.lower > values.upper).any(1)
     if R.shape[0]:
         device = values.lower.device

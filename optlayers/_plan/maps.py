@@ -1,18 +1,19 @@
 """The unit of a plan: a map of one block, and the ordered tables that maps stand in."""
 
+import itertools
 import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._errors import BlockRefused, OptLayersError, SolverFailed
+from .._errors import BlockRefused
 from .blocks import Block
+from .failures import Report as Report
 
 
 class Limits(NamedTuple):
@@ -24,30 +25,11 @@ class Limits(NamedTuple):
     upper: Tensor
 
 
-@dataclass
-class Report:
-    """Which instances failed, and why; a map that gives up on an instance says so here."""
-
-    failures: dict[int, str] = field(default_factory=dict)
-    kinds: dict[int, type[OptLayersError]] = field(default_factory=dict)
-
-    def fail(self, instance: int, reason: str, kind: type[OptLayersError] = SolverFailed) -> None:
-        """Record the first reason for an instance of the flattened batch.
-
-        Args:
-            instance: Its number, the first index of the tensor given to `forward`.
-            reason: What went wrong, as a clause: "no point satisfies all constraints".
-            kind: The error to raise where failures are errors.
-        """
-        if instance not in self.failures:
-            self.failures[int(instance)], self.kinds[int(instance)] = reason, kind
-
-
 class AbstractBlockMap(ABC):
     """A map from the variables of a block to the variables of that block: the unit of a plan.
 
     To add one, write `why_not` and `forward`, and register the class:
-    `optlayers.PROJECTIONS.register(MyMap)`. It must accept only blocks it is exact for.
+    `optlayers.maps.PROJECTIONS.register(MyMap)`. It must accept only blocks it is exact for.
     """
 
     shares_matrix: ClassVar[bool] = False  # True: every component must have the same coefficients
@@ -155,13 +137,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+_VERSIONS = itertools.count()  # no two tables, and no two states of one, share a number
+
+
 class Table:
     """An ordered table of maps, cheapest first; the last one refuses nothing."""
 
     def __init__(self, name: str, *maps: type[AbstractBlockMap]):
         self.name = name
         self._maps = list(maps)
-        self.version = 0
+        self.version = next(_VERSIONS)
 
     def __iter__(self) -> Iterator[type[AbstractBlockMap]]:
         return iter(tuple(self._maps))
@@ -174,13 +159,13 @@ class Table:
         if not (isinstance(map_, type) and issubclass(map_, AbstractBlockMap)):
             raise TypeError(f"Register a subclass of AbstractBlockMap. Got {map_!r}.")
         self._maps.insert(0, map_)
-        self.version += 1
+        self.version = next(_VERSIONS)
         return map_
 
     def unregister(self, map_: type[AbstractBlockMap]) -> None:
         """Take a registered map out again."""
         self._maps.remove(map_)
-        self.version += 1
+        self.version = next(_VERSIONS)
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(m.__name__ for m in self)})"

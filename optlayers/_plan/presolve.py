@@ -110,7 +110,7 @@ def reduce_values(polytope: Polytope, reduction: Reduction, graph: bool = False)
     With `graph`, attached to the graph of those that were declared with one.
     """
     names = ("b", "b_eq", "lower", "upper")
-    declared = [polytope._with_graph(k) if graph else getattr(polytope, k) for k in names]
+    declared = [polytope.with_graph(k) if graph else getattr(polytope, k) for k in names]
     devices = [v.device for v in declared]
     device = next((d for d in devices if d.type != "cpu"), devices[0])
     batch = polytope.batch_shape
@@ -182,7 +182,7 @@ def lone_rows(R: sp.csr_array) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]
     return groups
 
 
-def forms_in_batch(
+def simplex_forms(
     values: Values, groups: list[tuple[np.ndarray, np.ndarray, np.ndarray]], num_rows: int
 ) -> np.ndarray:
     """Per reduced row, whether it is a simplex in every instance, by the values of this batch.
@@ -207,7 +207,7 @@ def forms_in_batch(
 
 
 def _simplex_in_batch(positive, low, high, lower, upper) -> np.ndarray:
-    """1, 2 or 0 per row, as in `forms_in_batch`, for the signs as they stand."""
+    """1, 2 or 0 per row, as in `simplex_forms`, for the signs as they stand."""
     anchor = torch.where(positive, lower, upper)
     offset = torch.where(positive, anchor, -anchor).sum(-1)
     total, equality = high - offset, low == high

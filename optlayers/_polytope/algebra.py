@@ -48,12 +48,12 @@ def _join(P: Polytope, Q: Polytope, shared: bool) -> Polytope:
     ):
         of_p = torch.full((*batch, width), neutral, dtype=torch.float64, device=P.lower.device)
         of_q = of_p.clone()
-        of_p[..., in_p] = P._with_graph(name).to(of_p.device).expand(*batch, -1)
-        of_q[..., in_q] = Q._with_graph(name).to(of_q.device).expand(*batch, -1)
+        of_p[..., in_p] = P.with_graph(name).to(of_p.device).expand(*batch, -1)
+        of_q[..., in_q] = Q.with_graph(name).to(of_q.device).expand(*batch, -1)
         bounds[name] = tighter(of_p, of_q)
     return Polytope(
-        b=_cat(P._with_graph("b"), Q._with_graph("b")),
-        b_eq=_cat(P._with_graph("b_eq"), Q._with_graph("b_eq")),
+        b=_cat(P.with_graph("b"), Q.with_graph("b")),
+        b_eq=_cat(P.with_graph("b_eq"), Q.with_graph("b_eq")),
         num_aux=P.num_aux + Q.num_aux,
         integral=P.integral,
         **stack,

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from .._deprecated import keyword_only
 from .._errors import PolytopeError
 from .arguments import as_values
 from .polytope import Polytope
@@ -60,8 +61,9 @@ def simplex(n: int, total: Any = 1.0) -> Polytope:
     return Polytope(A_eq=_full_rows(1, n), b_eq=total, upper=total.expand(*total.shape[:-1], n))
 
 
+@keyword_only
 def cardinality(
-    n: int, exactly: Any = None, *, at_least: Any = None, at_most: Any = None
+    n: int, *, exactly: Any = None, at_least: Any = None, at_most: Any = None
 ) -> Polytope:
     r"""How many of $n$ parts are chosen: $\{z \in [0, 1]^n : k_{min} \le \sum_i z_i \le k_{max}\}$.
 
@@ -136,9 +138,10 @@ def head_selection(n: int) -> Polytope:
 
     $$ \sum_{i=0}^{n} z_{i \to j} = 1 \;\; (j = 1 \dots n), \qquad z \ge 0, \quad z_{j \to j} = 0 $$
 
-    The arc from head $i$ (0 is the root) to modifier $j$ is variable `(j - 1) * (n + 1) + i`: a
-    score matrix `(n, n + 1)`, modifiers by heads, flattened. This is the relaxation that the paper
-    projects trees onto; it leaves cycles in. Argmax and projection cost $O(n^2)$.
+    The arc from head $i$ to modifier $j$ is variable `i * (n + 1) + j`: a score matrix
+    `(n + 1, n + 1)`, heads by modifiers, index 0 the root, flattened: the layout of
+    `DependencyTrees`. Self-loops and arcs into the root are fixed at 0. This is the relaxation
+    that the paper projects trees onto; it leaves cycles in. Argmax and projection cost $O(n^2)$.
 
     Raises:
         PolytopeError: If `n < 1`.
@@ -148,12 +151,17 @@ def head_selection(n: int) -> Polytope:
 
     Examples:
         >>> head_selection(25)
-        Polytope(n=650, equalities=25, integral)
+        Polytope(n=676, equalities=25, integral)
     """
     n = _size(n, "n")
-    upper = torch.ones(n, n + 1, dtype=torch.float64)
-    upper[torch.arange(n), torch.arange(1, n + 1)] = 0
-    return Polytope(A_eq=_full_rows(n, n + 1), b_eq=np.ones(n), upper=upper.flatten())
+    size = n + 1
+    arcs = np.arange(size * size).reshape(size, size)
+    rows = sp.csr_array(
+        (np.ones(n * size), arcs[:, 1:].T.ravel(), np.arange(n + 1) * size), (n, size * size)
+    )
+    upper = 1.0 - torch.eye(size, dtype=torch.float64)
+    upper[:, 0] = 0
+    return Polytope(A_eq=rows, b_eq=np.ones(n), upper=upper.flatten())
 
 
 def label_sum(arcs: int, labels: int) -> Polytope:

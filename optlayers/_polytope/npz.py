@@ -1,6 +1,10 @@
 """Polytopes in files: arrays in .npz, read without pickle."""
 
+import contextlib
+import math
 import os
+import threading
+import zipfile
 from os import PathLike
 from typing import Any
 
@@ -13,6 +17,8 @@ from .polytope import Polytope
 _VALUES = ("b", "b_eq", "lower", "upper")
 _SCALARS = ("num_aux", "integral")
 _PARTS = ("data", "indices", "indptr", "shape")
+_MOST_SQUEEZED = 1100  # deflate packs at most 1032 bytes into one
+_MOST_COLUMNS = 10**7  # of a file that holds no bounds of that length
 
 
 def save(polytope: Polytope, path: str | PathLike[str]) -> None:
@@ -26,8 +32,17 @@ def save(polytope: Polytope, path: str | PathLike[str]) -> None:
     for name in ("A", "A_eq"):
         rows = getattr(polytope, name)
         arrays |= {f"{name}_{part}": np.asarray(getattr(rows, part)) for part in _PARTS}
-    with open(path, "wb") as file:  # an open file, so that numpy does not append a suffix
-        np.savez_compressed(file, **arrays)
+    folder, name = os.path.split(os.path.abspath(path))
+    # Beside the target, then renamed: a full disk does not cost what was there before.
+    beside = os.path.join(folder, f".{name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        with open(beside, "wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
 
 
 def load(path: str | PathLike[str]) -> Polytope:
@@ -35,7 +50,8 @@ def load(path: str | PathLike[str]) -> Polytope:
 
     Arrays are named as the arguments of `Polytope`: `A`, `b`, `A_eq`, `b_eq`, `lower`, `upper`,
     `num_aux`, `integral`, each optional as there. `A` and `A_eq` are dense, or in the parts that
-    `save` writes. Nothing is unpickled, so a file from a stranger cannot run code.
+    `save` writes. Nothing is unpickled, so a file from a stranger cannot run code, and sizes are
+    checked before anything is allocated, so it cannot fill the memory either.
 
     Raises:
         PolytopeError: If the file is not such an .npz or declares no polytope; names the file.
@@ -48,6 +64,9 @@ def load(path: str | PathLike[str]) -> Polytope:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise PolytopeError("it holds a single array, not an .npz archive")
+            assert file.zip is not None
+            for info in file.zip.infolist():
+                _check_size(file.zip, info)
             arrays = {name: file[name] for name in file.files}
         return Polytope(**_arguments(arrays))
     except OSError:
@@ -55,6 +74,26 @@ def load(path: str | PathLike[str]) -> Polytope:
     except Exception as error:  # zip, zlib, numpy and scipy raise a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PolytopeError(f"{path} does not hold a polytope: {reason}") from error
+
+
+def _check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Refuse an array that claims more than the file can hold, before it is made."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version not in ((1, 0), (2, 0)):
+            raise PolytopeError(f"{info.filename} is in version {version} of the format")
+        first = version == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+        header = member.tell()
+    if dtype.hasobject:
+        raise PolytopeError("Object arrays cannot be loaded")
+    claimed = math.prod(shape) * dtype.itemsize
+    held = min(info.file_size, _MOST_SQUEEZED * info.compress_size) - header
+    if claimed != info.file_size - header or claimed > held:
+        raise PolytopeError(
+            f"{info.filename} claims {claimed} bytes, shape {shape}, and the file holds {held}"
+        )
 
 
 def _arguments(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -69,12 +108,34 @@ def _arguments(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         rows = _rows(arrays, name)
         if rows is not None:
             result[name] = rows
-    for name, kind in (("num_aux", int), ("integral", bool)):
+    for name, whole in (("num_aux", int), ("integral", bool)):
         if name in arrays:
-            if arrays[name].size != 1:
-                raise PolytopeError(f"`{name}` must be one value. Got shape {arrays[name].shape}")
-            result[name] = kind(arrays[name].item())
+            result[name] = _scalar(name, arrays[name], whole)
+    _check_columns(result)
     return result
+
+
+def _scalar(name: str, array: np.ndarray, kind: type) -> Any:
+    """One number that `kind` holds without a change."""
+    if array.size != 1:
+        raise PolytopeError(f"`{name}` must be one value. Got shape {array.shape}")
+    value = array.item()
+    wanted = "true or false" if kind is bool else "an integer"
+    is_number = isinstance(value, bool | int | float) and math.isfinite(value)
+    if not is_number or kind(value) != value:
+        raise PolytopeError(f"`{name}` must be {wanted}. Got {value!r}")
+    return kind(value)
+
+
+def _check_columns(arguments: dict[str, Any]) -> None:
+    """Refuse rows that are wide on paper alone: bounds of their width would fill the memory."""
+    shapes = {k: arguments[k].shape for k in ("A", "A_eq", "lower", "upper") if k in arguments}
+    widths = [shapes[k][-1] for k in ("A", "A_eq") if len(shapes.get(k, ())) == 2]
+    held = [shapes[k][-1] for k in ("lower", "upper") if shapes.get(k)]
+    if widths and max(widths) > max([_MOST_COLUMNS, *held]):
+        raise PolytopeError(
+            f"its rows have {max(widths)} columns, and there are no bounds of that length"
+        )
 
 
 def _rows(arrays: dict[str, np.ndarray], name: str) -> Any:
@@ -88,6 +149,11 @@ def _rows(arrays: dict[str, np.ndarray], name: str) -> Any:
     data, indices, indptr, shape = (arrays[parts[part]] for part in _PARTS)
     if shape.shape != (2,):
         raise PolytopeError(f"{name}_shape must have two entries. Got shape {shape.shape}")
+    if len(indptr) != shape[0] + 1:
+        raise PolytopeError(
+            f"{name}_indptr must have one entry more than {name} has rows, {shape[0]}. "
+            f"Got {len(indptr)}"
+        )
     rows = sp.csr_array((data, indices, indptr), shape=tuple(int(s) for s in shape))
     rows.check_format(full_check=True)  # indices out of range would be read out of bounds
     return rows

@@ -2,9 +2,6 @@
 
 import hashlib
 import math
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
@@ -13,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .._errors import InfeasibleError, PolytopeError
+from .._errors import InfeasibleError, PolytopeError, name_of
 from .arguments import as_rows, as_values, check_bounds, check_empty_rows, read_cvxpy
 from .conflicts import conflicting_constraints
 
@@ -79,11 +76,10 @@ class Polytope:
             )
         empty = sp.csr_array((0, num_vars), dtype=np.float64)
         rows, rows_eq = empty if rows is None else rows, empty if rows_eq is None else rows_eq
-        shared = _compiled_for(rows, rows_eq, int(num_aux))
-        self._fill(rows, rows_eq, b, b_eq, lower, upper, int(num_aux), integral, shared)
+        self._fill(rows, rows_eq, b, b_eq, lower, upper, int(num_aux), integral)
 
-    def _fill(self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, shared) -> None:
-        """Set every field once; `shared` is what polytopes with the same rows have in common."""
+    def _fill(self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, fingerprint=None) -> None:
+        """Set every field once."""
         m, m_eq, num_vars = A.shape[0], A_eq.shape[0], A.shape[1]
         fields = {
             "A": A,
@@ -94,6 +90,7 @@ class Polytope:
             "upper": as_values(upper, num_vars, "upper"),
             "num_aux": num_aux,
             "integral": bool(integral),
+            "fingerprint": fingerprint or _fingerprint(A, A_eq, num_aux),
         }
         values = [fields[k] for k in _VALUES]
         # Values stay tensors without a graph, as the host code wants them; the graph of those that
@@ -114,16 +111,11 @@ class Polytope:
         for key, value in fields.items():
             object.__setattr__(self, key, value)
         object.__setattr__(self, "batch_shape", batch_shape)
-        # `_shared` belongs to all polytopes with these rows (what was compiled from them);
-        # `_local` to this one (its values on a device). Both are caches: equal whatever they hold.
-        object.__setattr__(self, "_shared", shared)
-        object.__setattr__(self, "_local", {})
         object.__setattr__(self, "_graphs", graphs)
 
     batch_shape: torch.Size
+    fingerprint: bytes  # of the rows: polytopes with equal rows share what is compiled from them
     _graphs: dict[str, Tensor]
-    _shared: dict[Any, Any]
-    _local: dict[Any, Any]
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(
@@ -173,15 +165,28 @@ class Polytope:
         names = ("b", "b_eq", "lower", "upper", "integral")
         if unknown := sorted(set(changes) - set(names)):
             raise PolytopeError(f"`with_` changes {', '.join(names)}. Got {', '.join(unknown)}.")
-        values = {name: changes.get(name, self._with_graph(name)) for name in names}
+        values = {name: changes.get(name, self.with_graph(name)) for name in names}
         other = object.__new__(Polytope)
         Polytope._fill(
-            other, self.A, self.A_eq, num_aux=self.num_aux, shared=self._shared, **values
+            other,
+            self.A,
+            self.A_eq,
+            num_aux=self.num_aux,
+            fingerprint=self.fingerprint,
+            **values,
         )
         return other
 
-    def _with_graph(self, name: str) -> Any:
-        """A field; if it was declared with a tensor that requires grad, with its graph."""
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a right-hand side or a bound was declared with a tensor that requires grad."""
+        return bool(self._graphs)
+
+    def with_graph(self, name: str) -> Any:
+        """Return a field; if it was declared with a tensor that requires grad, with its graph.
+
+        `P.b` itself never has one: what looks at constraints runs on the host.
+        """
         return self._graphs.get(name, getattr(self, name))
 
     def fix(self, values: Mapping[int, float]) -> "Polytope":
@@ -190,7 +195,7 @@ class Polytope:
         Raises:
             PolytopeError: If an index is out of range or a value lies outside the bounds.
         """
-        lower, upper = (self._with_graph(k).clone() for k in ("lower", "upper"))
+        lower, upper = (self.with_graph(k).clone() for k in ("lower", "upper"))
         for index, value in values.items():
             if not -self.num_vars <= index < self.num_vars:
                 raise PolytopeError(
@@ -233,6 +238,20 @@ class Polytope:
             fields["integral"] = integral
         return cls(**fields)
 
+    def instance(self, index: tuple[int, ...]) -> "Polytope":
+        """Return one instance as a polytope without batch dimensions.
+
+        Args:
+            index: Its place in the batch, or in a batch that this one broadcasts to.
+        """
+        if not self.batch_shape:
+            return self
+        own = index[len(index) - len(self.batch_shape) :]
+        own = tuple(k if size > 1 else 0 for k, size in zip(own, self.batch_shape, strict=True))
+        return self.with_(
+            **{k: getattr(self, k).expand(*self.batch_shape, -1)[own] for k in _VALUES}
+        )
+
     # ------------------------------------------------------------------ questions
 
     def check_feasible(self) -> None:
@@ -243,16 +262,19 @@ class Polytope:
         Raises:
             InfeasibleError: Naming the instance and an irreducible set of rows and bounds.
         """
-        for i, names in enumerate(self._conflicts()):
+        for i, names in enumerate(self.conflicts()):
             if names:
                 index = tuple(int(k) for k in np.unravel_index(i, self.batch_shape))
-                where = f"Instance {index[0] if len(index) == 1 else index}: " if index else ""
+                where = f"{name_of(index)}: " if index else ""
                 raise InfeasibleError(
                     f"{where}No point satisfies all constraints. In conflict: {', '.join(names)}."
                 )
 
-    def _conflicts(self) -> Iterator[list[str]]:
-        """Constraints in conflict, for every instance of the flattened batch in turn."""
+    def conflicts(self) -> Iterator[list[str]]:
+        """Yield the constraints in conflict of every instance of the flattened batch, in turn.
+
+        An irreducible set of rows and bounds, by name; empty where the instance has a point.
+        """
         count = math.prod(self.batch_shape)
         flat = [
             v.detach().expand(*self.batch_shape, -1).reshape(count, v.shape[-1]).cpu().numpy()
@@ -274,39 +296,18 @@ class Polytope:
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        shared = _compiled_for(state["A"], state["A_eq"], state["num_aux"])
-        self._fill(shared=shared, **state)
+        self._fill(**state)
 
 
 _VALUES = ("b", "b_eq", "lower", "upper")
-_COMPILED: OrderedDict[bytes, dict[Any, Any]] = OrderedDict()
-_COMPILED_LOCK = threading.Lock()
-_MOST_COMPILED = 64
 
 
-def _after_fork() -> None:
-    """A lock that another thread held at the fork would stay closed in the child."""
-    global _COMPILED_LOCK  # noqa: PLW0603 -- the lock guards a global
-    _COMPILED_LOCK = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _compiled_for(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int) -> dict[Any, Any]:
-    """What was compiled from equal rows before, so that a set made anew per batch costs little."""
+def _fingerprint(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int) -> bytes:
     digest = hashlib.blake2b(f"{A.shape} {A_eq.shape} {num_aux}".encode(), digest_size=16)
     for rows in (A, A_eq):
         for part in (rows.indptr, rows.indices, rows.data):
             digest.update(np.ascontiguousarray(part).tobytes())
-    with _COMPILED_LOCK:
-        shared = _COMPILED.setdefault(digest.digest(), {})
-        _COMPILED.move_to_end(digest.digest())
-        if len(_COMPILED) > _MOST_COMPILED:
-            _COMPILED.popitem(last=False)
-    return shared
+    return digest.digest()
 
 
 def _number_of_variables(A, A_eq, lower, upper) -> int:

@@ -12,8 +12,8 @@ from .polytope import Polytope
 _MOST_TERMS = 16  # of a row, or variables of a kind, written out
 
 
-def constraints(polytope: Polytope, names: Sequence[str] | None = None, limit: int = 20) -> str:
-    r"""The rows and bounds of a polytope as text, for reading.
+def describe(polytope: Polytope, names: Sequence[str] | None = None, limit: int = 20) -> str:
+    r"""Return the rows and bounds of a polytope as text, for reading.
 
     Variables are `z0`, `z1`, ..., or `z(name)`; auxiliary variables `psi0`, `psi1`, .... Numbers
     that differ between the instances of a batch are printed as a range. Long rows and long lists
@@ -29,12 +29,12 @@ def constraints(polytope: Polytope, names: Sequence[str] | None = None, limit: i
 
     Examples:
         >>> P = Polytope([[1.0, 1.0, 2.0], [0.0, -1.0, 0.5]], [3.0, 0.0], upper=[1.0, 1.0, 0.0])
-        >>> print(constraints(P))
+        >>> print(describe(P))
         A[0]: z0 + z1 + 2 z2 <= 3
         A[1]: -z1 + 0.5 z2 <= 0
         0 <= z <= 1
         fixed at 0: z2
-        >>> print(constraints(Polytope(A_eq=[[1.0, 1.0]], b_eq=[1.0]), names=["0->1", "2->1"]))
+        >>> print(describe(Polytope(A_eq=[[1.0, 1.0]], b_eq=[1.0]), names=["0->1", "2->1"]))
         A_eq[0]: z(0->1) + z(2->1) = 1
         0 <= z <= 1
     """

@@ -8,9 +8,9 @@ $$ dz_F = (I - R_{AF}^+ R_{AF})\, dy_F + R_{AF}^+ (dc_A - R_{A\bar F}\, dz_{\bar
 
 At a kink everything active is kept for the derivative in y, which is the limit of derivatives from
 inside the smallest face. Where more rows and bounds are active than are independent, as at
-vertices, the derivative in c and in the bounds keeps those that the multipliers of $y - z$ need, and of these
-as many as are independent (see `vertices.py`). The vector-Jacobian product needs one vector per
-instance, $\nu = (R_{AF}^+)^\top g_F$.
+vertices, the derivative in c and in the bounds keeps those that the multipliers of $y - z$ need,
+and of these as many as are independent (see `vertices.py`). The vector-Jacobian product needs one
+vector per instance, $\nu = (R_{AF}^+)^\top g_F$.
 """
 
 from typing import NamedTuple

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from .. import _kernels
 from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
-from .common import kernels
 from .derivative import Projection
 
 
@@ -43,7 +43,7 @@ class OneRow(Projection):
         z = torch.empty_like(x, memory_format=torch.contiguous_format)
         size = self.block.size
         run(
-            kernels().one_row,
+            _kernels.thresholds.one_row,
             x.shape[0] * self.block.count,
             4 * x.numel(),
             array(x).reshape(-1, size),
@@ -61,7 +61,7 @@ class OneRow(Projection):
         return self.constants(x.device, x.dtype)[0]
 
     def _goal(self, x: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
-        """Where the row must end, and whether it has to move at all."""
+        """Return where the row must end, and whether it has to move at all."""
         inside = torch.minimum(torch.maximum(x, limits.lower), limits.upper)
         act = (self._a(x) * inside).sum(-1, keepdim=True)
         goal = torch.minimum(torch.maximum(act, limits.row_lower), limits.row_upper)

@@ -15,7 +15,7 @@ from .._kernels.threads import run
 from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report, SolverMap
-from .._solvers.block import Answer, Problem, least_violation, refined
+from .._solvers.block import Answer, ProjectionProblem, least_violation, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.least_distance import LeastDistance
 from .._solvers.osqp import OSQPSolver
@@ -113,7 +113,7 @@ class QP(SolverMap, Projection):
                 if before is not None and before[n, c] <= ENOUGH:
                     nothing = np.zeros(self.block.num_rows)
                     found = Answer(z[n, c].copy(), nothing, float(before[n, c]), "not exact")
-                z[n, c] = self._project(Problem(y[n, c], *parts), int(n), report, found)
+                z[n, c] = self._project(ProjectionProblem(y[n, c], *parts), int(n), report, found)
 
         run(work, len(chosen), len(chosen) * _COST)
 
@@ -122,7 +122,7 @@ class QP(SolverMap, Projection):
         return nullcontext() if kind is OSQPSolver else _Turns.lock
 
     def _project(
-        self, problem: Problem, instance: int, report: Report, before: Answer | None
+        self, problem: ProjectionProblem, instance: int, report: Report, before: Answer | None
     ) -> np.ndarray:
         nothing = np.full(self.block.size, np.nan)
         if not np.isfinite(problem.y).all():

@@ -4,11 +4,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _kernels
 from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
-from .common import kernels
 from .derivative import Projection
+
+
+def simplex_threshold(x: Tensor, total: Tensor | float) -> Tensor:
+    r"""Return the $\tau$ with $\sum_i \max(x_i - \tau, 0) = t$, `(..., 1)`, by sorting.
+
+    With the k largest entries positive, $\tau_k = (x_{(1)} + \dots + x_{(k)} - t) / k$; the support
+    is the largest k with $x_{(k)} > \tau_k$.
+
+    Args:
+        x: `(..., n)`; -inf for what is left out.
+        total: `(..., 1)` or a number.
+    """
+    ordered = x.sort(-1, descending=True).values
+    k = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
+    tau_k = (ordered.cumsum(-1) - total) / k
+    support = (ordered > tau_k).sum(-1, keepdim=True).clamp(min=1)
+    return tau_k.gather(-1, support - 1)
 
 
 class Simplex(Projection):
@@ -73,7 +90,7 @@ class Simplex(Projection):
         size = self.block.size
         if self.varies:
             run(
-                kernels().varying_simplex,
+                _kernels.thresholds.varying_simplex,
                 x.shape[0] * self.block.count,
                 x.numel(),
                 array(x).reshape(-1, size),
@@ -85,7 +102,7 @@ class Simplex(Projection):
             )
             return z
         run(
-            kernels().simplex,
+            _kernels.thresholds.simplex,
             x.shape[0] * self.block.count,
             x.numel(),
             array(x).reshape(-1, size),
@@ -111,7 +128,7 @@ class Simplex(Projection):
         return (*map(numbers, (self.sign, self.anchor, self.total[:, None])), fixed)
 
     def _form(self, x: Tensor, limits: Limits) -> tuple[Tensor, ...]:
-        """Signs, anchors, totals and fixed variables, broadcasting against `x`."""
+        """Return signs, anchors, totals and fixed variables, broadcasting against `x`."""
         if not self.varies:
             return self.constants(x.device, x.dtype)
         (sign,) = self.constants(x.device, x.dtype)
@@ -125,15 +142,8 @@ class Simplex(Projection):
         broken = x.isnan().any(-1, keepdim=True)
         if not self.plain:
             x = torch.where(fixed, -torch.inf, sign * (x - anchor))
-        # KKT: x = max(y - tau, 0). With the k largest entries positive, tau_k = (their sum - t)/k;
-        # the support is the largest k with y_(k) > tau_k. Shifted by the maximum to keep digits.
-        largest = x.amax(-1, keepdim=True)
-        shifted = x - largest
-        ordered = shifted.sort(-1, descending=True).values
-        k = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
-        tau_k = (ordered.cumsum(-1) - total) / k
-        support = (ordered > tau_k).sum(-1, keepdim=True).clamp(min=1)
-        z = (shifted - tau_k.gather(-1, support - 1)).clamp(min=0)
+        shifted = x - x.amax(-1, keepdim=True)  # to keep digits
+        z = (shifted - simplex_threshold(shifted, total)).clamp(min=0)
         if not self.equality:
             inside = x.clamp(min=0)
             z = torch.where(inside.sum(-1, keepdim=True) > total, z, inside)

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from .._errors import InputError
 from .._feasible_set import AbstractFeasibleSet
-from .._plan.maps import Report
+from .._plan.failures import Report
 
 
 class PaddedSentences(AbstractFeasibleSet):
@@ -83,19 +82,9 @@ class PaddedSentences(AbstractFeasibleSet):
         """
         report = Report()
         z_hat = self.decode_instances(scores, report)
-        for i in sorted(report.failures):
-            name = sentence_name(i, self._batch(scores))
-            raise report.kinds[i](f"{name}: {report.failures[i]}.")
+        report.raise_first(self._batch(scores), "sentence")
         return z_hat
 
     @abstractmethod
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""
-
-
-def sentence_name(number: int, batch: Any) -> str:
-    """A sentence of the flattened batch by its index, for messages."""
-    where = tuple(int(k) for k in np.unravel_index(number, batch))
-    if not where:
-        return "The sentence"
-    return f"Sentence {where[0] if len(where) == 1 else where}"

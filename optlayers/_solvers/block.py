@@ -9,7 +9,7 @@ from .._plan.blocks import Block
 
 
 @dataclass(frozen=True)
-class Problem:
+class ProjectionProblem:
     """One instance: the point, and limits in the layout of one component, float64."""
 
     y: np.ndarray
@@ -29,7 +29,7 @@ class Answer:
     status: str = ""
 
 
-def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answer:
+def judged(block: Block, problem: ProjectionProblem, x, multipliers, status: str) -> Answer:
     """An answer with its KKT residual, whatever the solver said of it.
 
     The residual is the largest of: row violation; distance of x from its own projected gradient
@@ -55,7 +55,7 @@ def judged(block: Block, problem: Problem, x, multipliers, status: str) -> Answe
     return Answer(x, multipliers, residual, status)
 
 
-def refined(block: Block, problem: Problem, answer: Answer) -> Answer:
+def refined(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:
     """Solve on the active set that an approximate answer suggests; the better of both.
 
     With the active rows as equalities and the variables at bounds fixed, the optimality conditions
@@ -92,7 +92,7 @@ def refined(block: Block, problem: Problem, answer: Answer) -> Answer:
     return best
 
 
-def least_violation(block: Block, problem: Problem) -> float:
+def least_violation(block: Block, problem: ProjectionProblem) -> float:
     """By how much some row is missed at the best of all points, relative to 1 + |x|; by an LP.
 
     Zero if there is a feasible point; NaN if the linear program has no answer. What decides

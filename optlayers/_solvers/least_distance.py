@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._plan.blocks import Block
-from .block import Answer, Problem, judged
+from .block import Answer, ProjectionProblem, judged
 
 
 class LeastDistance:
@@ -21,7 +21,7 @@ class LeastDistance:
         self.block = block
         self._R = block.matrix.toarray()
 
-    def solve(self, problem: Problem) -> Answer:
+    def solve(self, problem: ProjectionProblem) -> Answer:
         """Solve one instance; the residual is recomputed."""
         from scipy.optimize import nnls
 
@@ -53,7 +53,9 @@ class LeastDistance:
         second = self._answer(problem, problem.y + way, np.maximum(lam, 0.0) / norms, said)
         return min(first, second, key=lambda answer: answer.residual)
 
-    def _answer(self, problem: Problem, z: np.ndarray, lam: np.ndarray, said: list) -> Answer:
+    def _answer(
+        self, problem: ProjectionProblem, z: np.ndarray, lam: np.ndarray, said: list
+    ) -> Answer:
         """Judge a point with a multiplier per side that is said."""
         each, cut = np.zeros((2, len(self._R))), int(said[0].sum())
         each[0, said[0]], each[1, said[1]] = lam[:cut], lam[cut : cut + int(said[1].sum())]

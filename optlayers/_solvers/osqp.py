@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from .._plan.blocks import Block
 from . import require
-from .block import Answer, Problem, judged, stacked_rows
+from .block import Answer, ProjectionProblem, judged, stacked_rows
 
 _ACCURATE = {
     "eps_abs": 1e-9,
@@ -27,7 +27,7 @@ _ACCURATE = {
 
 
 def step_size(y: np.ndarray) -> float:
-    """OSQP's rho for a point: a power of 4 near 0.3 max |y|, since multipliers grow with y.
+    """Return OSQP's rho for a point: a power of 4 near 0.3 max |y|, as multipliers grow with y.
 
     The Hessian is the identity and the rows are scaled, so the size of y is all that matters; in
     powers, so that the matrix is seldom factorised anew.
@@ -53,7 +53,7 @@ class OSQPSolver:
         self._solver, self._rho = osqp.OSQP(), 0.0
         self._solver.setup(P=quadratic, q=np.zeros(size), A=rows, l=-limits, u=limits, **_ACCURATE)
 
-    def solve(self, problem: Problem) -> Answer:
+    def solve(self, problem: ProjectionProblem) -> Answer:
         """Solve one instance; the residual in the answer is recomputed, not OSQP's word."""
         block = self.block
         linear = np.where(block.is_aux, 0.0, -problem.y)

@@ -1,14 +1,54 @@
 """What a surrogate gradient is."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .._functional import FeasibleSet, OnFailure, Status
+from .._calls import OnFailure, Status
+from .._feasible_set import FeasibleSet
+from .oracles import Oracles
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a surrogate's forward pass hands to the layer.
+
+    Attributes:
+        z: `(..., n)`: what goes into the network.
+        status: Which instances have a decision.
+        saved: Tensors that the backward pass gets after its other arguments: noise, samples.
+        differentiable: `z` carries its own derivative, and no surrogate stands behind it.
+    """
+
+    z: Tensor
+    status: Status
+    saved: tuple[Tensor, ...] = ()
+    differentiable: bool = False
 
 
 class AbstractSurrogate(ABC):
-    """A formula for the gradient of the scores, used in place of the true one, which is zero."""
+    """A formula for the gradient of the scores, used in place of the true one, which is zero.
+
+    One method is all that most need. Those that do not decide on the plain scores (noise, relaxed
+    decisions) have a `forward` of their own as well.
+    """
+
+    # Whether `backward` is made of differentiable operations, so that its result may be
+    # differentiated again. Where it decodes, it is not: double backward is refused by name.
+    twice_differentiable: ClassVar[bool] = False
+
+    def forward(self, oracles: Oracles, scores: Tensor, training: bool = True) -> Decision:
+        """Decide: by default the best structure of the scores.
+
+        Args:
+            oracles: `decode`, `project` and `marginals` of the set, under the layer's policies.
+            scores: `(..., n)`, as given to the layer.
+            training: False in a layer that is in `eval()`: decide without noise.
+        """
+        z, status = oracles.decision(oracles.decode(scores), scores)
+        return Decision(z, status)
 
     @abstractmethod
     def backward(
@@ -27,4 +67,13 @@ class AbstractSurrogate(ABC):
             z_hat: `(..., n)`, the decoded structure.
             grad: `(..., n)`, the gradient of the loss with respect to `z_hat`.
             on_failure: What to do with an instance whose backward pass fails.
+
+        What `forward` saved follows after these.
         """
+
+    def settings(self) -> dict[str, Any]:
+        """Return what `repr` shows."""
+        return {k: v for k, v in vars(self).items() if not k.startswith("_") and v is not None}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in self.settings().items())})"

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .._functional import FeasibleSet, project
+from .._feasible_set import FeasibleSet
+from .._functional import project
 from .._kernels.untraced import eager
 
 

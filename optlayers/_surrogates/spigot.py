@@ -1,40 +1,21 @@
 """SPIGOT: step, project, take the difference."""
 
 import warnings
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from .._calls import OnFailure, Status
 from .._errors import InputError, StepSizeWarning
-from .._feasible_set import AbstractFeasibleSet
-from .._functional import FeasibleSet, OnFailure, Status, project
+from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate
 from .diagnostics import diagnose
+from .oracles import Oracles
 from .steps import NormClip, check_step, step_size
 
 _CHECKED_CALLS = (10, 100, 1000)  # at which backward calls the effect of eta is looked at
-
-
-def _onto(
-    relaxation: Polytope | None, feasible_set: FeasibleSet, y: Tensor, on_failure: OnFailure
-) -> tuple[Tensor, Status]:
-    """Project, onto a polytope over the flattened structure if there is one.
-
-    What is not finite becomes NaN: a loss that diverges is not for a backward pass to report.
-    """
-    onto, point = feasible_set, y
-    if relaxation is not None:
-        onto, point = relaxation, y.flatten(-feasible_set.event_dim)
-    z, status = project(
-        onto,
-        point,
-        on_failure=on_failure,  # type: ignore[arg-type]
-        on_nonfinite="propagate",
-        return_status=True,
-    )
-    return z.reshape(y.shape), status
 
 
 class SPIGOT(AbstractSurrogate):
@@ -43,10 +24,12 @@ class SPIGOT(AbstractSurrogate):
     Take a gradient step on the decision, project it back onto the relaxed feasible set, use the
     difference. The base point $p$ is
 
+    - `around="projection"`, the default: $p = \Pi_P(s / \text{temperature})$, the relaxed solution.
+      Gradients flow both ways, so that it works where the structure is latent as where it is
+      supervised as well; two projections.
     - `around="vertex"`: $p = \hat z$, the paper's. At a vertex the step can only demote what was
-      chosen, so this needs supervision of the structure as well; one projection.
-    - `around="projection"`: $p = \Pi_P(s / \text{temperature})$, the relaxed solution. Gradients
-      flow both ways, which is what works when the structure is latent; two projections.
+      chosen: without supervision of the structure by a loss of its own it hardly learns; one
+      projection.
     - `around="marginals"`: $p = \mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s /
       \text{temperature})$, for sets that have marginals. This is SPIGOT-CE of Mihaylova,
       Niculae and Martins (2020), *Understanding the mechanics of SPIGOT*, with the gradient taken
@@ -70,10 +53,12 @@ class SPIGOT(AbstractSurrogate):
         tensor([ 0.5000, -0.5000,  0.0000])
     """
 
+    twice_differentiable: ClassVar[bool] = True
+
     def __init__(
         self,
         eta: float | Tensor | NormClip = 1.0,
-        around: Literal["vertex", "projection", "marginals"] = "vertex",
+        around: Literal["vertex", "projection", "marginals"] = "projection",
         *,
         temperature: float = 1.0,
         relaxation: Polytope | None = None,
@@ -100,20 +85,11 @@ class SPIGOT(AbstractSurrogate):
         """Eta in a form that multiplies `grad`, whose last `event_dim` dimensions are one step."""
         return step_size(self.eta, grad, event_dim)
 
-    def base_point(
-        self, feasible_set: FeasibleSet, scores: Tensor, z_hat: Tensor, on_failure: OnFailure
-    ) -> tuple[Tensor, Status]:
+    def base_point(self, oracles: Oracles, scores: Tensor, z_hat: Tensor) -> Tensor:
         """The point p that the step starts from."""
-        if self.around == "projection":
-            return _onto(self.relaxation, feasible_set, scores / self.temperature, on_failure)
-        if self.around == "marginals":
-            if not isinstance(feasible_set, AbstractFeasibleSet):
-                raise InputError(
-                    "around='marginals' needs a structured set with marginals, such as "
-                    f"DependencyTrees; a Polytope has none. Got {feasible_set!r}."
-                )
-            z_hat = feasible_set.marginals(scores.detach() / self.temperature)
-        return z_hat, Status(tuple(z_hat.shape[: z_hat.ndim - feasible_set.event_dim]))
+        if self.around == "vertex":
+            return z_hat
+        return oracles.point(self.around, scores / self.temperature)
 
     def backward(
         self,
@@ -124,22 +100,13 @@ class SPIGOT(AbstractSurrogate):
         on_failure: OnFailure = "raise",
     ) -> tuple[Tensor, Status]:
         """Return p - proj(p - eta * grad); where that fails and may fall back, eta * grad."""
-        dtype, event_dim = grad.dtype, feasible_set.event_dim
-        # Half precision in float32 before anything is subtracted.
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        scores, z_hat, grad = (v.to(wide) for v in (scores, z_hat, grad))
-        step = self.step_size(grad, event_dim) * grad
-        step = torch.where(step.isfinite(), step, torch.nan)
-        policy = "raise" if on_failure == "raise" else "nan"
-        base, before = self.base_point(feasible_set, scores, z_hat, policy)
-        moved, status = _onto(self.relaxation, feasible_set, base - step, policy)
-        status = Status(status.batch_shape, before.failures | status.failures)
-        result = base - moved
-        if status.failures and on_failure == "fallback":
-            ok = status.ok.to(result.device)[(..., *[None] * event_dim)]
-            result = torch.where(ok, result, step)
+        oracles = Oracles(feasible_set, on_failure, relaxation=self.relaxation)
+        wide, z_hat, g = oracles.admit(scores, z_hat, grad)
+        step = self.step_size(g, oracles.event_dim) * g
+        base = self.base_point(oracles, wide, z_hat)
+        result = base - oracles.project(base - step)
         self._watch(feasible_set, base, step, result)
-        return result.to(dtype), status
+        return oracles.answer(result, grad, step)
 
     def _watch(self, feasible_set: FeasibleSet, base: Tensor, step: Tensor, result: Tensor) -> None:
         """Warn once if eta changes nothing but the length of the gradient, or nothing at all."""

@@ -1,5 +1,6 @@
 """Step sizes of surrogates."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,19 @@ def check_step(name: str, eta: Any) -> None:
             f"`{name}` must be a number, a tensor with one entry per instance, or NormClip(T). "
             f"Got {eta!r}."
         )
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raises InputError unless it is a positive number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"`{name}` must be a positive number. Got {value!r}.")
+
+
+def check_positive_step(name: str, eta: Any) -> None:
+    """Raises InputError unless `step_size` can use it, and where it is a number, it is positive."""
+    check_step(name, eta)
+    if isinstance(eta, int | float) and not 0 < eta < math.inf:
+        raise InputError(f"`{name}` must be positive and finite. Got {eta}.")
 
 
 def step_size(

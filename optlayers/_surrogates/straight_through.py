@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from .._functional import FeasibleSet, OnFailure, Status
+from .._calls import OnFailure, Status
+from .._feasible_set import FeasibleSet
 from .base import AbstractSurrogate
 from .steps import NormClip, check_step, step_size
 

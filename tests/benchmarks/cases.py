@@ -32,7 +32,7 @@ class Case:
 CASES = {
     "head_selection": Case(
         f"32 sentences of {WORDS} words: 800 simplices of {WORDS + 1}",
-        lambda: ol.head_selection(WORDS),
+        lambda: ol.product(*[ol.simplex(WORDS + 1)] * WORDS),
         32,
         WORDS + 1,
     ),

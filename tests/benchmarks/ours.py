@@ -8,7 +8,8 @@ import torch
 import optlayers as ol
 from optlayers._decoders import MILP
 from optlayers._plan.compile import compile_plan, limits_of
-from optlayers._plan.maps import Report, Table
+from optlayers._plan.failures import Report
+from optlayers._plan.maps import Table
 
 from .cases import CASES
 from .subject import Subject
@@ -28,7 +29,7 @@ def project(case: str, inputs: Any, threads: int, dtype: str = "float64") -> Sub
 def layer(case: str, inputs: Any, threads: int, dtype: str = "float64") -> Subject:
     """`StructuredArgmax` with SPIGOT: decode forward, project backward."""
     torch.set_num_threads(threads)
-    argmax = ol.StructuredArgmax(CASES[case].make(), ol.SPIGOT(warn=False))
+    argmax = ol.StructuredArgmax(CASES[case].make(), ol.SPIGOT(warn=False, around="vertex"))
     scores = _tensor(inputs, "y", dtype).requires_grad_()
     grad = _tensor(inputs, "grad", dtype)
 

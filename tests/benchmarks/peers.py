@@ -4,6 +4,9 @@
 who knows that it separates: one small QP per modifier or arc, all with the same matrices.
 """
 
+# Peers live in environments of their own.
+# pyright: reportMissingImports=false
+
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -159,7 +159,9 @@ def fit(model: Parser, train: list[dict], roles: list[int], steps: int) -> float
         gold = graphs.from_arcs([s["graph"] for s in batch])
         counted = graphs.indicator("labels")
         loss = ol.structured_hinge(graphs, packed, gold, (0.4 * counted, 0.6 * counted))
-        z = ol.structured_argmax(graphs, packed, ol.SPIGOT(ol.NormClip(1.0), warn=False))
+        z = ol.structured_argmax(
+            graphs, packed, ol.SPIGOT(ol.NormClip(1.0), warn=False, around="vertex")
+        )
         loss = loss + tagging_loss(model.tag(states, graphs, z), relations)
         optimiser.zero_grad()
         loss.backward()

@@ -7,7 +7,8 @@ import torch
 
 import optlayers as ol
 from optlayers._plan.compile import compile_plan, limits_of
-from optlayers._plan.maps import Report, Table
+from optlayers._plan.failures import Report
+from optlayers._plan.maps import Table
 from optlayers._projections import QP
 
 from .solvers_cases import WORDS, polytope_of, trees

@@ -1,5 +1,8 @@
 """Peers that `peers.py` does not have, or not at a given tolerance; nothing of ours is imported."""
 
+# Peers live in environments of their own.
+# pyright: reportMissingImports=false
+
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

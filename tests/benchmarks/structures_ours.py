@@ -50,7 +50,7 @@ def step(inputs: Any, projective: bool, relaxation: str = "head-selection") -> S
     trees, scores = _trees(inputs, projective)
     scores.requires_grad_()
     weight = torch.from_numpy(inputs["weight"])
-    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT(warn=False))
+    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT(warn=False, around="vertex"))
 
     def run() -> torch.Tensor:
         z = layer(scores, ol.DependencyTrees(trees.lengths, projective, relaxation=relaxation))
@@ -79,7 +79,7 @@ def graphs_step(inputs: Any) -> Subject:
     some = ol.SemanticGraphs(some.lengths, LABELS, list(range(DETERMINISTIC)))
     scores.requires_grad_()
     weight = torch.from_numpy(inputs["weight"])
-    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT(warn=False))
+    layer = ol.StructuredArgmax(surrogate=ol.SPIGOT(warn=False, around="vertex"))
 
     def run() -> torch.Tensor:
         return torch.autograd.grad(layer(scores, some), scores, weight)[0]

@@ -1,5 +1,8 @@
 """supar and torch-struct, each given scores in its own layout; nothing of ours is imported."""
 
+# Peers live in environments of their own.
+# pyright: reportMissingImports=false
+
 from typing import Any
 
 import numpy as np

@@ -5,6 +5,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -15,13 +16,15 @@ from examples.data import DataError, Sentence
 from examples.data.toy import generate
 from examples.syntax_to_semantics import analyse as command
 from examples.syntax_to_semantics import compare
-from examples.syntax_to_semantics.analyse import add_analyse, picture
+from examples.syntax_to_semantics.analyse import add_analyse
 from examples.syntax_to_semantics.config import make_config
 from examples.syntax_to_semantics.evaluate import evaluate
 from examples.syntax_to_semantics.run import load_data, load_model, make_model
 from examples.syntax_to_semantics.train import train
 from examples.training.settings import ConfigError
 from optlayers.plotting import ROOT
+
+picture: Any = command.picture  # tests let what draws return its arguments
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")

@@ -71,7 +71,7 @@ def test_what_is_missing_is_run_in_another_process(folder):
     assert len(before) == 3
     runs = TINY.runs()
     wrong = replace(runs["none-1-0"], data_options={"colour": 3})
-    failed = run_all(TINY.PACKAGE, runs | {"wrong": wrong}, folder, 1)
+    failed = run_all(TINY.PACKAGE, {**runs, "wrong": wrong}, folder, 1)
     assert list(failed) == ["wrong"]
     assert failed["wrong"].startswith("ConfigError: Options of the data 'toy'")
     assert (folder / "none-1-0" / "result.json").is_file()

@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,9 @@ def test_what_the_file_says_besides_trees_is_kept(folder, tmp_path):
     heads = [s.heads or [] for s in read_conllu(trees)]
     expected = TEXT.replace("# newdoc", "# sent_id = _1\n# newdoc")  # as 1 is taken
     expected = expected.replace("\n\n1\tGo", "\n\n# sent_id = 3\n1\tGo")
-    lines = [line.split("\t") for line in expected.splitlines() if not line.startswith("1.1")]
+    lines: list[Any] = [
+        line.split("\t") for line in expected.splitlines() if not line.startswith("1.1")
+    ]
     words = [line for line in lines if line[0].isdecimal()]
     for line, head in zip(words, [head for sentence in heads for head in sentence], strict=True):
         line[6:9] = [str(head), "_", "_"]

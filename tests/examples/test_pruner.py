@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -205,7 +206,7 @@ def test_gold_arcs_are_kept_in_training_alone(corpus):
 
 
 def test_a_pruner_is_frozen(corpus):
-    model = model_for(corpus, 0.01, "spigot").train()
+    model: Any = model_for(corpus, 0.01, "spigot").train()
     assert model.pruner is not None
     assert model.syntax is not None
     assert (model.training, model.syntax.training, model.pruner.training) == (True, True, False)

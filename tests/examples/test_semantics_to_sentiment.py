@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -145,7 +146,7 @@ def test_no_label_that_is_deterministic_occurs_twice(corpus):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_steps_move_what_they_should(method, corpus):
-    model = model_for(method, corpus).train()
+    model: Any = model_for(method, corpus).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     kinds = ["reviews", *(["graphs"] if model.method.surrogate else [])]

@@ -19,7 +19,7 @@ pytestmark = [
 command = partial(running.command, "semantics_to_sentiment")
 
 
-@pytest.mark.parametrize("method", ["spigot-projection", "pipeline"])
+@pytest.mark.parametrize("method", ["spigot-projection"])
 def test_killed_twice_equals_uninterrupted(method, tmp_path):
     """Once while the parser is trained, once in the joint training."""
     settings = {"method": method, "epochs": 40, "patience": 99, "dropout": 0.1}

@@ -4,6 +4,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -107,7 +108,7 @@ def test_the_hinge_loss_is_that_of_its_definition(corpus):
 
 
 def test_a_frozen_parser_drops_no_words(corpus):
-    model = model_for("pipeline", corpus).train()
+    model: Any = model_for("pipeline", corpus).train()
     assert model.syntax is not None
     assert model.semantics is not None
     assert not model.syntax.training

@@ -5,11 +5,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.collections import PolyCollection
 
 import optlayers as ol
-from optlayers.plotting import draw_curves
 from optlayers.plotting._curves import _apart
+
+from .drawing import draw_curves
 
 RUNS = np.random.default_rng(0).normal(size=(4, 6))
 
@@ -18,8 +19,8 @@ def bands(axes):
     """The lower and the upper side of each band."""
     found = []
     for area in axes.collections:
-        assert isinstance(area, FillBetweenPolyCollection)
-        vertices = area.get_paths()[0].vertices
+        assert isinstance(area, PolyCollection)
+        vertices = np.asarray(area.get_paths()[0].vertices)
         places = np.unique(vertices[:, 0])
         sides = [vertices[vertices[:, 0] == x, 1] for x in places]
         found.append(np.array([[min(side), max(side)] for side in sides]).T)

@@ -1,15 +1,16 @@
 """Pictures of polytopes and projections: what is drawn, and where."""
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 
 import optlayers as ol
-from optlayers.plotting import COLOURS, draw_polytope, draw_projections
+from optlayers.plotting import COLOURS
 from optlayers.plotting._regions import region
 
+from .drawing import draw_polytope, draw_projections
 from .reading import drawn, marks, same_points
 from .shapes import SETS
 
@@ -108,7 +109,7 @@ def test_axes_hold_all_that_was_drawn_in_them():
 def test_pyplot_makes_axes_only_where_none_are_given():
     from matplotlib import pyplot
 
-    figure = matplotlib.figure.Figure()
+    figure = Figure()
     before = pyplot.get_fignums()
     axes = figure.subplots()
     assert draw_polytope(ol.box(2), axes) is axes

@@ -7,14 +7,15 @@ import pytest
 from matplotlib.figure import Figure
 
 import optlayers as ol
-from optlayers.plotting import draw_plan
+
+from .drawing import draw_plan
 
 SETS = {
     "simplex": ol.simplex(3),
     "mixture": ol.product(ol.simplex(3), ol.cardinality(4, at_most=2), ol.box(3)),
     "spans": ol.spans(8, max_words=4, max_spans=2),
     "assignment": ol.assignment(6),
-    "heads": ol.head_selection(25),
+    "heads": ol.product(*[ol.simplex(26)] * 25),
     "trees": ol.DependencyTrees(lengths=[9, 4]),
     "graphs": ol.SemanticGraphs(6, labels=4),
     "thousands": ol.product(*[ol.simplex(5)] * 400, ol.cardinality(30, at_most=2)),
@@ -61,7 +62,9 @@ def test_a_filled_cell_is_a_coefficient(name):
     drawn = iter(frames(axes))
     for map_, area in zip(compiled.maps, cells(axes), strict=True):
         block = map_.block
-        middles = np.array([path.vertices[:4].mean(0) for path in area.get_paths()]).reshape(-1, 2)
+        middles = np.array(
+            [np.asarray(path.vertices)[:4].mean(0) for path in area.get_paths()]
+        ).reshape(-1, 2)
         shown = len(middles) // max(block.matrix.nnz, 1) if block.num_rows else block.count
         assert shown in (1, block.count)
         for k in range(shown):

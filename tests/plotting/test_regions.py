@@ -8,10 +8,10 @@ import torch
 from scipy.spatial import ConvexHull, QhullError
 
 import optlayers as ol
-from optlayers.plotting import draw_polytope
 from optlayers.plotting._cutting import without_flat_corners
 from optlayers.plotting._regions import lattice, region
 
+from .drawing import draw_polytope
 from .reading import same_points
 
 inf = np.inf

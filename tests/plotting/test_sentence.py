@@ -4,14 +4,16 @@ import random
 from itertools import combinations
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.patches import PathPatch, Polygon
 
 import optlayers as ol
 from optlayers.plotting import ROOT, Style, graph_arcs, save, tree_arcs
-from optlayers.plotting import draw_sentence as draw
 from optlayers.plotting._layout import levels
+
+from .drawing import draw_sentence as draw
 
 SOLID, DASHED = Style("as it was"), Style("changed", "#d55e00", (4.0, 2.0))
 WORDS = "the <b> cost & $x$ rose".split()
@@ -101,7 +103,11 @@ def test_no_line_runs_through_a_label(seed):
     axes = figure.axes[0]
     places = boxes(figure)
     labels = [box for text, box in places.items() if text.get_fontsize() < 8]
-    lines = [patch.get_path().vertices for patch in axes.patches if isinstance(patch, PathPatch)]
+    lines = [
+        np.asarray(patch.get_path().vertices)
+        for patch in axes.patches
+        if isinstance(patch, PathPatch)
+    ]
     bottom = axes.get_ylim()[0]
     upright = [(v[k], v[k + 1]) for v in lines for k in range(len(v) - 1) if v[k][0] == v[k + 1][0]]
     assert len(upright) > 80
@@ -126,7 +132,7 @@ def test_lines_of_a_projective_tree_do_not_cross(seed, side):
     arcs = [(i, j, "", SOLID) for i, j in projective(random.Random(seed), 0, 15, ROOT)]
     figure = draw(["word"] * 15, **{side: arcs})
     patches = [p for p in figure.axes[0].patches if isinstance(p, PathPatch)][:15]
-    curves = [patch.get_path().vertices for patch in patches]
+    curves = [np.asarray(patch.get_path().vertices) for patch in patches]
     for one, other in combinations(curves, 2):
         for flat, upright in ((one, other), (other, one)):
             if len(flat) > 2:

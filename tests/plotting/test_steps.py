@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 import optlayers as ol
-from optlayers.plotting import draw_figure_1, draw_step
 from optlayers.plotting._labels import Name, place
 from optlayers.plotting._regions import region
 
+from .drawing import draw_figure_1, draw_step
 from .reading import arrows, boxes, marks, texts
 from .shapes import SETS
 
@@ -44,7 +44,7 @@ def test_arrows_are_those_of_the_surrogate(name, seed, eta):
     P, z_hat, grad, scores = problem(name, seed)
     axes = draw_step(P, z_hat, grad, eta, scores=scores)
     found, ends = region(P), arrows(axes)
-    expected, status = ol.SPIGOT(eta).backward(P, scores, z_hat, grad)
+    expected, status = ol.SPIGOT(eta, around="vertex").backward(P, scores, z_hat, grad)
     assert bool(status.ok.all())
     start = found.flat(z_hat)
     moved = -(expected.numpy() @ found.frame)

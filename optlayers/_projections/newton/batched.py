@@ -10,14 +10,23 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ..._kernels.newton_constants import (
+    DAMPING,
+    FARTHEST,
+    FIRST_STAGE,
+    GROWTH,
+    LOOSE,
+    MAX_STAGES,
+    MAX_STEPS,
+    PLAIN,
+    TRIALS,
+    WITH_AUX,
+)
 from ..._plan.maps import Limits
 
-# As in `_kernels/newton.py`, which explains them; repeated because importing it imports numba.
-_GROWTH, _FIRST_STAGE, _FARTHEST = 10.0, 3.0, 1e10
-_PLAIN, _WITH_AUX = (0.03, 1e-5, 0.03), (0.3, 1e-4, 0.3)
-_LOOSE, _DAMPING, _MOST_STEPS = 0.1, 1e-2, 500
+# A round of the loop is a step of an instance, or a change of its stage.
+_MOST_ROUNDS = MAX_STEPS + MAX_STAGES
 _SAFE = 1e-8  # damping with which a factor cannot break down
-_TRIALS = 60  # of a line search that goes on
 _CHUNK = 64_000_000  # entries of the systems made at a time
 
 
@@ -104,7 +113,7 @@ def newton(
 def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality: Tensor) -> None:
     state = _begin(R, is_aux, *own)
     state = state.keep(state.y.isfinite().all(-1))
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MOST_ROUNDS):
         if not len(state.number):
             return
         at = _evaluate(R, is_aux, state)
@@ -112,7 +121,7 @@ def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality
         last = (state.share == state.end) & (state.prox <= state.least)
         state.tries = torch.where(largest < 0.5 * state.best, 0, state.tries + 1)
         state.best = torch.minimum(state.best, largest)
-        loose = _LOOSE * state.unit * torch.where(state.share == state.end, state.prox, 1.0)
+        loose = LOOSE * state.unit * torch.where(state.share == state.end, state.prox, 1.0)
         arrived = largest <= torch.where(last, 2e-16 * at.size, loose)
         fresh = last & ~state.taken & (state.tries >= 2) & (largest <= 1e-6 * at.scale) & ~arrived
         near = (largest <= 1e-11 * at.scale) | (state.tries >= 40)
@@ -135,11 +144,11 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
     unit = torch.where(unit > 0, unit, scale.clamp(min=1e-300))
     act = centre @ R.T
     hold = torch.minimum(torch.maximum(act, low), high)
-    first, least, shrink = _WITH_AUX if bool(is_aux.any()) else _PLAIN
+    first, least, shrink = WITH_AUX if bool(is_aux.any()) else PLAIN
     soft = is_aux.any() | (low < high).any(-1)
     widths = unit / reach.clamp(min=1e-300)
-    end = (_FARTHEST * widths).clamp(max=1.0)
-    share = torch.minimum(_FIRST_STAGE * widths, end)
+    end = (FARTHEST * widths).clamp(max=1.0)
+    share = torch.minimum(FIRST_STAGE * widths, end)
     count = len(y)
     return State(
         number=torch.arange(count, device=y.device),
@@ -223,7 +232,7 @@ def _advance(
     state.mu = torch.where(here, state.mu + state.base, state.mu)
     state.base = torch.where(here, 0.0, state.base)
     state.taken = state.taken & ~arrived
-    grown = torch.minimum(state.share * _GROWTH, state.end)
+    grown = torch.minimum(state.share * GROWTH, state.end)
     grown = torch.where(arrived, grown, state.share)
     state.mu = state.mu * (grown / state.share)[:, None]
     sharper = arrived & (state.share == state.end)
@@ -252,7 +261,7 @@ def _take_up(state: State, at: Point, fresh: Tensor) -> None:
 def _step(R: Tensor, state: State, at: Point, moving: Tensor, largest: Tensor) -> None:
     """Newton's step, where the instance did not just change its stage."""
     state.most = torch.maximum(state.most, torch.where(moving, largest, 0.0))
-    damping = (_DAMPING * largest / state.most.clamp(min=1e-300)).clamp(1e-12, _DAMPING)[:, None]
+    damping = (DAMPING * largest / state.most.clamp(min=1e-300)).clamp(1e-12, DAMPING)[:, None]
     weight = torch.where(at.free, at.inverse, 0.0)
     own = at.stiff + weight @ (R * R).T
     gram = (R * weight[:, None, :]) @ R.T
@@ -287,7 +296,7 @@ def _line_search(R: Tensor, state: State, at: Point, d: Tensor) -> Tensor:
     left, right = torch.zeros_like(t), torch.where(here < 0, t, torch.inf)
     at_left, at_right = first.clone(), torch.where(here < 0, here, -first)
     left, at_left = torch.where(here >= 0, t, left), torch.where(here >= 0, here, at_left)
-    for trial in range(_TRIALS):
+    for trial in range(TRIALS):
         if bool(done.all()):
             break
         if trial % 3 == 2:  # by size where they differ: the answer may be at 1e-9

@@ -1,7 +1,5 @@
 """Blocks with several rows: semismooth Newton on the dual, all instances of a batch at once."""
 
-from functools import cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -9,6 +7,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from ... import _kernels
 from ..._kernels.threads import run
 from ..._kernels.untraced import eager
 from ..._plan.blocks import Block
@@ -16,19 +15,12 @@ from ..._plan.maps import Limits, Report, SolverMap
 from ..derivative import Projection, tangent
 from ..qp import QP
 from . import batched
-from .ordering import Rows, rows_of
+from .ordering import OrderedRows, rows_of
 
 GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which an answer is taken
 _AIM = 1e-12  # residual at which nothing more is tried
 _MANY_STEPS = 400  # rows up to which OSQP is faster where most variables are auxiliary
 _ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by dense factors
-
-
-@cache
-def _kernels() -> ModuleType:
-    from ..._kernels import newton as found
-
-    return found
 
 
 class Newton(SolverMap, Projection):
@@ -61,7 +53,7 @@ class Newton(SolverMap, Projection):
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self.rows: Rows = rows_of(block.matrix)
+        self.rows: OrderedRows = rows_of(block.matrix)
         self.exact = QP(block)
 
     @classmethod
@@ -101,10 +93,10 @@ class Newton(SolverMap, Projection):
         low, high = (rows.ordered(v.cpu().numpy()) for v in limits[:2])
         lower, upper = (np.ascontiguousarray(v.cpu().numpy()) for v in limits[2:])
         x, quality = np.empty_like(points), np.empty(len(points))
-        block = _kernels().Block(*rows.arrays, self.block.is_aux)
+        block = _kernels.newton.Block(*rows.arrays, self.block.is_aux)
         args = (block, rows.norms, points, low, high, lower, upper, x, quality, _AIM)
         cost = len(points) * (200 * size + 20 * rows.matrix.nnz)
-        run(_kernels().newton, len(points), cost, *args)
+        run(_kernels.newton.newton, len(points), cost, *args)
         shape = y.shape
         return (
             torch.from_numpy(x).reshape(shape).to(y.device),
@@ -138,8 +130,8 @@ class Newton(SolverMap, Projection):
         self.exact.project_some(chosen, y, sides, found, inner, quality.cpu().numpy())
         at = torch.from_numpy(chosen).to(z.device).unbind(1)
         z[at] = torch.from_numpy(found[tuple(chosen.T)]).to(z.device)
-        for n, reason in inner.failures.items():
-            report.fail(n, reason, inner.kinds[n])
+        for n, failure in inner.failures.items():
+            report.add(n, failure)
             z[n] = torch.nan
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:

@@ -10,25 +10,44 @@ _SPARSE_FACTOR = 0.35  # share of nonzeros of the factor below which it is kept 
 _LARGEST_DENSE = 400  # rows; above, the factor is sparse whatever its share of nonzeros
 
 
-class Rows(NamedTuple):
+class Pattern(NamedTuple):
+    """How R D R^T is summed up from the columns of R; see `pairs`. Empty for a dense factor."""
+
+    pair_start: np.ndarray
+    pair_slot: np.ndarray
+    pair_value: np.ndarray
+    upper_start: np.ndarray
+    upper_index: np.ndarray
+
+
+class Arrays(NamedTuple):
+    """R for the compiled loops: the first fields of `Block` in `_kernels/newton.py`."""
+
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray]
+    columns: tuple[np.ndarray, np.ndarray, np.ndarray]
+    dense: np.ndarray
+    pattern: Pattern
+
+
+class OrderedRows(NamedTuple):
     """Normalised rows in elimination order: `R = diag(norms)^-1 matrix[order]`."""
 
     matrix: sp.csr_array
     order: np.ndarray
     norms: np.ndarray
-    arrays: tuple[Any, ...]  # the first fields of `Block` in `_kernels/newton.py`
+    arrays: Arrays
 
     @property
     def is_sparse(self) -> bool:
         """Whether the factor is kept sparse."""
-        return len(self.arrays[3][3]) > 0
+        return len(self.arrays.pattern.upper_start) > 0
 
     def ordered(self, values: np.ndarray) -> np.ndarray:
         """Limits of the rows, in their order."""
         return np.ascontiguousarray(values[..., self.order])
 
 
-def rows_of(matrix: sp.csr_array) -> Rows:
+def rows_of(matrix: sp.csr_array) -> OrderedRows:
     """Choose the kind of factor by how much of it would be zero."""
     m, size = matrix.shape
     norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
@@ -42,17 +61,17 @@ def rows_of(matrix: sp.csr_array) -> Rows:
     R.sort_indices()
     columns = sp.csc_array(R)
     columns.sort_indices()
-    arrays = (
+    arrays = Arrays(
         _as_arrays(R),
         _as_arrays(columns),
         np.ascontiguousarray(R.toarray().T) if dense else np.zeros((0, 0)),
         pairs(columns) if sparse else _NO_PATTERN,
     )
-    return Rows(R, order, norms[order], arrays)
+    return OrderedRows(R, order, norms[order], arrays)
 
 
 _EMPTY = np.zeros(0, dtype=np.int64)
-_NO_PATTERN = (_EMPTY, _EMPTY, np.zeros(0), _EMPTY, _EMPTY)
+_NO_PATTERN = Pattern(_EMPTY, _EMPTY, np.zeros(0), _EMPTY, _EMPTY)
 
 
 def _as_arrays(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -73,8 +92,8 @@ def elimination_order(R: sp.csr_array) -> tuple[np.ndarray, int]:
     return np.argsort(factor.perm_c), factor.L.nnz
 
 
-def pairs(columns: sp.csc_array) -> tuple[np.ndarray, ...]:
-    """How R D R^T is summed up from the columns of R, whose entries are sorted by row.
+def pairs(columns: sp.csc_array) -> Pattern:
+    """Return how R D R^T is summed up from the columns of R, whose entries are sorted by row.
 
     Returns:
         The start of each column's pairs of entries; for each pair its slot in the strictly upper
@@ -97,4 +116,4 @@ def pairs(columns: sp.csc_array) -> tuple[np.ndarray, ...]:
     slot = np.where(i < k, np.searchsorted(upper, key), len(upper) + i)
     upper_start = np.searchsorted(upper // m, np.arange(m + 1)).astype(np.int64)
     value = columns.data[first] * columns.data[second]
-    return start, slot.astype(np.int64), value, upper_start, upper % m
+    return Pattern(start, slot.astype(np.int64), value, upper_start, upper % m)

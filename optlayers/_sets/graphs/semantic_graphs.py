@@ -11,7 +11,7 @@ from ..._decoders.common import NOT_FINITE
 from ..._errors import InputError
 from ..._functional import project
 from ..._kernels.untraced import eager
-from ..._plan.maps import Report
+from ..._plan.failures import Report
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
 from ..padded import PaddedSentences
@@ -351,13 +351,13 @@ class SemanticGraphs(PaddedSentences):
             return "determinism"
         return "arc-predicate" if self.predicates else "label-sum"
 
-    def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Eq. 6 slot by slot in closed form, the hull by the decoder; the others by their plan."""
         if self.relaxation_name == "hull":
             self._batch(y, "y")
             return project_onto_hull(self, y, report).z
         if self.relaxation_name != "label-sum":
-            return None
+            return super().project_instances(y, report)
         batch = self._batch(y, "y")
         own, slots = self._layout.split(y)
         flat = slots.reshape(-1, 1 + self.num_labels)

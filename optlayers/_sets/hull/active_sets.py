@@ -1,20 +1,11 @@
 """The structures that the nearest points of a batch are made of, and how they change."""
 
-from functools import cache
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
+from ... import _kernels
 from ..._kernels.threads import run
-
-
-@cache
-def kernels() -> ModuleType:
-    """The compiled loops, when they are first needed."""
-    from ..._kernels import hull as found
-
-    return found
 
 
 class Arrays(NamedTuple):
@@ -26,7 +17,7 @@ class Arrays(NamedTuple):
         x: `(N, d)`, from the origin to the point of the weights.
         away: `(N, d)`, target - x.
         gap: `(N,)`, the duality gap of the point; infinite before anything was decoded for it.
-        state: `(N,)`, 0 while an instance is open; see `_kernels`.
+        state: `(N,)`, 0 while an instance is open; see `_kernels/hull.py`.
         stalls: `(N,)`, how often a structure brought nothing.
         number: `(N,)`, of structures.
         sigma: `(N,)`, what makes the matrix of products positive definite.
@@ -83,25 +74,25 @@ class ActiveSets:
             width=np.zeros((count, room), dtype=np.int32),
         )
         self.arrays.weights[:, 0] = 1.0
-        self.arrays.state[~np.isfinite(first).all(-1)] = kernels().NO_STRUCTURE
+        self.arrays.state[~np.isfinite(first).all(-1)] = _kernels.hull.NO_STRUCTURE
 
     def open_rows(self) -> np.ndarray:
-        """Numbers of the instances that are not finished."""
-        return np.flatnonzero(self.arrays.state == kernels().OPEN)
+        """Return numbers of the instances that are not finished."""
+        return np.flatnonzero(self.arrays.state == _kernels.hull.OPEN)
 
     def take_in(self, rows: np.ndarray, decoded: np.ndarray, last: bool) -> None:
-        """What was decoded for the instances `rows`, `(M, d)`; if `last`, only to judge the gap."""
+        """Take in what was decoded for `rows`, `(M, d)`; if `last`, only judge the gap."""
         self._make_room(rows, decoded)
-        run(kernels().advance, len(rows), self._work(rows), rows, decoded, self.arrays, last)
+        run(_kernels.hull.advance, len(rows), self._work(rows), rows, decoded, self.arrays, last)
 
     def shift(self, rows: np.ndarray, step: np.ndarray) -> None:
         """Move the targets of `rows` by `step`, and open these instances again."""
         self.arrays.target[rows] += step
-        self.arrays.state[rows], self.arrays.stalls[rows] = kernels().OPEN, 0
-        run(kernels().retarget, len(rows), self._work(rows), rows, self.arrays)
+        self.arrays.state[rows], self.arrays.stalls[rows] = _kernels.hull.OPEN, 0
+        run(_kernels.hull.retarget, len(rows), self._work(rows), rows, self.arrays)
 
     def point(self) -> np.ndarray:
-        """The nearest points, `(N, d)`."""
+        """Return the nearest points, `(N, d)`."""
         return self.arrays.origin + self.arrays.x
 
     def structures(self) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +108,7 @@ class ActiveSets:
         return weights, found
 
     def _work(self, rows: np.ndarray) -> int:
-        """About how many operations a round costs."""
+        """Return about how many operations a round costs."""
         return len(rows) * (
             8 * self.arrays.x.shape[1] + 2 * int(self.arrays.number[rows].max()) ** 2
         )
@@ -137,7 +128,7 @@ class ActiveSets:
 
 
 def _grown(x: np.ndarray, axis: int, room: int) -> np.ndarray:
-    """More room along a dimension."""
+    """Return an array with more room along a dimension."""
     shape = list(x.shape)
     shape[axis] = room
     more = np.zeros(shape, dtype=x.dtype)

@@ -5,12 +5,11 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from ..._errors import InputError, OptLayersError
-from ..._feasible_set import AbstractFeasibleSet
-from ..._functional import FeasibleSet, decode
-from ..._plan.maps import Report
+from ..._errors import InputError
+from ..._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
+from ..._plan.failures import Report
 from ..._polytope.polytope import Polytope
-from .onto_hull import project_onto_hull, raise_first
+from .onto_hull import project_onto_hull
 from .project_hull import HullProjection
 
 
@@ -69,6 +68,7 @@ class ConvexHull(AbstractFeasibleSet):
                 "with integral=True."
             )
         self.feasible_set, self.max_iter = feasible_set, int(max_iter)
+        self._set = as_set(feasible_set)
         self.event_dim = feasible_set.event_dim  # type: ignore[misc]
 
     def __repr__(self) -> str:
@@ -84,9 +84,8 @@ class ConvexHull(AbstractFeasibleSet):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """That of the set."""
-        base = self.feasible_set
-        return (base.n,) if isinstance(base, Polytope) else base.event_shape
+        """Shape of a structure of the set."""
+        return self._set.event_shape
 
     def project(self, y: Tensor) -> HullProjection:
         """The nearest point with the structures it is made of, their weights and the gap.
@@ -96,66 +95,49 @@ class ConvexHull(AbstractFeasibleSet):
             InfeasibleError: If an instance has no structure.
             SolverFailed: If an instance is not exact after `max_iter` calls of the decoder.
         """
-        self._check(y, "y")
         report = Report()
-        found = project_onto_hull(self, y, report, self.max_iter)
-        raise_first(report, y.shape[: y.ndim - self.event_dim])
+        found = project_onto_hull(self, self.admit(y, "y"), report, self.max_iter)
+        report.raise_first(y.shape[: y.ndim - self.event_dim])
         return found
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project onto the hull; NaN where `report` is told of a failure."""
-        self._check(y, "y")
-        return project_onto_hull(self, y, report, self.max_iter).z
+        return project_onto_hull(self, self.admit(y, "y"), report, self.max_iter).z
 
     # ------------------------------------------------------------------ those of the set
 
     def decode(self, scores: Tensor) -> Tensor:
-        """The best structure of the set."""
-        self._check(scores, "scores")
-        base = self.feasible_set
-        return decode(base, scores) if isinstance(base, Polytope) else base.decode(scores)
+        """Return the best structure of the set."""
+        return self._set.decode(self.admit(scores, "scores"))
 
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""
-        self._check(scores, "scores")
-        base = self.feasible_set
-        if isinstance(base, AbstractFeasibleSet):
-            return base.decode_instances(scores, report)
-        return _decode_polytope(base, scores, report, None)
+        return self._set.decode_instances(self.admit(scores, "scores"), report)
 
     def decode_rows(
         self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
     ) -> Tensor | None:
         """Decode some instances of a batch alone, if the set can."""
-        base = self.feasible_set
-        if isinstance(base, AbstractFeasibleSet):
-            return base.decode_rows(scores, rows, batch, report)
-        return None if base.batch_shape else _decode_polytope(base, scores, report, rows)
+        return self._set.decode_rows(scores, rows, batch, report)
 
     def free_parts(self, device: torch.device) -> Tensor | None:
-        """Those of the set."""
-        base = self.feasible_set
-        return None if isinstance(base, Polytope) else base.free_parts(device)
+        """Return the free parts of the set."""
+        return self._set.free_parts(device)
 
     def contains(self, z: Tensor) -> Tensor:
         """Whether each `z` is a structure of the set, if it has a test of membership."""
-        return self._structured("test of membership").contains(z)
+        return self._set.contains(z)
 
     def log_partition(self, scores: Tensor) -> Tensor:
-        """That of the set, if it has one."""
-        return self._structured("tractable sum over its structures").log_partition(scores)
+        """Return that of the set, if it has one."""
+        return self._set.log_partition(scores)
 
     def marginals(self, scores: Tensor) -> Tensor:
-        """Those of the set, if it has any."""
-        return self._structured("tractable marginals").marginals(scores)
+        """Return those of the set, if it has any."""
+        return self._set.marginals(scores)
 
-    def _structured(self, ability: str) -> AbstractFeasibleSet:
-        if isinstance(self.feasible_set, Polytope):
-            self._has_no(ability)
-        return self.feasible_set
-
-    def _check(self, x: Tensor, name: str) -> None:
-        """Refuse what has not the shape of the set."""
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return `x`; refuse what has not the shape of the set."""
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             found = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
@@ -167,6 +149,7 @@ class ConvexHull(AbstractFeasibleSet):
             raise InputError(
                 f"`{name}` must have shape (..., {wanted}) for {self!r}. Got {tuple(x.shape)}."
             )
+        return x
 
 
 def _holds(lead: torch.Size, batch: torch.Size) -> bool:
@@ -175,21 +158,3 @@ def _holds(lead: torch.Size, batch: torch.Size) -> bool:
         return torch.broadcast_shapes(lead, batch) == lead
     except RuntimeError:
         return False
-
-
-def _decode_polytope(
-    polytope: Polytope, scores: Tensor, report: Report, rows: Tensor | None
-) -> Tensor:
-    """Decode by the plan of a polytope; NaN where `report` is told of a failure."""
-    z, status = decode(polytope, scores, on_failure="nan", return_status=True)
-    if status.failures:
-        kind = OptLayersError
-        try:
-            decode(polytope, scores)
-        except OptLayersError as error:  # a status knows the reason, not the kind
-            kind = type(error)
-        numbers = torch.arange(status.ok.numel()).reshape(status.ok.shape)
-        for where, reason in status.failures.items():
-            i = int(numbers[where])
-            report.fail(i if rows is None else int(rows[i]), reason, kind)
-    return z

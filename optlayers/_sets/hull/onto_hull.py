@@ -1,11 +1,10 @@
 """The convex hull of any set with a decoder: what its instances are asked, and when."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..._feasible_set import AbstractFeasibleSet
-from ..._plan.maps import Report
+from ..._plan.failures import Report
 from .project_hull import Ask, HullProjection, hull_instances
 
 
@@ -26,21 +25,13 @@ def project_onto_hull(
     found = hull_instances(_asks(feasible_set, batch, own), y, event_dim, own, max_iter)
     z = found.z
     if own.failures:
-        for i, reason in sorted(own.failures.items()):
-            report.fail(i, reason, own.kinds[i])
+        for i, failure in sorted(own.failures.items()):
+            report.add(i, failure)
         fine = torch.ones(batch.numel(), dtype=torch.bool)
         fine[list(own.failures)] = False
         fine = fine.to(z.device).reshape(*batch, *[1] * event_dim)
         z = torch.where(fine, z, torch.nan)
     return found._replace(z=z.to(dtype))
-
-
-def raise_first(report: Report, batch: torch.Size) -> None:
-    """Raise for the first instance that failed, if one did."""
-    for i, reason in sorted(report.failures.items()):
-        where = tuple(int(k) for k in np.unravel_index(i, batch)) if batch else ()
-        name = f"Instance {where[0] if len(where) == 1 else where}" if where else "The instance"
-        raise report.kinds[i](f"{name}: {reason}.")
 
 
 def _asks(feasible_set: AbstractFeasibleSet, batch: torch.Size, report: Report) -> Ask:
@@ -57,7 +48,7 @@ def _asks(feasible_set: AbstractFeasibleSet, batch: torch.Size, report: Report) 
         asked = asked.reshape(*batch, *scores.shape[1:])
         found = feasible_set.decode_instances(asked, of_all)
         for i in set(of_all.failures) & set(rows.tolist()):
-            report.fail(i, of_all.failures[i], of_all.kinds[i])
+            report.add(i, of_all.failures[i])
         if found.shape != asked.shape:
             return found
         return found.reshape(batch.numel(), *scores.shape[1:])[at]

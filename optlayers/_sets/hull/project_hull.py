@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ... import _kernels
 from ..._errors import InputError, SolverFailed
 from ..._kernels.untraced import eager
-from ..._plan.maps import Report
-from .active_sets import ActiveSets, kernels
+from ..._plan.failures import Report
+from .active_sets import ActiveSets
 
 _ACCEPTED = 1e-6  # largest distance that is an answer, relative to the lengths in `_judge`, or 1
 _NUDGE = 1e-7  # where the derivative is taken, relative to the size of y and of the structures
@@ -199,7 +200,7 @@ def _rounds(sets: ActiveSets, best: Callable, most: int) -> None:
 
 def _face(sets: ActiveSets, best: Callable, most: int) -> np.ndarray:
     """Differences `(N, M, d)` that span the face of a point near `y` that is no corner case."""
-    rows = np.flatnonzero(np.isin(sets.arrays.state, (kernels().OPEN, kernels().DONE)))
+    rows = np.flatnonzero(np.isin(sets.arrays.state, (_kernels.hull.OPEN, _kernels.hull.DONE)))
     if len(rows):
         way = np.random.default_rng(0).standard_normal(sets.arrays.x.shape[1])
         size = np.maximum(np.abs(sets.arrays.target[rows]), np.abs(sets.arrays.origin[rows]))
@@ -213,7 +214,7 @@ def _face(sets: ActiveSets, best: Callable, most: int) -> np.ndarray:
 
 def _judge(sets: ActiveSets, gap: np.ndarray, y: np.ndarray, report: Report) -> None:
     """Tell which instances have no answer, or one that is not exact."""
-    k = kernels()
+    k = _kernels.hull
     with np.errstate(invalid="ignore", over="ignore"):
         size = np.linalg.norm([y, sets.arrays.target], axis=-1).max(0, initial=1.0)
         far = ~(np.sqrt(gap) <= _ACCEPTED * size)
@@ -232,7 +233,7 @@ _REASONS = (
 
 
 def _whole(decode: Callable[[Tensor], Tensor], count: int) -> Ask:
-    """A decoder of whole batches: finished instances are asked with scores of zero."""
+    """Return a decoder of whole batches: finished instances are asked with scores of zero."""
 
     def ask(scores: Tensor, rows: Tensor) -> Tensor:
         if len(rows) == count:
@@ -247,9 +248,10 @@ def _whole(decode: Callable[[Tensor], Tensor], count: int) -> Ask:
 
 
 def _refusal(report: Report, gap: Tensor) -> Exception:
-    """The error of `project_hull` for the first instance that failed."""
+    """Return the error of `project_hull` for the first instance that failed."""
     first = min(report.failures)
-    reason, kind = report.failures[first], report.kinds[first]
+    reason = report.failures[first]
+    kind = reason.kind
     more = f" (instance {first} of the flattened batch)"
     if kind is InputError:
         return InputError(f"{reason}{more}.")

@@ -18,7 +18,7 @@ class Template(NamedTuple):
     last: np.ndarray  # (num_vars,) the word without which a variable is zero; 0 for none
 
 
-class Rows:
+class ArcRows:
     """Collects variables and rows, given as arrays of equal shape."""
 
     def __init__(self, n: int):

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from ..._decoders.common import NOT_FINITE
-from ..._errors import InfeasibleError, InputError
+from ..._errors import InfeasibleError, InputError, name_of
 from ..._kernels.untraced import eager
-from ..._plan.maps import Report
+from ..._plan.failures import Report, index_of
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
-from ..padded import PaddedSentences, sentence_name
+from ..padded import PaddedSentences
 from . import inside_outside, matrix_tree
 from .arborescence import arborescence
 from .eisner import eisner
 from .head_selection import project_heads
 from .polytopes import check_relaxation, tree_polytope
 from .structure import is_tree
+from .sums import TreeSums
 
 _NO_TREE = "no tree is left among the allowed arcs"
 
@@ -112,7 +113,7 @@ class DependencyTrees(PaddedSentences):
     # ------------------------------------------------------------------ the set
 
     def _read_mask(self, mask: Any) -> Tensor:
-        """The mask on the host, refused if it does not fit."""
+        """Return the mask on the host, refused if it does not fit."""
         n, mask = self.size, torch.as_tensor(mask)
         if mask.dtype != torch.bool or mask.shape[-2:] != (n + 1, n + 1):
             raise InputError(
@@ -131,7 +132,7 @@ class DependencyTrees(PaddedSentences):
 
     @property
     def allowed(self) -> Tensor:
-        """Booleans `(..., n + 1, n + 1)` on the host: arcs of the mask between words."""
+        """Return booleans `(..., n + 1, n + 1)` on the host: arcs of the mask between words."""
         if self._allowed is None:
             index = torch.arange(self.size + 1)
             word = index <= self.lengths[..., None]
@@ -145,7 +146,7 @@ class DependencyTrees(PaddedSentences):
         _, state = self._decode_host(zeros, *self._on_host(self.batch_shape))
         if state.any():
             first = int(state.argmax())
-            name = sentence_name(first, self.batch_shape)
+            name = name_of(index_of(first, self.batch_shape), "sentence")
             length = int(self.lengths.expand(self.batch_shape).reshape(-1)[first])
             more = f" The same holds for {state.sum() - 1} more." if state.sum() > 1 else ""
             kind = "projective " if self.projective else ""
@@ -157,7 +158,7 @@ class DependencyTrees(PaddedSentences):
 
     @property
     def relaxation(self) -> Polytope:
-        """The polytope of the backward pass, over arcs `(h, m)` at `h * (n + 1) + m`."""
+        """Return the polytope of the backward pass, over arcs `(h, m)` at `h * (n + 1) + m`."""
         if self._relaxation is None:
             self._relaxation = tree_polytope(
                 self.relaxation_name,
@@ -176,7 +177,7 @@ class DependencyTrees(PaddedSentences):
 
     @property
     def part_names(self) -> list[str]:
-        """Names of the arcs in the order of the variables, for printing: "0->1" and so on."""
+        """Return names of the arcs in the order of the variables, for printing: "0->1" ..."""
         return [f"{h}->{m}" for h in range(self.size + 1) for m in range(self.size + 1)]
 
     def _layout_in_words(self) -> str:
@@ -239,12 +240,12 @@ class DependencyTrees(PaddedSentences):
         return decoder(rows, lengths, allowed, self.single_root)
 
     def _from_heads(self, heads: Tensor, dtype: torch.dtype) -> Tensor:
-        """0/1 tensor `(N, n + 1, n + 1)` of `(N, n + 1)` heads; -1 for none."""
+        """Return the 0/1 tensor `(N, n + 1, n + 1)` of `(N, n + 1)` heads; -1 for none."""
         z = torch.zeros(*heads.shape, heads.shape[-1], dtype=dtype, device=heads.device)
         chosen = (heads >= 0).to(dtype)
         return z.scatter_(-2, heads.clamp(min=0)[..., None, :], chosen[..., None, :])
 
-    def project_instances(self, y: Tensor, report: Report) -> Tensor | None:
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Head selection in one pass, hulls by their decoder; other relaxations by their plan."""
         batch, side = self._batch(y, "y"), self.size + 1
         allowed = self.free_parts(y.device)
@@ -255,7 +256,7 @@ class DependencyTrees(PaddedSentences):
             every.projective = False
             return project_onto_hull(every, y, report).z
         if self.relaxation_name != "head-selection":
-            return None
+            return super().project_instances(y, report)
         if allowed.ndim > 2:
             allowed = allowed.expand(*batch, side, side)
         z = project_heads(y.reshape(-1, side, side), allowed.reshape(-1, side, side))
@@ -264,12 +265,12 @@ class DependencyTrees(PaddedSentences):
     # ------------------------------------------------------------------ other forms of a tree
 
     def heads(self, z: Tensor) -> Tensor:
-        """The head of every word, `(..., n)`, of trees `(..., n + 1, n + 1)`; -1 at padding."""
+        """Return heads of words, `(..., n)`, of trees `(..., n + 1, n + 1)`; -1 at padding."""
         z = z[..., 1:]
         return torch.where((z > 0).any(-2), z.argmax(-2), -1)
 
     def from_heads(self, heads: Any, dtype: torch.dtype | None = None) -> Tensor:
-        """The 0/1 tensor `(..., n + 1, n + 1)` of heads `(..., n)`; anything at padding.
+        """Return the 0/1 tensor `(..., n + 1, n + 1)` of heads `(..., n)`; anything at padding.
 
         Raises:
             InputError: If `heads` has another shape, or the head of a word is not in its sentence.
@@ -294,7 +295,7 @@ class DependencyTrees(PaddedSentences):
 
     @eager
     def contains(self, z: Tensor) -> Tensor:
-        """Whether each `z` is a tree of the set: booleans of the batch shape."""
+        """Return whether each `z` is a tree of the set: booleans of the batch shape."""
         batch = self._batch(z, "z")
         arcs = z.detach().cpu().reshape(-1, self.size + 1, self.size + 1)
         allowed = self.allowed.expand(*batch, *self.allowed.shape[-2:]).reshape(arcs.shape)
@@ -308,7 +309,7 @@ class DependencyTrees(PaddedSentences):
     # ------------------------------------------------------------------ sums over all trees
 
     def log_partition(self, scores: Tensor) -> Tensor:
-        r"""$\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable twice.
+        r"""Return $\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable twice.
 
         Projective: inside algorithm, $O(n^3)$. Otherwise: matrix-tree theorem, $O(n^3)$, by an
         elimination without subtraction. In float64 inside on the CPU; the dtype of the scores out.
@@ -330,12 +331,12 @@ class DependencyTrees(PaddedSentences):
         return self._sums().marginals(*self._rows(scores, batch)).reshape(scores.shape)
 
     def entropy(self, scores: Tensor) -> Tensor:
-        r"""$-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, of the batch shape; differentiable."""
+        r"""Return $-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, `(...)`; differentiable."""
         mu = self.marginals(scores)
         return self.log_partition(scores) - torch.where(mu > 0, mu * scores, 0).sum((-2, -1))
 
     def free_parts(self, device: torch.device) -> Tensor:
-        """The allowed arcs between words of a sentence."""
+        """Return the allowed arcs between words of a sentence."""
         return self._on(device)[1]
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -346,7 +347,7 @@ class DependencyTrees(PaddedSentences):
 
     @torch.no_grad()
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        r"""One tree of every sentence from $p(z) \propto \exp(z \cdot s)$, exactly; $O(n^4)$.
+        r"""Draw one tree of every sentence from $p(z) \propto \exp(z \cdot s)$, exactly; $O(n^4)$.
 
         Word by word, from marginals that are conditioned on the heads drawn before. NaN for a
         sentence without a tree.
@@ -362,13 +363,13 @@ class DependencyTrees(PaddedSentences):
         fine = self._sums().log_partition(*rows).isfinite()
         return torch.where(fine[:, None, None], z, torch.nan).reshape(scores.shape)
 
-    def _sums(self) -> Any:
-        return inside_outside if self.projective else matrix_tree
+    def _sums(self) -> TreeSums:
+        return (inside_outside if self.projective else matrix_tree).SUMS
 
     def _rows(
         self, scores: Tensor, batch: torch.Size
     ) -> tuple[Tensor, Tensor, Tensor | None, bool]:
-        """What the sums take: flattened scores, lengths and arcs on the device of the scores."""
+        """Return what the sums take: flattened scores, lengths and arcs on their device."""
         lengths, allowed = self._on(scores.device)
         side = self.size + 1
         if allowed.ndim > 2:

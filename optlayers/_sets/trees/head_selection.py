@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ... import _kernels
 from ..._kernels.threads import array, run, use_kernels
-from ..._projections.common import kernels
+from ..._projections.simplex import simplex_threshold
 
 
 def project_heads(y: Tensor, allowed: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ def _forward(y: Tensor, allowed: Tensor) -> Tensor:
     if not use_kernels(y):
         return _by_sorting(y.double(), allowed).to(y.dtype)
     z = torch.zeros_like(y, memory_format=torch.contiguous_format)
-    run(kernels().heads, len(y), y.numel(), array(y), array(allowed), z.numpy())
+    run(_kernels.thresholds.heads, len(y), y.numel(), array(y), array(allowed), z.numpy())
     return z
 
 
@@ -75,9 +76,5 @@ def _by_sorting(y: Tensor, allowed: Tensor) -> Tensor:
     x = torch.where(allowed, y, -torch.inf).transpose(-1, -2)
     largest = x.amax(-1, keepdim=True)
     shifted = x - torch.where(largest.isfinite(), largest, torch.nan)
-    ordered = shifted.sort(-1, descending=True).values
-    k = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
-    tau_k = (ordered.cumsum(-1) - 1) / k  # as in `Simplex._by_sorting`
-    support = (ordered > tau_k).sum(-1, keepdim=True).clamp(min=1)
-    z = (shifted - tau_k.gather(-1, support - 1)).clamp(min=0)
+    z = (shifted - simplex_threshold(shifted, 1.0)).clamp(min=0)
     return torch.where(allowed, z.transpose(-1, -2), 0)

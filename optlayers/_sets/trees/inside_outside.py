@@ -13,69 +13,53 @@ References:
     *First- and second-order expectation semirings*.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ... import _kernels
 from ..._kernels.threads import array, run
-from .sums import LOG_ZERO, Problem, Sums, usable
+from .sums import LOG_ZERO, TreeBatch, TreeSums, usable
 
 
-def log_partition(
-    scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool
-) -> Tensor:
-    r"""$\log \sum_z \exp(z \cdot s)$ over projective trees, `(N,)`; differentiable twice.
-
-    Args:
-        scores: `(N, n + 1, n + 1)`, heads by modifiers, index 0 the root; anything at padding.
-        lengths: int64 `(N,)`, words of each sentence, on the device of the scores.
-        allowed: Arcs that may be chosen, `(N or 1, n + 1, n + 1)`; None: all.
-        single_root: Whether exactly one word hangs on the root.
-
-    Returns:
-        In the dtype of the scores, summed in float64. $-\infty$ for a sentence without a tree, NaN
-        where a score that counts is NaN or $+\infty$; neither sends a gradient back.
+class InsideOutside(TreeSums):
+    r"""Sums over projective trees, in $O(n^3)$; samples cost $O(n^4)$.
 
     Examples:
-        >>> log_partition(torch.zeros(1, 4, 4), torch.tensor([3]), None, True).exp().round()
+        >>> scores, lengths = torch.zeros(1, 4, 4), torch.tensor([3])
+        >>> SUMS.log_partition(scores, lengths, None, True).exp().round()
         tensor([7.])
     """
-    return _SUMS.log_partition(scores, (lengths, allowed, single_root))
 
+    def program(self, x: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
+        """Return log Z by logarithms of whole diagonals, and the sentences where it is none."""
+        lengths, _, single_root = batch
+        arcs, broken = usable(x, batch)
+        x = torch.where(arcs, x, LOG_ZERO)
+        log_z = _single_root(x, lengths) if single_root else _any_root(x, lengths)
+        log_z = torch.where(lengths > 0, log_z, 0)
+        none = log_z < LOG_ZERO / 2
+        log_z = torch.where(none, -torch.inf, log_z)
+        return torch.where(broken, torch.nan, log_z), none | broken
 
-def marginals(scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool) -> Tensor:
-    """Probability of every arc, the gradient of `log_partition`; differentiable once.
+    def values(self, x: Tensor, batch: TreeBatch) -> Tensor:
+        """Return log Z."""
+        log_z = x.new_empty(len(x))
+        _run(_kernels.inside_outside.values, x, batch, log_z)
+        return log_z
 
-    NaN for a sentence that has no tree or a score that is not a number. Arguments as there.
-    """
-    return _SUMS.marginals(scores, (lengths, allowed, single_root))
+    def gradients(self, x: Tensor, batch: TreeBatch) -> Tensor:
+        """Return the probability of every arc."""
+        mu = torch.empty_like(x, memory_format=torch.contiguous_format)
+        _run(_kernels.inside_outside.marginals, x, batch, mu)
+        return mu
 
-
-def sample(
-    scores: Tensor,
-    lengths: Tensor,
-    allowed: Tensor | None,
-    single_root: bool,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    r"""Heads of trees drawn from $p(z) \propto \exp(z \cdot s)$, exactly; int64 `(N, n + 1)`.
-
-    Word after word from its marginals given the heads of those before: $O(n^4)$. -1 at index 0, at
-    padding, and where there is no tree. Arguments as for `log_partition`; the generator is on the
-    device of the scores.
-    """
-    return _SUMS.sample(scores, (lengths, allowed, single_root), generator)
-
-
-def _program(x: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
-    """Log Z by logarithms of whole diagonals of the chart, and the sentences where it is none."""
-    lengths, _, single_root = problem
-    arcs, broken = usable(x, problem)
-    x = torch.where(arcs, x, LOG_ZERO)
-    log_z = _single_root(x, lengths) if single_root else _any_root(x, lengths)
-    log_z = torch.where(lengths > 0, log_z, 0)
-    none = log_z < LOG_ZERO / 2
-    log_z = torch.where(none, -torch.inf, log_z)
-    return torch.where(broken, torch.nan, log_z), none | broken
+    def hessian_product(self, x: Tensor, batch: TreeBatch, vector: Tensor) -> Tensor:
+        """Return the product of the second derivatives with a vector."""
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        _run(_kernels.inside_outside.hessian_product, x, batch, vector, out)
+        return out
 
 
 def _any_root(x: Tensor, lengths: Tensor) -> Tensor:
@@ -121,33 +105,13 @@ def _chart(x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     return rights, lefts
 
 
-def _values(x: Tensor, problem: Problem) -> Tensor:
-    log_z = x.new_empty(len(x))
-    _run("values", x, problem, log_z)
-    return log_z
-
-
-def _gradients(x: Tensor, problem: Problem) -> Tensor:
-    mu = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _run("marginals", x, problem, mu)
-    return mu
-
-
-def _hessian_product(x: Tensor, problem: Problem, vector: Tensor) -> Tensor:
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _run("hessian_product", x, problem, vector, out)
-    return out
-
-
-def _run(which: str, x: Tensor, problem: Problem, *more: Tensor) -> None:
-    from ..._kernels import inside_outside as kernels
-
-    lengths, allowed, single_root = problem
+def _run(kernel: Any, x: Tensor, batch: TreeBatch, *more: Tensor) -> None:
+    lengths, allowed, single_root = batch
     mask = x.new_zeros(1, 1, 1, dtype=torch.bool) if allowed is None else allowed
     cost = len(x) * x.shape[-1] ** 3
     masked = allowed is not None
     arrays = [array(v) for v in (x, lengths, mask)]
-    run(getattr(kernels, which), len(x), cost, *arrays, masked, single_root, *map(array, more))
+    run(kernel, len(x), cost, *arrays, masked, single_root, *map(array, more))
 
 
-_SUMS = Sums(_program, _values, _gradients, _hessian_product)
+SUMS = InsideOutside()

@@ -18,85 +18,78 @@ References:
     *Regenerative analysis and steady state distributions for Markov chains*.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ... import _kernels
 from ..._kernels.threads import array, run
-from .sums import LOG_ZERO, Problem, Sums, usable
+from .sums import LOG_ZERO, TreeBatch, TreeSums, usable
 
 
-def log_partition(
-    scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool
-) -> Tensor:
-    r"""$\log \sum_z \exp(z \cdot s)$ over all trees, `(N,)`; differentiable twice.
-
-    Args:
-        scores: `(N, n + 1, n + 1)`, heads by modifiers, index 0 the root; anything at padding.
-        lengths: int64 `(N,)`, words of each sentence, on the device of the scores.
-        allowed: Arcs that may be chosen, `(N or 1, n + 1, n + 1)`; None: all.
-        single_root: Whether exactly one word hangs on the root.
-
-    Returns:
-        In the dtype of the scores, summed in float64. $-\infty$ for a sentence without a tree, NaN
-        where a score that counts is NaN or $+\infty$; neither sends a gradient back.
+class MatrixTree(TreeSums):
+    r"""Sums over all trees, in $O(n^3)$; samples cost $O(n^4)$.
 
     Examples:
-        >>> log_partition(torch.zeros(1, 4, 4), torch.tensor([3]), None, True).exp().round()
+        >>> scores, lengths = torch.zeros(1, 4, 4), torch.tensor([3])
+        >>> SUMS.log_partition(scores, lengths, None, True).exp().round()
         tensor([9.])
     """
-    return _SUMS.log_partition(scores, (lengths, allowed, single_root))
 
+    def program(self, x: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
+        """Return log Z by elimination in logarithms, and the sentences where it is none."""
+        lengths, _, single_root = batch
+        arcs, broken = usable(x, batch)
+        root, none = _last_word(arcs, lengths, single_root)
+        bad = none | broken
+        index = torch.arange(x.shape[-1], device=x.device)
+        padding = index > lengths[:, None]
+        # Whatever the answer is not for is replaced by a sentence of padding, which always has one.
+        ends = padding | bad[:, None]
+        x = torch.where(arcs & ~bad[:, None, None], x, LOG_ZERO)
+        x = torch.where(ends[:, None, :] & (index == 0)[:, None], 0, x)
+        if single_root:
+            # A word that all others can hang below stays to the end: each other pivot is positive.
+            order = torch.where(index == 1, root[:, None], index)
+            order = torch.where(index == root[:, None], (index > 0).long(), order)
+            x = x.gather(1, order[:, :, None].expand_as(x)).gather(2, order[:, None].expand_as(x))
+        log_z = _eliminate(x, ends, single_root)
+        return torch.where(broken, torch.nan, torch.where(none, -torch.inf, log_z)), bad
 
-def marginals(scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool) -> Tensor:
-    """Probability of every arc, the gradient of `log_partition`; differentiable once.
+    def values(self, x: Tensor, batch: TreeBatch) -> Tensor:
+        """Return log Z."""
+        log_z = x.new_empty(len(x))
+        for rows, part in _rest(_run(_kernels.matrix_tree.values, x, batch, log_z), batch):
+            log_z[rows] = self.program(x[rows], part)[0]
+        return log_z
 
-    NaN for a sentence that has no tree or a score that is not a number. Arguments as there.
-    """
-    return _SUMS.marginals(scores, (lengths, allowed, single_root))
+    def gradients(self, x: Tensor, batch: TreeBatch) -> Tensor:
+        """Return the probability of every arc."""
+        mu = torch.empty_like(x, memory_format=torch.contiguous_format)
+        state = _run(_kernels.matrix_tree.marginals, x, batch, mu)
+        mu[state == 2] = torch.nan
+        for rows, part in _rest(state, batch):
+            mu[rows] = self.by_autograd(x[rows].detach(), part)
+        return mu
 
-
-def sample(
-    scores: Tensor,
-    lengths: Tensor,
-    allowed: Tensor | None,
-    single_root: bool,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    r"""Heads of trees drawn from $p(z) \propto \exp(z \cdot s)$, exactly; int64 `(N, n + 1)`.
-
-    Word after word from its marginals given the heads of those before: $O(n^4)$. -1 at index 0, at
-    padding, and where there is no tree. Arguments as for `log_partition`; the generator is on the
-    device of the scores.
-    """
-    return _SUMS.sample(scores, (lengths, allowed, single_root), generator)
-
-
-# ---------------------------------------------------------------------- tensor program
-
-
-def _program(x: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
-    """Log Z by elimination in logarithms, and the sentences where it is none."""
-    lengths, _, single_root = problem
-    arcs, broken = usable(x, problem)
-    root, none = _last_word(arcs, lengths, single_root)
-    bad = none | broken
-    index = torch.arange(x.shape[-1], device=x.device)
-    padding = index > lengths[:, None]
-    # Whatever the answer is not for is replaced by a sentence of padding, which always has one.
-    ends = padding | bad[:, None]
-    x = torch.where(arcs & ~bad[:, None, None], x, LOG_ZERO)
-    x = torch.where(ends[:, None, :] & (index == 0)[:, None], 0, x)
-    if single_root:
-        # A word that all others can hang below stays to the end: each other pivot is positive.
-        order = torch.where(index == 1, root[:, None], index)
-        order = torch.where(index == root[:, None], (index > 0).long(), order)
-        x = x.gather(1, order[:, :, None].expand_as(x)).gather(2, order[:, None].expand_as(x))
-    log_z = _eliminate(x, ends, single_root)
-    return torch.where(broken, torch.nan, torch.where(none, -torch.inf, log_z)), bad
+    def hessian_product(self, x: Tensor, batch: TreeBatch, vector: Tensor) -> Tensor:
+        """Return the product of the second derivatives with a vector."""
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for rows, part in _rest(
+            _run(_kernels.matrix_tree.hessian_product, x, batch, vector, out), batch
+        ):
+            with torch.enable_grad():
+                leaf = x[rows].detach().requires_grad_()
+                mu = self.by_autograd(leaf, part)
+                arcs = usable(leaf, part)[0] & mu.isfinite()
+                product = (torch.where(arcs, mu, 0) * torch.where(arcs, vector[rows], 0)).sum()
+            out[rows] = torch.autograd.grad(product, leaf)[0]
+        return out
 
 
 def _last_word(arcs: Tensor, lengths: Tensor, single_root: bool) -> tuple[Tensor, Tensor]:
-    """A word that may be the only one under the root, and the sentences without a tree."""
+    """Return a word that may be the only one under the root, and the sentences without a tree."""
     size = arcs.shape[-1]
     index = torch.arange(size, device=arcs.device)
     beyond = (index > lengths[:, None]) | (index == 0)
@@ -112,7 +105,7 @@ def _last_word(arcs: Tensor, lengths: Tensor, single_root: bool) -> tuple[Tensor
 
 
 def _eliminate(x: Tensor, ends: Tensor, single_root: bool) -> Tensor:
-    """Log Z of `(N, n + 1, n + 1)`; words in `ends` have the root for their only head."""
+    """Return log Z of `(N, n + 1, n + 1)`; words in `ends` have the root for their only head."""
     log_z = x.new_zeros(len(x))
     for k in range(x.shape[-1] - 1, 0, -1):
         heads, row, x = x[:, :k, k], x[:, k, :k], x[:, :k, :k]
@@ -130,60 +123,27 @@ def _eliminate(x: Tensor, ends: Tensor, single_root: bool) -> Tensor:
     return log_z
 
 
-# ---------------------------------------------------------------------- compiled loops
-
-
-def _values(x: Tensor, problem: Problem) -> Tensor:
-    log_z = x.new_empty(len(x))
-    for rows, part in _rest(_run("values", x, problem, log_z), problem):
-        log_z[rows] = _program(x[rows], part)[0]
-    return log_z
-
-
-def _gradients(x: Tensor, problem: Problem) -> Tensor:
-    mu = torch.empty_like(x, memory_format=torch.contiguous_format)
-    for rows, part in _rest(_run("marginals", x, problem, mu), problem):
-        mu[rows] = _SUMS.by_autograd(x[rows].detach(), part)
-    return mu
-
-
-def _hessian_product(x: Tensor, problem: Problem, vector: Tensor) -> Tensor:
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    for rows, part in _rest(_run("hessian_product", x, problem, vector, out), problem):
-        with torch.enable_grad():
-            leaf = x[rows].detach().requires_grad_()
-            mu = _SUMS.by_autograd(leaf, part)
-            arcs = usable(leaf, part)[0] & mu.isfinite()
-            product = (torch.where(arcs, mu, 0) * torch.where(arcs, vector[rows], 0)).sum()
-        out[rows] = torch.autograd.grad(product, leaf)[0]
-    return out
-
-
-def _run(which: str, x: Tensor, problem: Problem, *more: Tensor) -> Tensor:
-    from ..._kernels import matrix_tree as kernels
-
-    lengths, allowed, single_root = problem
+def _run(kernel: Any, x: Tensor, batch: TreeBatch, *more: Tensor) -> Tensor:
+    lengths, allowed, single_root = batch
     state = torch.zeros(len(x), dtype=torch.int8)
     mask = x.new_zeros(1, 1, 1, dtype=torch.bool) if allowed is None else allowed
     cost = len(x) * x.shape[-1] ** 3
     masked = allowed is not None
     arrays = [array(v) for v in (x, lengths, mask)]
     results = [array(v) for v in (state, *more)]
-    run(getattr(kernels, which), len(x), cost, *arrays, masked, single_root, *results)
-    if which == "marginals":
-        more[0][state == 2] = torch.nan
+    run(kernel, len(x), cost, *arrays, masked, single_root, *results)
     return state
 
 
-def _rest(state: Tensor, problem: Problem) -> list[tuple[Tensor, Problem]]:
-    """The sentences whose sums leave the range of floats, and their problem."""
+def _rest(state: Tensor, batch: TreeBatch) -> list[tuple[Tensor, TreeBatch]]:
+    """Return the sentences whose sums leave the range of floats, by number and as a batch."""
     rows = (state == 3).nonzero()[:, 0]
     if not len(rows):
         return []
-    lengths, allowed, single_root = problem
+    lengths, allowed, single_root = batch
     if allowed is not None and len(allowed) > 1:
         allowed = allowed[rows]
-    return [(rows, (lengths[rows], allowed, single_root))]
+    return [(rows, TreeBatch(lengths[rows], allowed, single_root))]
 
 
-_SUMS = Sums(_program, _values, _gradients, _hessian_product)
+SUMS = MatrixTree()

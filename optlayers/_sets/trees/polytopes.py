@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..._errors import InputError
 from ..._polytope.polytope import Polytope
-from .arc_rows import Rows, Template, tuples
+from .arc_rows import ArcRows, Template, tuples
 
 RELAXATIONS = (
     "head-selection",
@@ -39,7 +39,7 @@ def check_relaxation(relaxation: str, single_root: bool) -> None:
 def tree_polytope(
     relaxation: str, n: int, lengths: Tensor, allowed: Tensor, single_root: bool, projective: bool
 ) -> Polytope:
-    r"""A polytope that holds every tree of each sentence, over the arcs $z_{h \to m}$.
+    r"""Return a polytope that holds every tree of each sentence, over the arcs $z_{h \to m}$.
 
     Variable `h * (n + 1) + m` is the arc from $h$ to $m$; auxiliary variables come after. Always
     $0 \le z \le allowed$. With $L$ words of padded size $n$:
@@ -86,8 +86,8 @@ def tree_polytope(
 
 @lru_cache(maxsize=64)
 def _template(relaxation: str, n: int, single_root: bool) -> Template:
-    """The rows, which depend on nothing else."""
-    rows = Rows(n)
+    """Return the rows, which depend on nothing else."""
+    rows = ArcRows(n)
     _BUILDERS[relaxation](rows, single_root)
     return rows.template()
 
@@ -103,15 +103,15 @@ def _on_device(
 
 
 def _word_in_length(n: int) -> np.ndarray:
-    """`(n + 1, n)`: 1 where word m is in a sentence of the length of the row."""
+    """Return `(n + 1, n)`: 1 where word m is in a sentence of the length of the row."""
     return (np.arange(1, n + 1) <= np.arange(n + 1)[:, None]).astype(np.float64)
 
 
 # ---------------------------------------------------------------------- the rows
 
 
-def _head_selection(rows: Rows, _: bool) -> None:
-    r"""One head per word.
+def _head_selection(rows: ArcRows, _: bool) -> None:
+    r"""Add one head per word.
 
     $$ \sum_{h \ne m} z_{h \to m} = [m \le L] \qquad (m = 1 \dots n) $$
 
@@ -123,8 +123,8 @@ def _head_selection(rows: Rows, _: bool) -> None:
     rows.add("A_eq", row[modifiers - 1], rows.z(heads, modifiers), 1.0)
 
 
-def _single_root(rows: Rows, single_root: bool) -> None:
-    r"""One head per word, and one word under the root.
+def _single_root(rows: ArcRows, single_root: bool) -> None:
+    r"""Add one head per word, and one word under the root.
 
     $$ \sum_m z_{0 \to m} = [L \ge 1] $$
 
@@ -137,8 +137,8 @@ def _single_root(rows: Rows, single_root: bool) -> None:
         rows.add("A_eq", row, rows.z(0, np.arange(1, rows.side)), 1.0)
 
 
-def _single_commodity(rows: Rows, single_root: bool) -> None:
-    r"""One head per word, and a flow along the arcs from which every word takes $1 / L$.
+def _single_commodity(rows: ArcRows, single_root: bool) -> None:
+    r"""Add one head per word, and a flow along the arcs from which every word takes $1 / L$.
 
     $$ 0 \le g_{h \to m} \le z_{h \to m}, \qquad
        \sum_h g_{h \to m} - \sum_k g_{m \to k} = [m \le L] / L $$
@@ -165,8 +165,8 @@ def _single_commodity(rows: Rows, single_root: bool) -> None:
     rows.add("A_eq", balance[heads[inner] - 1], flow[inner], -1.0)
 
 
-def _arborescence(rows: Rows, single_root: bool) -> None:
-    r"""One head per word, and for every word $k$ a flow of one unit from the root to $k$.
+def _arborescence(rows: ArcRows, single_root: bool) -> None:
+    r"""Add one head per word, and for every word $k$ a flow of one unit from the root to $k$.
 
     $$ 0 \le f^k_{h \to m} \le z_{h \to m}, \qquad
        \sum_h f^k_{h \to v} - \sum_m f^k_{v \to m} = [v = k] \quad (v, k = 1 \dots L) $$
@@ -202,7 +202,7 @@ def _arborescence(rows: Rows, single_root: bool) -> None:
     rows.add("A_eq", balance[ends, nodes], rows.z(nodes, ends), -1.0)
 
 
-def _chart(rows: Rows, single_root: bool) -> None:
+def _chart(rows: ArcRows, single_root: bool) -> None:
     r"""Derivations of Eisner's chart as flows in a hypergraph: the hull of the projective trees.
 
     Items are spans; words in brackets are the ends, and the head of a complete span is marked:
@@ -259,16 +259,16 @@ def _chart(rows: Rows, single_root: bool) -> None:
         _one_root(rows, left, right, use)
 
 
-def _items(rows: Rows, begins, ends, right: np.ndarray | None = None) -> np.ndarray:
-    """A row per item, found by its two ends."""
+def _items(rows: ArcRows, begins, ends, right: np.ndarray | None = None) -> np.ndarray:
+    """Return a row per item, found by its two ends."""
     item = np.zeros((rows.side, rows.side), dtype=np.int64)
     zero = np.zeros((rows.side, len(begins)))
     item[begins, ends] = rows.equal(zero if right is None else right)
     return item
 
 
-def _one_root(rows: Rows, left: np.ndarray, right: np.ndarray, use: Callable[..., None]) -> None:
-    """The goals of all lengths, from the two sides of the one word under the root."""
+def _one_root(rows: ArcRows, left: np.ndarray, right: np.ndarray, use: Callable[..., None]) -> None:
+    """Add the goals of all lengths, from the two sides of the one word under the root."""
     word, length = tuples(rows.n, 2, lambda r, L: (r >= 1) & (r <= L))
     g = rows.variables(len(word), length, rows.z(0, word))
     goals = rows.equal(np.eye(rows.side)[:, 1:])
@@ -280,7 +280,7 @@ def _one_root(rows: Rows, left: np.ndarray, right: np.ndarray, use: Callable[...
     rows.add("A_eq", arcs, rows.z(0, np.arange(1, rows.side)), 1.0)
 
 
-_BUILDERS: dict[str, Callable[[Rows, bool], None]] = {
+_BUILDERS: dict[str, Callable[[ArcRows, bool], None]] = {
     "head-selection": _head_selection,
     "single-root": _single_root,
     "single-commodity": _single_commodity,

@@ -1,8 +1,7 @@
-"""What both kinds of trees share: the autograd functions around the compiled loops."""
+"""Sums over all trees, their gradients and samples, around what each kind of trees computes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,47 +13,88 @@ from ..._kernels.threads import use_kernels
 HUGE = 1e60
 # The logarithm of zero in the tensor programs: finite, so that no derivative is NaN.
 LOG_ZERO = -1e100
+# A name, because `torch.compile` of torch 2.6 traces no `tuple[...]`.
+Pair = tuple[Tensor, Tensor]
 
-Problem = tuple[Tensor, Tensor | None, bool]  # lengths, allowed, single_root
 
+class TreeBatch(NamedTuple):
+    """The trees of a batch.
 
-@dataclass(frozen=True)
-class Sums:
-    """One family of trees.
-
-    `program` is a tensor program, `(scores, problem) -> (log Z, bad)`; the other three are
-    compiled loops on float64 CPU tensors: values, first derivatives, and the product of the
-    second derivatives with a vector.
+    Attributes:
+        lengths: int64 `(N,)`, words of each sentence, on the device of the scores.
+        allowed: Arcs that may be chosen, `(N or 1, n + 1, n + 1)`; None: all.
+        single_root: Whether exactly one word hangs on the root.
     """
 
-    program: Callable[[Tensor, Problem], tuple[Tensor, Tensor]]
-    values: Callable[[Tensor, Problem], Tensor]
-    gradients: Callable[[Tensor, Problem], Tensor]
-    hessian_product: Callable[[Tensor, Problem, Tensor], Tensor]
+    lengths: Tensor
+    allowed: Tensor | None
+    single_root: bool
 
-    def log_partition(self, scores: Tensor, problem: Problem) -> Tensor:
-        """Log Z in the dtype of the scores."""
-        x = _wide(scores)
+
+class TreeSums(ABC):
+    """Sums over one family of trees: a tensor program, and three compiled loops for the CPU.
+
+    Scores are `(N, n + 1, n + 1)`, heads by modifiers, index 0 the root; anything may stand at
+    padding. Results are in the dtype of the scores, summed in float64.
+    """
+
+    @abstractmethod
+    def program(self, x: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
+        """Return log Z by tensors, and the sentences where it is none."""
+
+    @abstractmethod
+    def values(self, x: Tensor, batch: TreeBatch) -> Tensor:
+        """Return log Z by compiled loops, of float64 on the CPU."""
+
+    @abstractmethod
+    def gradients(self, x: Tensor, batch: TreeBatch) -> Tensor:
+        """Return the derivatives of log Z by compiled loops."""
+
+    @abstractmethod
+    def hessian_product(self, x: Tensor, batch: TreeBatch, vector: Tensor) -> Tensor:
+        """Return the product of the second derivatives with a vector by compiled loops."""
+
+    def log_partition(
+        self, scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool
+    ) -> Tensor:
+        r"""Return $\log \sum_z \exp(z \cdot s)$, `(N,)`; differentiable twice.
+
+        $-\infty$ for a sentence without a tree, NaN where a score that counts is NaN or
+        $+\infty$; neither sends a gradient back.
+
+        Args:
+            scores: `(N, n + 1, n + 1)`, heads by modifiers.
+            lengths: int64 `(N,)`, words of each sentence, on the device of the scores.
+            allowed: Arcs that may be chosen, `(N or 1, n + 1, n + 1)`; None: all.
+            single_root: Whether exactly one word hangs on the root.
+        """
+        x, batch = _wide(scores), TreeBatch(lengths, allowed, single_root)
         if x.shape[-1] == 1:
             return _nothing(scores).sum((1, 2))
         if use_kernels(scores):
-            return _LogPartition.apply(x, problem, self).to(scores.dtype)  # type: ignore[union-attr]
-        return self.program(x, problem)[0].to(scores.dtype)
+            return _LogPartition.apply(x, batch, self).to(scores.dtype)  # type: ignore[union-attr]
+        return self.program(x, batch)[0].to(scores.dtype)
 
-    def marginals(self, scores: Tensor, problem: Problem) -> Tensor:
-        """The gradient of log Z in the dtype of the scores."""
-        x = _wide(scores)
+    def marginals(
+        self, scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool
+    ) -> Tensor:
+        """Return the probability of every arc, the gradient of log Z; differentiable once.
+
+        NaN for a sentence that has no tree or a score that is not a number. Arguments as for
+        `log_partition`.
+        """
+        x, batch = _wide(scores), TreeBatch(lengths, allowed, single_root)
         if x.shape[-1] == 1:
             return _nothing(scores)
         if use_kernels(scores):
-            return _Marginals.apply(x, problem, self).to(scores.dtype)  # type: ignore[union-attr]
-        return self.by_autograd(x, problem).to(scores.dtype)
+            return _Marginals.apply(x, batch, self).to(scores.dtype)  # type: ignore[union-attr]
+        return self.by_autograd(x, batch).to(scores.dtype)
 
-    def by_autograd(self, x: Tensor, problem: Problem) -> Tensor:
-        """The gradient of the tensor program; NaN where there is no tree."""
+    def by_autograd(self, x: Tensor, batch: TreeBatch) -> Tensor:
+        """Return the gradient of the tensor program; NaN where there is no tree."""
 
-        def total(x: Tensor) -> tuple[Tensor, Tensor]:
-            value, bad = self.program(x, problem)
+        def total(x: Tensor) -> Pair:
+            value, bad = self.program(x, batch)
             return value.sum(), bad
 
         # Of `torch.func`, because `torch.compile` can trace it, and no caller's mode turns it off.
@@ -63,17 +103,27 @@ class Sums:
 
     @torch.no_grad()
     def sample(
-        self, scores: Tensor, problem: Problem, generator: torch.Generator | None = None
+        self,
+        scores: Tensor,
+        lengths: Tensor,
+        allowed: Tensor | None,
+        single_root: bool,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Heads `(N, n + 1)` of one tree each: one word after the other, given those before."""
-        x, (lengths, allowed, single_root) = _wide(scores), problem
+        r"""Draw heads of trees from $p(z) \propto \exp(z \cdot s)$, exactly; int64 `(N, n + 1)`.
+
+        Word after word from its marginals given the heads of those before: $n$ times their cost.
+        -1 at index 0, at padding, and where there is no tree. Arguments as for `log_partition`;
+        the generator is on the device of the scores.
+        """
+        x = _wide(scores)
         count, side = x.shape[:2]
         free = x.new_ones(x.shape, dtype=torch.bool) if allowed is None else allowed.expand(x.shape)
         heads = lengths.new_full((count, side), -1)
         draws = torch.rand(count, side, generator=generator, dtype=x.dtype, device=x.device)
         index = torch.arange(side, device=x.device)
         for m in range(1, side):
-            mu = self.marginals(x, (lengths, free, single_root))[:, :, m]
+            mu = self.marginals(x, lengths, free, single_root)[:, :, m]
             # What is impossible but for rounding must not be drawn: nothing could follow it.
             below = torch.where(mu > 1e-12, mu, 0).cumsum(-1)
             chosen = (below > draws[:, m, None] * below[:, -1:]).to(torch.int8).argmax(-1)
@@ -86,18 +136,18 @@ class _LogPartition(torch.autograd.Function):
     """Log Z by compiled loops."""
 
     @staticmethod
-    def forward(x: Tensor, problem: Problem, sums: Sums) -> Tensor:
-        return sums.values(x, problem)
+    def forward(x: Tensor, batch: TreeBatch, sums: TreeSums) -> Tensor:
+        return sums.values(x, batch)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Problem, Sums], output: Tensor) -> None:
-        x, ctx.problem, ctx.sums = inputs
+    def setup_context(ctx: Any, inputs: tuple[Tensor, TreeBatch, TreeSums], output: Tensor) -> None:
+        x, ctx.batch, ctx.sums = inputs
         ctx.save_for_backward(x, output.isfinite())
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         x, fine = ctx.saved_tensors
-        mu = _Marginals.apply(x, ctx.problem, ctx.sums)
+        mu = _Marginals.apply(x, ctx.batch, ctx.sums)
         # A sentence without a tree has no gradient; its loss says so, the others still learn.
         return grad[:, None, None] * torch.where(fine[:, None, None], mu, 0), None, None  # type: ignore[arg-type]
 
@@ -106,12 +156,12 @@ class _Marginals(torch.autograd.Function):
     """Marginals by compiled loops."""
 
     @staticmethod
-    def forward(x: Tensor, problem: Problem, sums: Sums) -> Tensor:
-        return sums.gradients(x, problem)
+    def forward(x: Tensor, batch: TreeBatch, sums: TreeSums) -> Tensor:
+        return sums.gradients(x, batch)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Problem, Sums], output: Tensor) -> None:
-        x, ctx.problem, ctx.sums = inputs
+    def setup_context(ctx: Any, inputs: tuple[Tensor, TreeBatch, TreeSums], output: Tensor) -> None:
+        x, ctx.batch, ctx.sums = inputs
         ctx.save_for_backward(x)
 
     @staticmethod
@@ -119,12 +169,12 @@ class _Marginals(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
         # The Hessian of log Z is symmetric: what is asked for is its product with `grad`.
-        return ctx.sums.hessian_product(x, ctx.problem, grad), None, None
+        return ctx.sums.hessian_product(x, ctx.batch, grad), None, None
 
 
-def usable(x: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
-    """Arcs that may be chosen, `(N, n + 1, n + 1)`, and sentences whose scores are not numbers."""
-    lengths, allowed, _ = problem
+def usable(x: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
+    """Return the arcs that may be chosen, and the sentences with scores that are no numbers."""
+    lengths, allowed, _ = batch
     index = torch.arange(x.shape[-1], device=x.device)
     word = index <= lengths[:, None]
     arcs = word[:, :, None] & word[:, None, :] & (index[:, None] != index) & (index > 0)
@@ -135,10 +185,10 @@ def usable(x: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
 
 
 def _wide(scores: Tensor) -> Tensor:
-    """Float64, where the device has it."""
+    """Return scores in float64, where the device has it."""
     return scores.to(torch.float32 if scores.device.type == "mps" else torch.float64)
 
 
 def _nothing(scores: Tensor) -> Tensor:
-    """Zeros that depend on the scores, for batches without a word."""
+    """Return zeros that depend on the scores, for batches without a word."""
     return torch.where(torch.ones_like(scores, dtype=torch.bool), 0, scores)

@@ -1,16 +1,14 @@
 """Losses for supervised structures: hinge, perceptron and log-loss, over any feasible set."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from ._errors import InputError
-from ._feasible_set import AbstractFeasibleSet
-from ._functional import FeasibleSet, decode
+from .._errors import InputError
+from .._feasible_set import FeasibleSet, as_set
+from .._functional import decode
+from .common import Reduction, StructuredLoss, event_of, reduce, same_shape, times
 
 Costs = float | Tensor | tuple[float | Tensor, float | Tensor]
-Reduction = Literal["sum", "mean", "none"]
 
 
 def cost_augmented(scores: Tensor, gold: Tensor, costs: Costs = 1.0) -> Tensor:
@@ -86,8 +84,8 @@ def structured_hinge(
         gold = gold.to(scores.dtype)
         worst = decode(feasible_set, cost_augmented(scores, gold, costs))
         cost = positive * worst * (1 - gold) + negative * (1 - worst) * gold
-    terms = _times(worst - gold, scores) + cost
-    return _reduce(terms.sum(_event(feasible_set)), reduction)
+    terms = times(worst - gold, scores) + cost
+    return reduce(terms.sum(event_of(feasible_set)), reduction)
 
 
 def structured_perceptron(
@@ -102,7 +100,7 @@ def structured_perceptron(
 
 
 def log_loss(
-    feasible_set: AbstractFeasibleSet,
+    feasible_set: FeasibleSet,
     scores: Tensor,
     gold: Tensor,
     *,
@@ -110,10 +108,11 @@ def log_loss(
 ) -> Tensor:
     r"""$-\log p(z^*) = \log \sum_{z \in Z} \exp(s \cdot z) - s \cdot z^*$: a CRF.
 
-    The gradient is the marginals less the gold structure. For sets that have a `log_partition`.
+    The gradient is the marginals less the gold structure. For sets that have a `log_partition`, and
+    for polytopes that are products of simplices and of 0/1 parts, where it is cross-entropy.
 
     Args:
-        feasible_set: A structured set with a tractable sum over its structures.
+        feasible_set: A set with a tractable sum over its structures.
         scores: In the shape that the set asks for.
         gold: The true structures, 0/1, in the same shape.
         reduction: "sum" or "mean" over the batch, or "none".
@@ -124,28 +123,14 @@ def log_loss(
     References:
         Lafferty, McCallum and Pereira (2001), *Conditional random fields*.
     """
-    if not isinstance(feasible_set, AbstractFeasibleSet):
-        raise InputError(
-            f"`log_loss` needs a structured set with a log-partition. Got {feasible_set!r}."
-        )
-    _same_shape(scores, gold)
-    chosen = _times(gold.to(scores.dtype), scores).sum(_event(feasible_set))
-    return _reduce(feasible_set.log_partition(scores) - chosen, reduction)
-
-
-def _event(feasible_set: FeasibleSet) -> tuple[int, ...]:
-    """The dimensions of one structure."""
-    return tuple(range(-feasible_set.event_dim, 0))
-
-
-def _times(weight: Tensor, scores: Tensor) -> Tensor:
-    """The product, 0 where the weight is 0, whatever is at padding."""
-    return torch.where(weight != 0, weight * torch.where(weight != 0, scores, 0), 0)
+    same_shape(scores, gold)
+    chosen = times(gold.to(scores.dtype), scores).sum(event_of(feasible_set))
+    return reduce(as_set(feasible_set).log_partition(scores) - chosen, reduction)
 
 
 def _costs(scores: Tensor, gold: Tensor, costs: Costs) -> tuple[float | Tensor, float | Tensor]:
     """Costs of false positives and of false negatives."""
-    _same_shape(scores, gold)
+    same_shape(scores, gold)
     pair = costs if isinstance(costs, tuple) else (costs, costs)
     if len(pair) != 2:
         raise InputError(
@@ -159,17 +144,48 @@ def _costs(scores: Tensor, gold: Tensor, costs: Costs) -> tuple[float | Tensor, 
     return positive, negative
 
 
-def _same_shape(scores: Tensor, gold: Tensor) -> None:
-    if scores.shape != gold.shape:
-        raise InputError(
-            f"`gold` must have the shape of the scores, {tuple(scores.shape)}. "
-            f"Got {tuple(gold.shape)}."
-        )
+class StructuredHingeLoss(StructuredLoss):
+    """`structured_hinge` as a module."""
+
+    def __init__(
+        self,
+        feasible_set: FeasibleSet | None = None,
+        *,
+        costs: Costs = 1.0,
+        reduction: Reduction = "sum",
+    ):
+        super().__init__(feasible_set, reduction, costs=costs)
+
+    def forward(
+        self, scores: Tensor, gold: Tensor, feasible_set: FeasibleSet | None = None
+    ) -> Tensor:
+        """Return the loss; see `structured_hinge`."""
+        chosen = self._set(feasible_set)
+        return structured_hinge(chosen, scores, gold, reduction=self.reduction, **self.options)
 
 
-def _reduce(losses: Tensor, reduction: str) -> Tensor:
-    if reduction == "none":
-        return losses
-    if reduction not in ("sum", "mean"):
-        raise InputError(f"`reduction` must be 'sum', 'mean' or 'none'. Got {reduction!r}.")
-    return losses.sum() if reduction == "sum" else losses.mean()
+class StructuredPerceptronLoss(StructuredLoss):
+    """`structured_perceptron` as a module."""
+
+    def __init__(self, feasible_set: FeasibleSet | None = None, *, reduction: Reduction = "sum"):
+        super().__init__(feasible_set, reduction)
+
+    def forward(
+        self, scores: Tensor, gold: Tensor, feasible_set: FeasibleSet | None = None
+    ) -> Tensor:
+        """Return the loss; see `structured_perceptron`."""
+        chosen = self._set(feasible_set)
+        return structured_perceptron(chosen, scores, gold, reduction=self.reduction)
+
+
+class LogLoss(StructuredLoss):
+    """`log_loss` as a module."""
+
+    def __init__(self, feasible_set: FeasibleSet | None = None, *, reduction: Reduction = "sum"):
+        super().__init__(feasible_set, reduction)
+
+    def forward(
+        self, scores: Tensor, gold: Tensor, feasible_set: FeasibleSet | None = None
+    ) -> Tensor:
+        """Return the loss; see `log_loss`."""
+        return log_loss(self._set(feasible_set), scores, gold, reduction=self.reduction)

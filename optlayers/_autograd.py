@@ -1,0 +1,117 @@
+"""A plan as a function of autograd: of the points, and of right-hand sides and bounds."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ._errors import InfeasibleError
+from ._plan.compile import limits_with_graph
+from ._plan.failures import Report
+from ._plan.limits import Ready
+from ._plan.maps import Limits
+from ._polytope.polytope import Polytope
+
+
+def decide(ready: Ready, x: Tensor, report: Report) -> Tensor:
+    """Return the decisions for scores `(N, n)`; NaN where `report` is told of a failure."""
+    with torch.autocast(x.device.type, enabled=False):
+        return _without_point(ready.plan.forward(x, ready.limits, report), ready, report)
+
+
+def project(
+    ready: Ready, polytope: Polytope, batch: torch.Size, y: Tensor, report: Report
+) -> Tensor:
+    """Return the projections of points `(N, n)`, differentiable; NaN where one failed.
+
+    Args:
+        ready: Of the polytope, for this batch.
+        polytope: Its right-hand sides and bounds may require grad.
+        batch: The batch that is flattened in `y`.
+        y: Points.
+        report: Told of failures.
+    """
+    plan = ready.plan
+    with torch.autocast(y.device.type, enabled=False):
+        if torch.is_grad_enabled() and polytope.requires_grad:
+            limits = limits_with_graph(polytope, plan, batch, y.device, y.dtype)
+            values = [v for limit in limits for v in limit]
+            z: Tensor = ProjectWithLimits.apply(y, plan, report, *values)  # type: ignore[assignment]
+        elif torch.is_grad_enabled() and y.requires_grad:
+            z = Project.apply(y, plan, ready.limits, report)  # type: ignore[assignment]
+        else:
+            z = plan.forward(y, ready.limits, report)
+        return _without_point(z, ready, report)
+
+
+def _without_point(z: Tensor, ready: Ready, report: Report) -> Tensor:
+    """NaN, and a failure, for the instances whose constraints are known to be in conflict."""
+    if ready.bad is None:
+        return z
+    every = len(ready.bad) == 1
+    failed = range(len(z)) if every else ready.bad.nonzero()[:, 0].tolist()
+    for i in failed:
+        report.fail(i, "no point satisfies all constraints", InfeasibleError)
+    return torch.where(ready.bad[:, None], torch.nan, z)
+
+
+class Project(torch.autograd.Function):
+    """The projections of a plan, differentiable in the points, also twice."""
+
+    @staticmethod
+    def forward(y, plan, limits, report):
+        return plan.forward(y, limits, report)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        y, ctx.plan, ctx.limits, _ = inputs
+        ctx.save_for_backward(y, output)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        y, z = ctx.saved_tensors
+        return ProjectBackward.apply(grad, y, z, ctx.plan, ctx.limits), None, None, None
+
+
+class ProjectBackward(torch.autograd.Function):
+    """The Jacobian is symmetric and constant near the point, so it is its own derivative."""
+
+    @staticmethod
+    def forward(grad, y, z, plan, limits):
+        return plan.vjp(y, z, limits, grad.contiguous())
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, y, z, ctx.plan, ctx.limits = inputs
+        ctx.save_for_backward(y, z)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        y, z = ctx.saved_tensors
+        again = ProjectBackward.apply(grad, y, z, ctx.plan, ctx.limits)
+        return again, None, None, None, None
+
+
+class ProjectWithLimits(torch.autograd.Function):
+    """Where right-hand sides or bounds require grad: they are inputs, four tensors per map."""
+
+    @staticmethod
+    def forward(y, plan, report, *values):
+        return plan.forward(y, _as_limits(values), report)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        y, ctx.plan, _, *values = inputs
+        ctx.save_for_backward(y, output, *values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):  # type: ignore[override]
+        y, z, *values = ctx.saved_tensors
+        limits, grad = _as_limits(values), grad.contiguous()
+        of_y = ctx.plan.vjp(y, z, limits, grad) if ctx.needs_input_grad[0] else None
+        of_limits = [part for map_ in ctx.plan.vjp_limits(y, z, limits, grad) for part in map_]
+        return of_y, None, None, *of_limits
+
+
+def _as_limits(values) -> list[Limits]:
+    return [Limits(*values[i : i + 4]) for i in range(0, len(values), 4)]

@@ -1,0 +1,168 @@
+"""One call of a verb: what is asked is made fit, what comes back meets the policies."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from ._errors import InputError
+from ._nonfinite import (
+    Masked,
+    OnNonfinite,
+    check_half_range,
+    drop_input_failures,
+    mask_nonfinite,
+    may_synchronise,
+    restore_nonfinite,
+)
+from ._plan.failures import Failure, Report
+
+OnFailure = Literal["raise", "nan", "fallback"]
+_ADVICE = " With on_failure='nan' the other instances keep their answers."
+
+
+@dataclass(frozen=True)
+class Status:
+    """Which instances of a batch have an answer.
+
+    Attributes:
+        batch_shape: Leading dimensions of the call.
+        failures: Index of an instance (a tuple) -> what went wrong with it: a string, of which a
+            `Failure` also has the `kind` of error, and `residual` and `solver` where known.
+    """
+
+    batch_shape: tuple[int, ...] = ()
+    failures: dict[tuple[int, ...], Failure] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> Tensor:
+        """Boolean tensor of the batch shape, on the CPU: True where there is an answer."""
+        result = torch.ones(self.batch_shape, dtype=torch.bool)
+        for index in self.failures:
+            result[index] = False
+        return result
+
+
+class Asked(Protocol):
+    """What a call needs to know of a feasible set, besides what to ask it."""
+
+    event_dim: ClassVar[int]
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return `x` in the batch of the answer; refuse what has not the shape of the set."""
+        ...
+
+    def free_parts(self, device: torch.device) -> Tensor | None:
+        """Booleans, true at parts that can be chosen; None: all."""
+        ...
+
+
+def check_policies(on_failure: str, on_nonfinite: str, projecting: bool = False) -> None:
+    """Refuse policies that do not exist, whether or not anything is going to fail.
+
+    Args:
+        on_failure: "raise", "nan" or, where a decision is made, "fallback".
+        on_nonfinite: "raise" or "propagate".
+        projecting: Whether this is a projection, which has nothing to fall back to.
+    """
+    if projecting and on_failure == "fallback":
+        raise InputError(
+            "`on_failure` must be 'raise' or 'nan' for a projection. Got 'fallback': zeros need "
+            "not lie in the set. Use 'nan', and replace what the status names."
+        )
+    if on_failure not in ("raise", "nan", "fallback"):
+        known = "'raise' or 'nan'" if projecting else "'raise', 'nan' or 'fallback'"
+        raise InputError(f"`on_failure` must be {known}. Got {on_failure!r}.")
+    if on_nonfinite not in ("raise", "propagate"):
+        raise InputError(f"`on_nonfinite` must be 'raise' or 'propagate'. Got {on_nonfinite!r}.")
+
+
+class Call:
+    """One batch on its way through a verb.
+
+    Building it checks the policies, admits the tensor and takes out the instances that are not
+    finite; `decision` and `projection` ask a function, and settle what it says.
+
+    Args:
+        feasible_set: Whose verb it is.
+        x: Scores, or points.
+        decides: Whether a decision is asked for; else a projection.
+        on_failure: Policy.
+        on_nonfinite: Policy.
+    """
+
+    def __init__(
+        self,
+        feasible_set: Asked,
+        x: Tensor,
+        decides: bool,
+        on_failure: OnFailure,
+        on_nonfinite: OnNonfinite,
+    ):
+        check_policies(on_failure, on_nonfinite, not decides)
+        name = "scores" if decides else "y"
+        if not isinstance(x, Tensor):
+            raise InputError(f"`{name}` must be a tensor of floats. Got {type(x).__name__}.")
+        self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
+        self.like, self.event_dim, self.report = x, feasible_set.event_dim, Report()
+        x = feasible_set.admit(x.detach() if decides else x, name)
+        free = feasible_set.free_parts(x.device)
+        self.masked = mask_nonfinite(x, self.event_dim, name, on_nonfinite, self.report, free)
+        if self.report.failures and on_failure == "raise":
+            self.report.raise_first(self._batch(x), advice=_ADVICE)
+
+    def decision(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
+        """Return the structures that `ask` decodes, and which instances have one."""
+        z, shape = ask(self.masked.x, self.report), self.masked.x.shape
+        if z.shape != shape:
+            raise InputError(
+                f"The decoder must return the shape of the scores, {tuple(shape)}. "
+                f"Got {tuple(z.shape)}."
+            )
+        # Who says nothing about a lowest decision knows what minus infinity means.
+        lowest = math.inf if self.report.lowest is None else self.report.lowest
+        if z.device != self.like.device:
+            z = z.to(self.like.device)  # a decoder of one's own on the host
+        return self._settle(z, lowest)
+
+    def projection(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
+        """Return the points that `ask` projects onto, and which instances have one."""
+        z, (x, bad, neg_inf) = ask(self.masked.x, self.report), self.masked
+        if z.shape != x.shape:  # a relaxation may have a larger batch than the points
+            if z.shape[z.ndim - self.event_dim :] != x.shape[x.ndim - self.event_dim :]:
+                raise InputError(
+                    f"The projection must return the shape of the points, {tuple(x.shape)}. "
+                    f"Got {tuple(z.shape)}."
+                )
+            self.masked = Masked(x.expand(z.shape), bad, neg_inf)
+        return self._settle(z, None)
+
+    def _settle(self, z: Tensor, lowest: Tensor | float | None) -> tuple[Tensor, Status]:
+        report, rule = self.report, self.on_nonfinite
+        z = restore_nonfinite(z, self.masked, self.event_dim, rule, report, lowest)
+        dtype = self.like.dtype
+        if dtype == torch.float16 and not report.fits_half and may_synchronise(rule):
+            z = check_half_range(z, self.event_dim, report)
+        batch = self._batch(z)
+        if report.failures:
+            drop_input_failures(report, rule, self.masked.x, self.event_dim)
+        if report.failures:
+            return self._apply_policy(z, batch)
+        return z if z.dtype == dtype else z.to(dtype), Status(tuple(batch))
+
+    def _apply_policy(self, z: Tensor, batch: torch.Size) -> tuple[Tensor, Status]:
+        report = self.report
+        if self.on_failure == "raise":
+            report.raise_first(batch, advice=_ADVICE)
+        if self.on_failure == "fallback":
+            keep = torch.ones(batch.numel(), dtype=torch.bool)
+            keep[list(report.failures)] = False
+            keep = keep.to(z.device).reshape(*batch, *[1] * self.event_dim)
+            z = torch.where(keep, z, 0)
+        return z.to(self.like.dtype), Status(tuple(batch), report.at(batch))
+
+    def _batch(self, x: Tensor) -> torch.Size:
+        return x.shape[: x.ndim - self.event_dim]

@@ -1,0 +1,168 @@
+"""Compiled Chu-Liu/Edmonds on dense matrices; see `_sets/trees/arborescence.py` for the method."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+UNMET, ON_PATH, HANGS = 0, 1, 2  # not looked at yet; on the path; hangs on the root, or is gone
+
+
+class Graph(NamedTuple):
+    """Arrays of one thread. Rows are nodes; a contracted cycle takes over the row of one member.
+
+    It takes over the column as well; -inf in the columns of the others makes them vanish.
+    """
+
+    weight: np.ndarray  # [m, h], that of the best arc from node h into node m
+    origin: np.ndarray  # [m, h], h' (n + 1) + m' of the words that this arc connects
+    entering: np.ndarray  # weight of the arc chosen into a node
+    met: np.ndarray
+    path: np.ndarray
+    name: np.ndarray  # of the node in a row: a word, or n + 1, n + 2, ... for a cycle
+    parent: np.ndarray  # by name: the contracted node that a node is part of
+    chosen: np.ndarray  # by name: origin of the arc chosen into a node
+
+
+@njit(cache=True, nogil=True, inline="always")
+def take_scores(b, n, scores, allowed, weight, origin):
+    """Write the scores in float64, -inf for what must not be chosen; whether all are numbers."""
+    side = scores.shape[1]
+    broken, huge = 0, 0
+    for h in range(n + 1):
+        for m in range(1, n + 1):
+            ok = h != m
+            if allowed is not None:
+                ok &= allowed[b % allowed.shape[0], h, m]
+            value = np.float64(scores[b, h, m])
+            value = value if ok else -np.inf
+            weight[m, h] = value
+            origin[m, h] = h * side + m
+            broken += not value < np.inf
+            huge += (value < -1e300) & (value > -np.inf) | (value > 1e300)
+    if huge > 0:  # a power of two changes no digit, and differences no longer overflow
+        for m in range(1, n + 1):
+            for h in range(n + 1):
+                weight[m, h] *= 2.0**-64
+    return broken == 0
+
+
+@njit(cache=True, nogil=True, inline="always")
+def contract(weight, origin, entering, met, path, n, top, end):
+    """Make row `path[top]` the cycle `path[top:end + 1]`."""
+    # Entering it at a member gives up the arc chosen into that member.
+    u = path[top]
+    into = weight[u]
+    for h in range(n + 1):
+        into[h] -= entering[u]
+    for i in range(top + 1, end + 1):
+        v = path[i]
+        met[v] = HANGS  # gone: its column is emptied below
+        for h in range(n + 1):
+            value = weight[v, h] - entering[v]
+            better = value > into[h]
+            into[h] = value if better else into[h]
+            origin[u, h] = origin[v, h] if better else origin[u, h]
+    for i in range(top, end + 1):
+        into[path[i]] = -np.inf
+    for m in range(1, n + 1):
+        if m == u:
+            continue
+        for i in range(top + 1, end + 1):
+            v = path[i]
+            if weight[m, v] > weight[m, u]:
+                weight[m, u] = weight[m, v]
+                origin[m, u] = origin[m, v]
+            weight[m, v] = -np.inf
+
+
+@njit(cache=True, nogil=True)
+def hang(graph, n, word, single_root, names, roots):
+    """Grow a path backwards from a word until it hangs on the root.
+
+    Returns how many names and arcs from the root there are now; -1 for the second if no tree is
+    allowed.
+    """
+    weight, origin, entering, met, path, name, parent, chosen = graph
+    path[0], top = word, 0
+    met[word] = ON_PATH
+    while True:
+        v = path[top]
+        into = weight[v]
+        u, best = 0, -np.inf if single_root else into[0]
+        for h in range(1, n + 1):
+            if into[h] > best:
+                u, best = h, into[h]
+        if u == 0:  # with a single root, only if there is no other arc
+            best = into[0]
+            roots += 1
+            if best == -np.inf or (single_root and roots > 1):
+                return names, -1
+        entering[v] = best
+        chosen[name[v]] = origin[v, u]
+        if met[u] == HANGS:
+            for i in range(top + 1):
+                met[path[i]] = HANGS
+            return names, roots
+        if met[u] == UNMET:
+            met[u] = ON_PATH
+            top += 1
+            path[top] = u
+            continue
+        end = top  # a cycle: from u, earlier on the path, to v, its end
+        while path[top] != u:
+            top -= 1
+        contract(weight, origin, entering, met, path, n, top, end)
+        for i in range(top, end + 1):
+            parent[name[path[i]]] = names
+        name[u], parent[names] = names, 0
+        names += 1
+
+
+@njit(cache=True, nogil=True)
+def open_nodes(graph, n, names, side, heads):
+    """Open the contracted nodes, the last one first, and write down the heads.
+
+    The arc into a node replaces the one chosen into the member that it enters.
+    """
+    chosen, parent = graph.chosen, graph.parent
+    for node in range(names - 1, n, -1):
+        member = chosen[node] % side
+        while parent[member] != node:
+            member = parent[member]
+        chosen[member] = chosen[node]
+    for m in range(1, n + 1):
+        heads[m] = chosen[m] // side
+
+
+@njit(cache=True, nogil=True)
+def decode(start, stop, scores, lengths, allowed, single_root, heads, state):
+    """Write the heads of the best trees, and 1 where there is none, 2 where a score is none."""
+    side = scores.shape[1]
+    graph = Graph(
+        np.empty((side, side)),
+        np.empty((side, side), dtype=np.int64),
+        np.empty(side),
+        np.empty(side, dtype=np.int8),
+        np.empty(side, dtype=np.int64),
+        np.empty(side, dtype=np.int64),
+        np.empty(2 * side, dtype=np.int64),
+        np.empty(2 * side, dtype=np.int64),
+    )
+    for b in range(start, stop):
+        n = lengths[b]
+        if not take_scores(b, n, scores, allowed, graph.weight, graph.origin):
+            state[b] = 2
+            continue
+        for v in range(n + 1):
+            graph.met[v], graph.name[v], graph.parent[v] = UNMET, v, 0
+        graph.met[0] = HANGS
+        names, roots, word = n + 1, 0, 1
+        while word <= n and roots >= 0:
+            if graph.met[word] == UNMET:
+                names, roots = hang(graph, n, word, single_root, names, roots)
+            word += 1
+        if roots < 0:
+            state[b] = 1
+            continue
+        open_nodes(graph, n, names, side, heads[b])

@@ -1,0 +1,127 @@
+"""What went wrong with which instance: one value, from the map that gives up to the user."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._deprecated import warn_deprecated
+from .._errors import InfeasibleError, OptLayersError, SolverFailed, name_of
+from .._polytope.polytope import Polytope
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Failure(str):
+    """Why an instance has no answer: a sentence that also knows what a program asks of it.
+
+    It is a `str`, the reason, so that it prints, compares and pickles as one.
+
+    Attributes:
+        reason: What went wrong, as a clause: "no point satisfies all constraints".
+        kind: The error to raise where failures are errors.
+        residual: How far the best answer found was from being accepted, if that is known.
+        solver: Who gave up, if that is known.
+    """
+
+    reason: str
+    kind: type[OptLayersError] = SolverFailed
+    residual: float | None = None
+    solver: str | None = None
+
+    def __new__(cls, reason: str, *details: object, **named: object) -> "Failure":
+        """Make the string; the other fields are set by the dataclass."""
+        return super().__new__(cls, reason)
+
+
+@dataclass
+class Report:
+    """Which instances of a flattened batch failed, and why; who gives up on one says so here.
+
+    Attributes:
+        failures: Number of an instance -> the first `Failure` it was reported with.
+        lowest: Told by decoders that do not look for scores of minus infinity: the least value
+            that each part can be decided to have, against which the decision is then checked.
+        polytope: Told by plans: the polytope whose rows an infeasible instance contradicts.
+        fits_half: Told by plans: whether float16 holds every point of the polytope.
+    """
+
+    failures: dict[int, Failure] = field(default_factory=dict)
+    lowest: Tensor | float | None = None
+    polytope: Polytope | None = None
+    fits_half: bool = True
+
+    def fail(
+        self,
+        instance: int,
+        reason: str,
+        kind: type[OptLayersError] = SolverFailed,
+        *,
+        residual: float | None = None,
+        solver: str | None = None,
+    ) -> None:
+        """Record the first reason for an instance of the flattened batch.
+
+        Args:
+            instance: Its number, the first index of the tensor given to `forward`.
+            reason: What went wrong, as a clause: "no point satisfies all constraints".
+            kind: The error to raise where failures are errors.
+            residual: How far the best answer found was from being accepted.
+            solver: Who gave up.
+        """
+        if instance not in self.failures:
+            self.failures[int(instance)] = Failure(reason, kind, residual, solver)
+
+    def add(self, instance: int, failure: Failure) -> None:
+        """Record a failure that another report has, unless this one has an earlier one."""
+        self.failures.setdefault(int(instance), failure)
+
+    @property
+    def kinds(self) -> dict[int, type[OptLayersError]]:
+        """The errors by instance; deprecated, `failures[i].kind` is the same."""
+        warn_deprecated("`Report.kinds`", "`report.failures[i].kind`")
+        return {i: failure.kind for i, failure in self.failures.items()}
+
+    def at(self, batch: Sequence[int]) -> dict[tuple[int, ...], Failure]:
+        """Return the failures by index into the batch, in its order."""
+        return {index_of(i, batch): failure for i, failure in sorted(self.failures.items())}
+
+    def spread(self, batch: torch.Size, wider: torch.Size) -> None:
+        """Renumber for a batch that the present one is broadcast to."""
+        if self.failures and batch != wider:
+            of = torch.arange(batch.numel()).reshape(batch).expand(wider).reshape(-1).tolist()
+            old = self.failures
+            self.failures = {i: old[k] for i, k in enumerate(of) if k in old}
+
+    def raise_first(self, batch: Sequence[int], noun: str = "instance", advice: str = "") -> None:
+        """Raise for the first instance that failed, if one did.
+
+        An infeasible one is told which rows are in conflict, where it was asked of a polytope.
+
+        Args:
+            batch: Shape of the batch.
+            noun: What its entries are called.
+            advice: Another sentence, for the end.
+        """
+        if self.failures:
+            self._raise(self.at(batch), noun, advice)
+
+    def _raise(self, failures: dict[tuple[int, ...], Failure], noun: str, advice: str) -> NoReturn:
+        where, failure = next(iter(failures.items()))
+        name, others = name_of(where, noun), len(failures) - 1
+        more = f" {others} more {noun}{'s' * (others != 1)} failed." if others else ""
+        if failure.kind is InfeasibleError and self.polytope is not None:
+            try:
+                self.polytope.instance(where).check_feasible()
+            except InfeasibleError as error:
+                raise InfeasibleError(f"{name}: {error}{more}") from None
+            # The relaxation has points: what is missing is an integral one, or one that the
+            # scores allow.
+        raise failure.kind(f"{name}: {failure}.{more}{advice}")
+
+
+def index_of(number: int, batch: Sequence[int]) -> tuple[int, ...]:
+    """Return the index into a batch of an instance of the flattened batch."""
+    return tuple(int(k) for k in np.unravel_index(number, batch)) if len(batch) else ()

@@ -1,0 +1,111 @@
+"""Right-hand sides and bounds in the layout of the maps of a plan, and of larger batches."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .maps import Limits
+from .plan import Plan
+from .presolve import Values
+
+_MOST_BYTES = 16 << 20  # of copies for larger batches, kept by one `Ready`
+
+
+def make_limits(
+    values: Values, plan: Plan, device: torch.device, dtype: torch.dtype
+) -> list[Limits]:
+    """Return the values that each map of a plan reads, on a device."""
+    rows = [values.row_lower, values.row_upper]
+    bounds = [values.lower, values.upper]
+    result = []
+    for map_ in plan.maps:
+        parts = []
+        for tensors, at in ((rows, map_.block.rows), (bounds, map_.block.index)):
+            index = torch.from_numpy(at.ravel())
+            for tensor in tensors:
+                part = tensor.index_select(1, index.to(tensor.device))
+                kind = torch.float64 if map_.wide_limits else dtype
+                part = part.reshape(len(tensor), *at.shape).to(device, kind)
+                parts.append(part)
+        result.append(Limits(*parts))
+    return result
+
+
+def rows_for(own: torch.Size, batch: torch.Size, device: torch.device) -> Tensor | None:
+    """Return which instance of a batch each instance of a larger batch is; None: no need to know.
+
+    One instance serves every batch as it is, and a batch that is equal serves itself.
+    """
+    if own == batch or own.numel() == 1:
+        return None
+    return torch.arange(own.numel(), device=device).reshape(own).expand(batch).reshape(-1)
+
+
+def take_rows(values: Tensor, rows: Tensor | None) -> Tensor:
+    """Return the instances `rows` of `(N, ...)`; what is the same for all stays one row."""
+    return values if rows is None or len(values) == 1 else values.index_select(0, rows)
+
+
+@dataclass(eq=False)
+class Ready:
+    """A polytope as one table of maps calls it on one device and in one dtype.
+
+    Attributes:
+        plan: Which map takes which block.
+        version: Of the table when the plan was made.
+        limits: Right-hand sides and bounds, per map.
+        bad: `(N or 1,)`, instances without a point; None if there is none.
+        lowest: `(N or 1, n)`, the least value that each variable can be decided to have; None for
+            projections.
+        fits_half: Whether float16 holds every point.
+    """
+
+    plan: Plan
+    version: int
+    limits: list[Limits]
+    bad: Tensor | None
+    lowest: Tensor | None
+    fits_half: bool
+    _larger: "OrderedDict[torch.Size, Ready]" = field(default_factory=OrderedDict)
+
+    def of_batch(self, own: torch.Size, batch: torch.Size) -> "Ready":
+        """Return the same for a larger batch.
+
+        Copies are kept for the next call up to `_MOST_BYTES`, the oldest forgotten first.
+
+        Args:
+            own: Batch shape of the polytope.
+            batch: A batch shape that it is broadcast to.
+        """
+        if own == batch or own.numel() == 1:
+            return self
+        if torch.compiler.is_compiling():
+            return self._expanded(own, batch)
+        found = self._larger.get(batch)
+        if found is None:
+            found = self._larger[batch] = self._expanded(own, batch)
+            self._forget()
+        return found
+
+    def _expanded(self, own: torch.Size, batch: torch.Size) -> "Ready":
+        rows = rows_for(own, batch, self.limits[0].lower.device)
+        limits = [Limits(*(take_rows(v, rows) for v in limit)) for limit in self.limits]
+        bad, lowest = (None if v is None else take_rows(v, rows) for v in (self.bad, self.lowest))
+        return Ready(self.plan, self.version, limits, bad, lowest, self.fits_half)
+
+    def _forget(self) -> None:
+        sizes = {batch: found.nbytes() for batch, found in list(self._larger.items())}
+        total = sum(sizes.values())
+        for batch in list(sizes)[:-1]:
+            if total <= _MOST_BYTES:
+                return
+            total -= sizes[batch]
+            self._larger.pop(batch, None)
+
+    def nbytes(self) -> int:
+        """Return the memory of the tensors, without those of other batches."""
+        tensors = [v for limit in self.limits for v in limit]
+        tensors += [v for v in (self.bad, self.lowest) if v is not None]
+        return sum(v.numel() * v.element_size() for v in tensors)

@@ -1,0 +1,120 @@
+"""Identity with projection: straight-through on scores without their invariances."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._calls import OnFailure, Status
+from .._errors import InputError
+from .._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
+from .._functional import project
+from .._polytope.polytope import Polytope
+from .._sets import ConvexHull
+from .base import AbstractSurrogate, Decision
+from .oracles import Oracles
+
+Centre = Literal["equalities", "mean"] | None
+
+
+class Identity(AbstractSurrogate):
+    r"""$\tilde\nabla_s = J_\nu(s)^\top g$ with $\nu(s) = C s / \lVert C s \rVert$, no oracle.
+
+    The argmax does not change when scores are scaled, or moved along a direction in which all
+    structures have the same coordinate; along these straight-through pushes without effect, and the
+    scores grow. Sahoo, Paulus, Vlastelica, Musil, Kuleshov and Martius (2023) decide on scores that
+    were projected first, and differentiate the projection:
+
+    $$ J_\nu^\top g = \frac{C g - \nu\, (\nu \cdot g)}{\lVert C s \rVert} $$
+
+    Args:
+        centre: $C$. "equalities": the orthogonal projector that takes out the span of the equality
+            rows, which changes no decision on any set: the mean on a simplex, the means of rows and
+            columns on an assignment, nothing on a box. "mean": takes out the mean, as the paper;
+            where structures differ in size the decision is then another one. None: nothing.
+        normalise: Divide by the norm. False and `centre=None`: `StraightThrough`.
+
+    Examples:
+        >>> import torch, optlayers as ol
+        >>> scores = torch.tensor([3.0, 1.0, -1.0], requires_grad=True)
+        >>> z = ol.structured_argmax(ol.simplex(3), scores, Identity(normalise=False))
+        >>> z.backward(torch.tensor([1.0, 1.0, -2.0]) + 5)
+        >>> scores.grad
+        tensor([ 1.0000,  1.0000, -2.0000])
+    """
+
+    twice_differentiable: ClassVar[bool] = True
+
+    def __init__(self, centre: Centre = "equalities", *, normalise: bool = True):
+        if centre not in ("equalities", "mean", None):
+            raise InputError(f"`centre` must be 'equalities', 'mean' or None. Got {centre!r}.")
+        self.centre, self.normalise = centre, normalise
+
+    def forward(self, oracles: Oracles, scores: Tensor, training: bool = True) -> Decision:
+        """Decide; on centred scores where that can change the decision."""
+        if self.centre == "mean":
+            fixed = scores.detach()
+            scores = scores - _mean(fixed, self._counted(oracles, fixed), oracles.event)
+        return super().forward(oracles, scores, training)
+
+    def backward(
+        self,
+        feasible_set: FeasibleSet,
+        scores: Tensor,
+        z_hat: Tensor,
+        grad: Tensor,
+        on_failure: OnFailure = "raise",
+    ) -> tuple[Tensor, Status]:
+        """Return the gradient of the loss without its parts along the invariances."""
+        oracles = Oracles(feasible_set, on_failure)
+        wide, _, g = oracles.admit(scores, z_hat, grad)
+        counted = self._counted(oracles, wide)
+        wide = torch.where(counted, wide, 0)
+        result = self._without(oracles, g, counted)
+        if self.normalise:
+            nu = self._without(oracles, wide, counted)
+            norm = nu.square().sum(oracles.event, keepdim=True).sqrt()
+            norm = torch.where(norm > 0, norm, 1)  # equal scores have no direction to take out
+            nu = nu / norm
+            result = (result - nu * (nu * g).sum(oracles.event, keepdim=True)) / norm
+        return oracles.answer(result, grad, g)
+
+    def _counted(self, oracles: Oracles, scores: Tensor) -> Tensor:
+        """Parts that can be chosen: no padding, and not masked by minus infinity."""
+        free, counted = oracles.free_parts(scores.device), scores.isfinite()
+        return counted if free is None else counted & free
+
+    def _without(self, oracles: Oracles, x: Tensor, counted: Tensor) -> Tensor:
+        if self.centre is None:
+            return x
+        if self.centre == "mean":
+            return torch.where(counted, x - _mean(x, counted, oracles.event), 0)
+        onto = _directions(oracles.feasible_set)
+        if onto is None:
+            return x
+        flat = x.flatten(-oracles.event_dim) if oracles.event_dim > 1 else x
+        return project(onto, flat, on_nonfinite="propagate").reshape(x.shape)
+
+
+def _mean(x: Tensor, counted: Tensor, event: tuple[int, ...]) -> Tensor:
+    total = torch.where(counted, x, 0).sum(event, keepdim=True)
+    return total / counted.sum(event, keepdim=True).clamp(min=1)
+
+
+def _directions(feasible_set: AbstractFeasibleSet) -> Polytope | None:
+    """The differences of structures, as far as equality rows and fixed parts tell; None: all."""
+    while isinstance(feasible_set, ConvexHull):  # it is known by a decoder; its rows are of the set
+        feasible_set = as_set(feasible_set.feasible_set)
+    relaxation = feasible_set.relaxation
+    n, rows = relaxation.n, relaxation.A_eq
+    if rows.shape[0]:
+        rows = rows[abs(rows[:, n:]).sum(1).A1 == 0] if rows.shape[1] > n else rows
+    fixed = (relaxation.lower == relaxation.upper)[..., :n]
+    if not rows.shape[0]:
+        return None
+    infinite = torch.full(fixed.shape, torch.inf, dtype=torch.float64, device=fixed.device)
+    upper = torch.where(fixed, 0, infinite)
+    return Polytope(
+        A_eq=rows[:, :n], b_eq=np.zeros(rows.shape[0]), lower=-upper, upper=upper, integral=False
+    )

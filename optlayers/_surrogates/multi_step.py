@@ -1,0 +1,89 @@
+"""SPIGOT with several steps: follow the loss inside the polytope, then take the difference."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .._calls import OnFailure, Status
+from .._errors import InputError
+from .._feasible_set import FeasibleSet
+from .._polytope.polytope import Polytope
+from .base import AbstractSurrogate
+from .oracles import Oracles
+from .steps import NormClip, check_positive_step, step_size
+
+
+class MultiStepSPIGOT(AbstractSurrogate):
+    r"""$\tilde\nabla_s = m - z^K$ with $z^{k+1} = \Pi_P\bigl(z^k - \eta\nabla L(z^k)\bigr)$.
+
+    Projected gradient descent on the loss itself, started at a decision; the target is where it
+    arrives (Mihaylova, Niculae and Martins, 2020). A layer sees one gradient, so the loss is given
+    as a function; make the surrogate where the batch is at hand:
+
+        z = ol.structured_argmax(P, scores, ol.MultiStepSPIGOT(lambda z: loss_of(z, batch)))
+
+    With one step from the vertex and a function that is the loss that `backward` is called on, it
+    is `SPIGOT(around="vertex")`. Cost: `steps` projections and gradients of the loss.
+
+    Args:
+        loss: From structures `(..., n)` to their losses, in any shape; the sum counts. Gradients
+            reach neither its parameters nor the scores through it.
+        eta: Step size: a number, a tensor with one entry per instance, or `NormClip(T)`.
+        steps: $K$.
+        start: $z^0$. "vertex": $\hat z$, and $m = \hat z$. "projection": $\Pi_P(s)$, and
+            "marginals": $\mu(s)$, with $m = z^0$. "zero": $z^0 = 0$ and $m = \hat z$, which is
+            SPIGOT-Zero: the target forgets the decision.
+        unconstrained: Do not project: STE with several steps, and STE-Zero.
+        relaxation: A polytope to project onto, instead of the feasible set's own relaxation.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Tensor], Tensor],
+        eta: "float | Tensor | NormClip" = 1.0,
+        steps: int = 5,
+        *,
+        start: Literal["vertex", "zero", "projection", "marginals"] = "vertex",
+        unconstrained: bool = False,
+        relaxation: Polytope | None = None,
+    ):
+        if not callable(loss):
+            raise InputError(f"`loss` must be a function of structures. Got {loss!r}.")
+        check_positive_step("eta", eta)
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise InputError(f"`steps` must be a positive integer. Got {steps!r}.")
+        if start not in ("vertex", "zero", "projection", "marginals"):
+            raise InputError(
+                f"`start` must be 'vertex', 'zero', 'projection' or 'marginals'. Got {start!r}."
+            )
+        self.loss, self.eta, self.steps, self.start = loss, eta, steps, start
+        self.unconstrained, self.relaxation = unconstrained, relaxation
+
+    def backward(
+        self,
+        feasible_set: FeasibleSet,
+        scores: Tensor,
+        z_hat: Tensor,
+        grad: Tensor,
+        on_failure: OnFailure = "raise",
+    ) -> tuple[Tensor, Status]:
+        """Return the difference of the decision and of where the loss leads."""
+        oracles = Oracles(feasible_set, on_failure, relaxation=self.relaxation)
+        wide, here, g = oracles.admit(scores, z_hat, grad)
+        if self.start in ("projection", "marginals"):
+            here = oracles.point(self.start, wide)
+        z = torch.zeros_like(here) if self.start == "zero" else here
+        for _ in range(self.steps):
+            step = self._gradient(z.to(grad.dtype)).to(z)
+            _, _, step = oracles.admit(wide, z, step)
+            z = z - step_size(self.eta, step, oracles.event_dim) * step
+            z = z if self.unconstrained else oracles.project(z)
+        return oracles.answer(here - z, grad, g)
+
+    def _gradient(self, z: Tensor) -> Tensor:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            (found,) = torch.autograd.grad(self.loss(z).sum(), z)
+        return found

@@ -1,0 +1,161 @@
+"""The oracles of a feasible set as surrogates ask them: one policy for what fails."""
+
+import torch
+from torch import Tensor
+
+from .._calls import OnFailure, Status
+from .._feasible_set import FeasibleSet, as_set
+from .._functional import decode, project
+from .._nonfinite import OnNonfinite
+from .._plan.failures import Failure
+from .._polytope.polytope import Polytope
+
+
+class Oracles:
+    """`decode`, `project` and `marginals` of one set for one pass, and which instances failed.
+
+    Failures of all calls are collected. What is not finite in a backward pass becomes NaN, for its
+    instance alone: a loss that diverges is not for a backward pass to report.
+
+    Args:
+        feasible_set: What is decoded and projected onto.
+        on_failure: The policy of the layer.
+        on_nonfinite: That of the layer in a forward pass, "propagate" in a backward pass.
+        relaxation: Projects instead of the set's own relaxation, over the flattened structure.
+    """
+
+    def __init__(
+        self,
+        feasible_set: FeasibleSet,
+        on_failure: OnFailure = "raise",
+        on_nonfinite: OnNonfinite = "propagate",
+        relaxation: Polytope | None = None,
+    ):
+        self.feasible_set, self.relaxation = as_set(feasible_set), relaxation
+        self.on_failure: OnFailure = on_failure
+        self.on_nonfinite: OnNonfinite = on_nonfinite
+        self.event_dim = feasible_set.event_dim
+        self.failures: dict[tuple[int, ...], Failure] = {}
+        self.masked: Tensor | None = None  # parts that scores of minus infinity exclude
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        """The dimensions of one structure."""
+        return tuple(range(-self.event_dim, 0))
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """Return the best structure of every instance; NaN where there is none."""
+        with torch.no_grad():
+            z, status = decode(
+                self.feasible_set,
+                scores,
+                on_failure="raise" if self.on_failure == "raise" else "nan",
+                on_nonfinite=self.on_nonfinite,
+                return_status=True,
+            )
+        self.failures |= status.failures
+        return z
+
+    def decode_samples(self, scores: Tensor) -> Tensor:
+        """Return the same for `(samples, ..., *event)`; an instance fails if a sample does."""
+        before, self.failures = self.failures, {}
+        z = self.decode(scores)
+        self.failures = before | {index[1:]: reason for index, reason in self.failures.items()}
+        return z
+
+    def project(self, y: Tensor) -> Tensor:
+        """Return the nearest point of the relaxation; NaN where there is none. Differentiable."""
+        masked, y = self._without_infinity(y)
+        onto, point = self.feasible_set, y
+        if self.relaxation is not None:
+            onto, point = self.relaxation, y.flatten(-self.event_dim)
+        z, status = project(
+            onto,
+            point,
+            on_failure="raise" if self.on_failure == "raise" else "nan",
+            on_nonfinite=self.on_nonfinite,
+            return_status=True,
+        )
+        self.failures |= status.failures
+        if self.relaxation is not None and self.event_dim > 1:
+            z = z.reshape(*z.shape[:-1], *y.shape[-self.event_dim :])
+        # Where nothing bounds a masked part from below, there is no nearest point.
+        return z if masked is None else torch.where(masked & (z <= y / 2), torch.nan, z)
+
+    def _without_infinity(self, y: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Put a low number where scores of minus infinity mask a part, in all points of a pass.
+
+        Not every projection reads minus infinity as a limit. A number far below the others pins a
+        part to its lower bound as well, and one that is not needlessly far keeps the digits of
+        the rest.
+        """
+        masked = self.masked if self.masked is not None else _masked(y)
+        if masked is None:
+            return None, y
+        size = torch.where(y.isfinite(), y.detach().abs(), 0).amax(self.event, keepdim=True)
+        return masked, torch.where(masked, -1e3 * (1 + size), y)
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        r"""Return $\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$. Differentiable."""
+        return self.feasible_set.marginals(scores)
+
+    def free_parts(self, device: torch.device) -> Tensor | None:
+        """Return booleans, true at parts that can be chosen; None: all."""
+        return self.feasible_set.free_parts(device)
+
+    def point(self, around: str, scores: Tensor) -> Tensor:
+        """Return the decision ("vertex"), the "projection" or the "marginals" of scores."""
+        maps = {"vertex": self.decode, "projection": self.project, "marginals": self.marginals}
+        return maps[around](scores)
+
+    # ------------------------------------------------------------------ a pass from end to end
+
+    def expand(self, scores: Tensor) -> Tensor:
+        """Return the scores in the batch shape of the answer: a batched set may have one row."""
+        return self.feasible_set.admit(scores, "scores")
+
+    def admit(self, scores: Tensor, z_hat: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return all three in float32 at least, and the gradient fit to be computed with.
+
+        Half precision overflows in differences. A gradient with an entry that is not finite is NaN
+        for its whole instance. At padding both are zero, whatever arrived. Parts that are masked by
+        scores of minus infinity stay at their lower bound in all projections of the pass.
+        """
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        scores, z_hat, grad = (v.to(wide) for v in (scores, z_hat, grad))
+        free = self.free_parts(grad.device)
+        if free is not None:
+            scores, grad = (torch.where(free, v, 0) for v in (scores, grad))
+        self.masked = _masked(scores)
+        fine = grad.isfinite().all(self.event[0], keepdim=True)
+        for dim in self.event[1:]:
+            fine = fine.all(dim, keepdim=True)
+        return scores, z_hat, torch.where(fine, grad, torch.nan)
+
+    def answer(self, result: Tensor, like: Tensor, fallback: Tensor) -> tuple[Tensor, Status]:
+        """Return the gradient in the dtype of `like`, and the status of this pass.
+
+        Under "fallback" an instance that failed gets `fallback`, the straight-through gradient: a
+        difference from an oracle's own fallback, zeros, would be none.
+        """
+        status = self.status(result)
+        if status.failures and self.on_failure == "fallback":
+            ok = status.ok.to(result.device)[(..., *[None] * self.event_dim)]
+            result = torch.where(ok, result, fallback)
+        return result.to(like.dtype), status
+
+    def decision(self, z: Tensor, like: Tensor) -> tuple[Tensor, Status]:
+        """Return what goes into the network: zeros where an instance failed and may fall back."""
+        return self.answer(z, like, torch.zeros_like(z))
+
+    def status(self, z: Tensor) -> Status:
+        """Return which instances of `z` have an answer."""
+        return Status(tuple(z.shape[: z.ndim - self.event_dim]), self.failures)
+
+
+def _masked(scores: Tensor) -> Tensor | None:
+    masked = scores == -torch.inf
+    # A look is free on the CPU alone.
+    if scores.device.type == "cpu" and not torch.compiler.is_compiling() and not masked.any():
+        return None
+    return masked

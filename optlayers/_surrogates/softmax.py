@@ -1,0 +1,66 @@
+"""Hard decisions with the derivative of a soft map: straight-through softmax and marginals."""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from .._calls import OnFailure, Status
+from .._errors import InputError
+from .._feasible_set import FeasibleSet
+from .base import AbstractSurrogate
+from .oracles import Oracles
+from .steps import check_positive
+
+
+def pull_back(soft: Callable[[Tensor], Tensor], scores: Tensor, grad: Tensor) -> Tensor:
+    """Return $J^T g$ of a soft map at `scores`; differentiable in both where grad is enabled."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = scores if again and scores.requires_grad else scores.detach().requires_grad_()
+        (result,) = torch.autograd.grad(soft(at), at, grad, create_graph=again)
+    return result
+
+
+class SoftmaxStraightThrough(AbstractSurrogate):
+    r"""$\tilde\nabla_s = J_\mu(s / T)^\top\, \nabla_{\hat z}L / T$: hard forward, soft backward.
+
+    $\mu$ are the marginals, $\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s / T)$: the softmax
+    on a simplex, where $J^\top g = p \odot (g - p \cdot g)$, sigmoids on a box, a sum-product on
+    trees. This is STE-S of Mihaylova, Niculae and Martins (2020). For sets without marginals, and
+    for sparse gradients, `SparseMAP(straight_through=True)`. Cost: one sum and its derivative.
+
+    Args:
+        temperature: $T$, which divides the scores.
+        jacobian: "full", or "diagonal": $p \odot (1 - p) \odot g$, the variances alone, which is
+            what a public implementation computes; it ignores that one part's gain is another's
+            loss.
+    """
+
+    twice_differentiable: ClassVar[bool] = True
+
+    def __init__(self, temperature: float = 1.0, *, jacobian: Literal["full", "diagonal"] = "full"):
+        check_positive("temperature", temperature)
+        if jacobian not in ("full", "diagonal"):
+            raise InputError(f"`jacobian` must be 'full' or 'diagonal'. Got {jacobian!r}.")
+        self.temperature, self.jacobian = temperature, jacobian
+
+    def backward(
+        self,
+        feasible_set: FeasibleSet,
+        scores: Tensor,
+        z_hat: Tensor,
+        grad: Tensor,
+        on_failure: OnFailure = "raise",
+    ) -> tuple[Tensor, Status]:
+        """Return the derivative of the marginals, applied to the gradient."""
+        oracles = Oracles(feasible_set, on_failure)
+        wide, _, g = oracles.admit(scores, z_hat, grad)
+        wide = wide / self.temperature
+        if self.jacobian == "diagonal":
+            p = oracles.marginals(wide)
+            result = p * (1 - p) * g
+        else:
+            result = pull_back(oracles.marginals, wide, g)
+        return oracles.answer(result / self.temperature, grad, g)

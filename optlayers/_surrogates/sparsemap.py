@@ -1,0 +1,70 @@
+"""SparseMAP: the projection of the scores, relaxed forward or straight-through."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from .._calls import OnFailure, Status
+from .._feasible_set import FeasibleSet
+from .._polytope.polytope import Polytope
+from .base import AbstractSurrogate, Decision
+from .oracles import Oracles
+from .softmax import pull_back
+from .steps import check_positive
+
+
+class SparseMAP(AbstractSurrogate):
+    r"""$z = \Pi_P(s / T)$ with its true derivative $J_\Pi\, g / T$ (Niculae et al., 2018).
+
+    A relaxed decision: few structures, mixed; nothing is made up. $J_\Pi$ is the orthogonal
+    projector onto the face that the point lies on; at a kink that of the smallest face. Parts at a
+    bound get no gradient. Cost: one projection and its derivative; no decoding.
+
+    Args:
+        temperature: $T$; the smaller, the closer to a decision.
+        straight_through: Decide hard and keep the derivative: $\hat z$ forward, $J_\Pi\, g / T$
+            backward.
+        relaxation: A polytope to project onto, instead of the feasible set's own relaxation. With
+            `ConvexHull` as the feasible set it is SparseMAP proper; with a looser polytope
+            LP-SparseMAP (Niculae and Martins, 2020).
+
+    Examples:
+        >>> import torch, optlayers as ol
+        >>> ol.structured_argmax(ol.simplex(3), torch.tensor([1.0, 0.8, -1.0]), ol.SparseMAP())
+        tensor([0.6000, 0.4000, 0.0000])
+    """
+
+    twice_differentiable: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        *,
+        straight_through: bool = False,
+        relaxation: Polytope | None = None,
+    ):
+        check_positive("temperature", temperature)
+        self.temperature, self.straight_through = temperature, straight_through
+        self.relaxation = relaxation
+
+    def forward(self, oracles: Oracles, scores: Tensor, training: bool = True) -> Decision:
+        """Project, or decode; the same in training and in evaluation."""
+        if self.straight_through:
+            return super().forward(oracles, scores, training)
+        oracles.relaxation = self.relaxation
+        z, status = oracles.decision(oracles.project(scores / self.temperature), scores)
+        return Decision(z, status, differentiable=True)
+
+    def backward(
+        self,
+        feasible_set: FeasibleSet,
+        scores: Tensor,
+        z_hat: Tensor,
+        grad: Tensor,
+        on_failure: OnFailure = "raise",
+    ) -> tuple[Tensor, Status]:
+        """Return the derivative of the projection, applied to the gradient."""
+        oracles = Oracles(feasible_set, on_failure, relaxation=self.relaxation)
+        wide, _, g = oracles.admit(scores, z_hat, grad)
+        result = pull_back(oracles.project, wide / self.temperature, g) / self.temperature
+        return oracles.answer(result, grad, g)

@@ -1,0 +1,46 @@
+"""SPIGOT-EG: the step is made in the scores, so the map back is the marginals."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from .._calls import OnFailure, Status
+from .._feasible_set import FeasibleSet
+from .base import AbstractSurrogate
+from .oracles import Oracles
+from .steps import NormClip, check_positive, check_positive_step, step_size
+
+
+class SPIGOTEG(AbstractSurrogate):
+    r"""$\tilde\nabla_s = \mu(s / T) - \mu(s / T - \eta\,\nabla_{\hat z}L)$, two sums.
+
+    An exponentiated-gradient step from the marginals: $p_i \propto \mu_i e^{-\eta g_i}$ on a
+    simplex (Mihaylova, Niculae and Martins, 2020). Forward stays hard. For small $\eta$ it is
+    `SoftmaxStraightThrough`, times $\eta$. For sets that have marginals.
+
+    Args:
+        eta: Step size: a number, a tensor with one entry per instance, or `NormClip(T)`.
+        temperature: $T$, which divides the scores first.
+    """
+
+    twice_differentiable: ClassVar[bool] = True
+
+    def __init__(self, eta: "float | Tensor | NormClip" = 1.0, *, temperature: float = 1.0):
+        check_positive_step("eta", eta)
+        check_positive("temperature", temperature)
+        self.eta, self.temperature = eta, temperature
+
+    def backward(
+        self,
+        feasible_set: FeasibleSet,
+        scores: Tensor,
+        z_hat: Tensor,
+        grad: Tensor,
+        on_failure: OnFailure = "raise",
+    ) -> tuple[Tensor, Status]:
+        """Return the difference of two marginals."""
+        oracles = Oracles(feasible_set, on_failure)
+        wide, _, g = oracles.admit(scores, z_hat, grad)
+        wide = wide / self.temperature
+        moved = wide - step_size(self.eta, g, oracles.event_dim) * g
+        return oracles.answer(oracles.marginals(wide) - oracles.marginals(moved), grad, g)
