@@ -66,8 +66,8 @@ class OneRowArgmax(PreparedDecoder):
         bad = _without_integers(found)
         anchor = torch.where(bad[:, None, None], torch.nan, found.anchor)
         # Not `_replace`, which `torch.compile` of torch 2.6 cannot trace.
-        positive, weight, _, far, capacity, least, most = found
-        return _Reflected(positive, weight, anchor, far, capacity, least, most), bad
+        positive, weight, a, _, *rest = found
+        return _Reflected(positive, weight, a, anchor, *rest), bad
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Sort, fill, undo the sort; NaN if a score is NaN."""

@@ -39,7 +39,7 @@ class OneRow(Projection):
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project; compiled loop on the CPU, sorted breakpoints elsewhere."""
         if not use_kernels(x):
-            return self._by_breakpoints(x.double(), limits).to(x.dtype)
+            return self._by_breakpoints(x, limits)
         z = torch.empty_like(x, memory_format=torch.contiguous_format)
         size = self.block.size
         run(
@@ -68,6 +68,9 @@ class OneRow(Projection):
         return goal, goal != act
 
     def _by_breakpoints(self, x: Tensor, limits: Limits) -> Tensor:
+        return self._by_breakpoints_wide(x.double(), limits).to(x.dtype)
+
+    def _by_breakpoints_wide(self, x: Tensor, limits: Limits) -> Tensor:
         a, lower, upper = self._a(x), limits.lower, limits.upper
         goal, moves = self._goal(x, limits)
         one, two = (x - upper) / a, (x - lower) / a

@@ -85,7 +85,7 @@ class Simplex(Projection):
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project; compiled loop on the CPU, sort elsewhere."""
         if not use_kernels(x):
-            return self._by_sorting(x.double(), limits).to(x.dtype)
+            return self._by_sorting(x, limits)
         z = torch.empty_like(x, memory_format=torch.contiguous_format)
         size = self.block.size
         if self.varies:
@@ -138,6 +138,9 @@ class Simplex(Projection):
         return sign, anchor, total, limits.lower >= limits.upper
 
     def _by_sorting(self, x: Tensor, limits: Limits) -> Tensor:
+        return self._by_sorting_wide(x.double(), limits).to(x.dtype)
+
+    def _by_sorting_wide(self, x: Tensor, limits: Limits) -> Tensor:
         sign, anchor, total, fixed = self._form(x, limits)
         broken = x.isnan().any(-1, keepdim=True)
         if not self.plain:

@@ -66,15 +66,15 @@ class _Heads(torch.autograd.Function):
 
 def _forward(y: Tensor, allowed: Tensor) -> Tensor:
     if not use_kernels(y):
-        return _by_sorting(y.double(), allowed).to(y.dtype)
+        return _by_sorting(y, allowed)
     z = torch.zeros_like(y, memory_format=torch.contiguous_format)
     run(_kernels.thresholds.heads, len(y), y.numel(), array(y), array(allowed), z.numpy())
     return z
 
 
 def _by_sorting(y: Tensor, allowed: Tensor) -> Tensor:
-    x = torch.where(allowed, y, -torch.inf).transpose(-1, -2)
+    x = torch.where(allowed, y.double(), -torch.inf).transpose(-1, -2)
     largest = x.amax(-1, keepdim=True)
     shifted = x - torch.where(largest.isfinite(), largest, torch.nan)
     z = (shifted - simplex_threshold(shifted, 1.0)).clamp(min=0)
-    return torch.where(allowed, z.transpose(-1, -2), 0)
+    return torch.where(allowed, z.transpose(-1, -2), 0).to(y.dtype)
