@@ -48,7 +48,7 @@ TREE: dict[str, list[str]] = {
     "_calls": [],
     "_feasible_set": [],
     "_functional": [],
-    "_judge": ["multipliers", "certificate", "references", "validate"],
+    "_judge": ["multipliers", "repair", "certificate", "references", "validate"],
     "_sets": ["padded", "hull", "trees", "graphs"],
     "_surrogates": [
         "oracles",

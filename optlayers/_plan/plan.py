@@ -126,13 +126,15 @@ class Plan:
             return map_.forward(part, limits, report)
         return map_.forward(part, limits, report, self.gather(near, at, map_))  # type: ignore[call-arg]
 
-    def vjp_limits(self, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:
-        """Vector-Jacobian product of `forward` with respect to the limits, map by map."""
+    def vjp_limits(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:
+        """Return the vector-Jacobian product of `forward` in the limits, map by map."""
         if self.num_vars > self.n:
             pad = z.new_zeros(z.shape[0], self.num_vars - self.n)
-            z, grad = (torch.cat([v, pad], 1) for v in (z, grad))
+            x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))
         return [
-            map_.vjp_limits(self.gather(z, at, map_), limit, self.gather(grad, at, map_))
+            map_.vjp_limits(
+                *(self.gather(v, at, map_) for v in (x, z)), limit, self.gather(grad, at, map_)
+            )
             for map_, at, limit in zip(self.maps, self.index(z.device), limits, strict=True)
         ]
 

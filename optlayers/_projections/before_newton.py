@@ -10,7 +10,7 @@ from torch import Tensor
 from .._kernels.untraced import eager
 from .._plan.failures import Report
 from .._plan.maps import Limits, SolverMap
-from .derivative import Projection, face_vjp
+from .derivative import Projection, tangent
 from .newton.newton import GOOD, Newton
 
 
@@ -67,4 +67,4 @@ class BeforeNewton(SolverMap, Projection):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""
-        return face_vjp(self.block, z, limits, grad).y
+        return tangent(self.block, z, limits, grad)
