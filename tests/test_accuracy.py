@@ -123,7 +123,7 @@ def test_units_are_powers_of_two_and_leave_others_alone():
     units = units_of(block)
     assert (np.log2(units.columns) % 1 == 0).all()
     assert (units.columns[~block.is_aux] == 1).all()
-    assert np.abs(np.log2(np.abs(units.block.matrix.data))).max() <= 2
+    assert float(np.abs(np.log2(np.abs(units.block.matrix.data))).max()) <= 2
     point = np.array([1.0, 2.0, 3.0, 4.0])
     np.testing.assert_array_equal(
         units.rows * (units.block.matrix @ point), block.matrix @ units.declared(point)

@@ -139,7 +139,7 @@ def test_regret_is_what_the_decision_loses(name):
 
 def test_the_wrong_sense_is_not_a_default():
     with pytest.raises(TypeError, match="sense"):
-        ol.spo_plus(ol.simplex(2), torch.zeros(2), torch.zeros(2))
+        ol.spo_plus(ol.simplex(2), torch.zeros(2), torch.zeros(2))  # type: ignore[call-arg]
 
 
 # ---------------------------------------------------------------------- perturbed Fenchel-Young

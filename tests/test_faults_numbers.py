@@ -104,7 +104,7 @@ def test_padding_may_hold_anything():
     scores[0, 0, 1] = nan  # and then only this instance has something to answer for
     for verb in (ol.decode, ol.project):
         for policy in ({"on_failure": "nan"}, {"on_nonfinite": "propagate"}):
-            z = verb(trees, scores, **policy)
+            z = verb(trees, scores, **policy)  # type: ignore[call-overload]
             assert z[0].isnan().any()
             assert z[1].isfinite().all()
 
@@ -171,7 +171,7 @@ def test_minus_infinity_without_a_limit_is_not_finite(name):
     with pytest.raises(ol.InputError, match=r"Instance 1: y is not finite: y\[.*\] is -inf"):
         ol.project(P, y)
     for policy in ({"on_failure": "nan"}, {"on_nonfinite": "propagate"}):
-        z, status = ol.project(P, y, return_status=True, **policy)
+        z, status = ol.project(P, y, return_status=True, **policy)  # type: ignore[call-overload]
         assert z[1].isnan().all()
         torch.testing.assert_close(z[[0, 2]], expected[[0, 2]])
         assert status.ok.tolist() == [True, "on_nonfinite" in policy, True]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import optlayers as ol
-from optlayers._polytope import polytope
+from optlayers._plan import compile as compile_module
 from optlayers._projections import Newton
 from optlayers._projections import qp as qp_module
 from optlayers._solvers.highs import HighsSolver
@@ -166,7 +166,7 @@ def test_a_fork_while_another_thread_solves(monkeypatch):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_while_another_thread_declares_a_polytope():
     P = fresh(107)
-    with polytope._COMPILED_LOCK:  # the child starts from a copy that is closed
+    with compile_module._LOCK:  # the child starts from a copy that is closed
         (found,) = _in_child(_declare_in_child, P, None)
     assert np.array_equal(found, P.b.numpy())
 

@@ -66,7 +66,7 @@ def test_blackbox_looks_where_descent_leads():
     costs = torch.tensor([0.0, 1.0], dtype=torch.float64)  # the second part is chosen and is worse
     reached = {}
     for side in ("right", "left"):
-        s = torch.tensor([0.0, 0.5], dtype=torch.float64)
+        z = s = torch.tensor([0.0, 0.5], dtype=torch.float64)
         for _ in range(20):
             z, found = gradient(ol.simplex(2), s, costs, ol.Blackbox(1.0, side))
             s = s - 0.1 * found

@@ -57,6 +57,7 @@ def test_spigot_at_a_vertex_can_only_demote_what_was_chosen(scores, grad):
 def test_large_eta_reaches_the_best_vertex():
     grad = torch.tensor([3.0, -1.0, 0.5, -2.0], dtype=torch.float64)
     z_hat, r = surrogate_gradient(ol.simplex(4), torch.zeros(4).double(), grad, eta=1e6)
+    assert r is not None
     assert (z_hat - r).tolist() == [0, 0, 0, 1]
 
 

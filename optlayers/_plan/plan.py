@@ -133,7 +133,10 @@ class Plan:
             x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))
         return [
             map_.vjp_limits(
-                *(self.gather(v, at, map_) for v in (x, z)), limit, self.gather(grad, at, map_)
+                self.gather(x, at, map_),
+                self.gather(z, at, map_),
+                limit,
+                self.gather(grad, at, map_),
             )
             for map_, at, limit in zip(self.maps, self.index(z.device), limits, strict=True)
         ]

@@ -22,7 +22,7 @@ def _linear(qp: QP) -> np.ndarray:
 
 def daqp(case: str, inputs: Any, threads: int, instances: str = "0") -> Subject:
     """DAQP: bounds apart from rows, everything set up anew for each instance."""
-    import daqp as module
+    import daqp as module  # type: ignore[import-not-found]
 
     qp = problem_of(inputs, "whole", int(instances) or None)
     size = qp.rows.shape[1]
@@ -44,7 +44,7 @@ def daqp(case: str, inputs: Any, threads: int, instances: str = "0") -> Subject:
 
 def quadprog(case: str, inputs: Any, threads: int, instances: str = "0") -> Subject:
     """quadprog: Goldfarb and Idnani's own code; bounds are rows, H must be definite."""
-    import quadprog as module
+    import quadprog as module  # type: ignore[import-not-found]
 
     qp = problem_of(inputs, "whole", int(instances) or None)
     if qp.aux:
@@ -71,7 +71,7 @@ def quadprog(case: str, inputs: Any, threads: int, instances: str = "0") -> Subj
 
 def piqp(case: str, inputs: Any, threads: int, eps: str, instances: str = "0") -> Subject:
     """PIQP: one dense solver, its linear term updated before each solve."""
-    import piqp as module
+    import piqp as module  # type: ignore[import-not-found]
 
     qp = problem_of(inputs, "whole", int(instances) or None)
     size, g, equal = qp.rows.shape[1], _linear(qp), qp.low == qp.high
