@@ -40,7 +40,7 @@ class Status:
     @property
     def ok(self) -> Tensor:
         """Boolean tensor of the batch shape, on the CPU: True where there is an answer."""
-        result = torch.ones(self.batch_shape, dtype=torch.bool)
+        result = torch.ones(self.batch_shape, dtype=torch.bool, device="cpu")
         for index in self.failures:
             result[index] = False
         return result
@@ -158,7 +158,7 @@ class Call:
         if self.on_failure == "raise":
             report.raise_first(batch, advice=_ADVICE)
         if self.on_failure == "fallback":
-            keep = torch.ones(batch.numel(), dtype=torch.bool)
+            keep = torch.ones(batch.numel(), dtype=torch.bool, device="cpu")
             keep[list(report.failures)] = False
             keep = keep.to(z.device).reshape(*batch, *[1] * self.event_dim)
             z = torch.where(keep, z, 0)

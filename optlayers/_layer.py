@@ -205,7 +205,7 @@ class StructuredArgmax(nn.Module):
         # A traced graph cannot look at constraints, so what a compiled layer needs is made here,
         # and for other devices and dtypes in the first call that is not traced.
         if feasible_set is not None:
-            self._prepare(feasible_set, torch.empty(0))
+            self._prepare(feasible_set, torch.empty(0, device="cpu"))
 
     def forward(self, scores: Tensor, feasible_set: FeasibleSet | None = None) -> Tensor:
         """Decode `scores` of shape `(..., n)`; same shape, dtype and device out.

@@ -32,7 +32,7 @@ TREE: dict[str, list[str]] = {
         "thresholds",
         "trees",
     ],
-    "_polytope": ["arguments", "conflicts", "polytope", "algebra", "constructors", "words", "npz"],
+    "_polytope": ["arguments", "conflicts", "sources", "polytope", "algebra", "constructors", "words", "npz"],
     "_plan": ["presolve", "blocks", "failures", "maps", "plan", "limits", "compile"],
     "_solvers": [],
     "_projections": [],
