@@ -108,6 +108,7 @@ class Call:
             raise InputError(f"`{name}` must be a tensor of floats. Got {type(x).__name__}.")
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
         self.like, self.event_dim, self.report = x, feasible_set.event_dim, Report()
+        self.report.may_look = may_synchronise(on_nonfinite)
         x = feasible_set.admit(x.detach() if decides else x, name)
         free = feasible_set.free_parts(x.device)
         self.masked = mask_nonfinite(x, self.event_dim, name, on_nonfinite, self.report, free)

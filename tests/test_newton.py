@@ -8,7 +8,7 @@ import torch
 import optlayers as ol
 from optlayers._judge.references import exact_projection
 from optlayers._plan.compile import ready
-from optlayers._plan.maps import Limits
+from optlayers._plan.maps import Limits, Report
 from optlayers._projections import Newton
 from optlayers._projections import qp as qp_module
 from optlayers._projections.newton import batched, ordering
@@ -268,7 +268,7 @@ def test_a_failure_costs_one_instance(monkeypatch):
     assert torch.equal(z[keep], expected[keep])
 
 
-def test_what_newton_found_is_kept_where_nobody_does_better(monkeypatch):
+def test_what_newton_found_is_not_enough_where_it_is_inexact(monkeypatch):
     """Slightly inexact, and the others have nothing."""
 
     def nearly(self, x, limits):
@@ -286,7 +286,13 @@ def test_what_newton_found_is_kept_where_nobody_does_better(monkeypatch):
             "solve",
             lambda self, problem: qp_module.Answer(problem.y, np.zeros(self.block.num_rows)),
         )
-    assert torch.equal(ol.project(P, y), expected)
+    with pytest.raises(ol.SolverFailed, match=r"newton: not exact, KKT residual 5\.0e-08"):
+        ol.project(P, y)
+    map_, parts, limits, _ = solved(P, y)
+    report = Report(tolerance=1e-6)
+    z = map_.forward(parts, limits, report)
+    assert torch.equal(z[:, 0], expected[:, torch.from_numpy(map_.block.index.ravel())])
+    assert report.answers == {3: ("newton", 5e-8)}
 
 
 def test_infeasible_instances_are_named():

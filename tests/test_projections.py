@@ -430,7 +430,7 @@ def test_when_no_solver_is_accurate_enough(only_qp, monkeypatch):
     P, y = raw_chain(4), torch.full((2, 4), 2.0)
     with pytest.raises(
         ol.SolverFailed,
-        match=r"Instance 0: .*1e-06 \(osqp: solved inaccurate, KKT residual 1.0e-03, cvxpy",
+        match=r"Instance 0: .*1e-09 \(osqp: solved inaccurate, KKT residual 1.0e-03, cvxpy",
     ):
         ol.project(P, y)
     z, status = ol.project(P, y, on_failure="nan", return_status=True)

@@ -530,6 +530,19 @@ def test_a_mask_on_a_part_without_a_lower_bound_has_no_projection():
     assert found.isnan().any()
 
 
+def test_equalities_of_auxiliary_variables_are_no_directions_of_structures():
+    """The flow of a tree couples parts with hidden variables; one head per word does not."""
+    s, g = torch.randn(2, 4, 4, dtype=torch.float64)
+    coarse, tight = (
+        gradient(trees, s, g, ol.Identity(normalise=False))[1]
+        for trees in (
+            ol.DependencyTrees(3, single_root=False),
+            ol.DependencyTrees(3, single_root=False, relaxation="single-commodity"),
+        )
+    )
+    torch.testing.assert_close(tight, coarse)
+
+
 def test_hulls_have_the_directions_of_their_set():
     hull = ol.ConvexHull(SETS["assignment"])
     s, g = torch.randn(2, 3, 9, dtype=torch.float64)

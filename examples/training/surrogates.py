@@ -87,14 +87,23 @@ def find(name: str, methods: Mapping[str, T], make: Callable[[str, Maker], T]) -
 
 
 def surrogates() -> dict[str, type[ol.AbstractSurrogate]]:
-    """What the library exports, by the names of the classes."""
+    """What the library exports and a line of settings can make, by the names of the classes.
+
+    Those that take a function or an object, such as a loss, cannot be made so.
+    """
     return {
         name: kind
         for name, kind in vars(ol).items()
         if inspect.isclass(kind)
         and issubclass(kind, ol.AbstractSurrogate)
         and not inspect.isabstract(kind)
+        and not _needs_arguments(kind)
     }
+
+
+def _needs_arguments(kind: type[ol.AbstractSurrogate]) -> bool:
+    parameters = inspect.signature(kind).parameters.values()
+    return any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
 
 
 def find_surrogate(name: str) -> type[ol.AbstractSurrogate]:

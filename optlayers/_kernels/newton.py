@@ -19,11 +19,18 @@ from .newton_constants import (
     MAX_STAGES,
     MAX_STEPS,
     PLAIN,
+    ROUNDING,
+    SHORT,
+    SPARSE_STEPS,
     TRIALS,
     WITH_AUX,
 )
 
 _FAST = {"reassoc", "nsz", "contract"}  # sums may be reordered; nan and inf keep their meaning
+
+# Of the diagonal: a pivot below the first is rounding, that is, its row depends on others. The
+# factor is then made once more with the second as damping, which rounding does not reach.
+RANK, SAFE = 1e-13, 1e-12
 
 
 class Block(NamedTuple):
@@ -78,6 +85,7 @@ class Work(NamedTuple):
     tree: tuple
     ints: tuple
     floats: tuple
+    ease: np.ndarray  # `(1,)`: what the damping is multiplied by; small where it held steps back
 
 
 @numba.njit(cache=True, nogil=True)
@@ -92,7 +100,7 @@ def make_work(block, m, size):
         np.empty((small, small)), np.empty((wide, wide)), np.empty(size), np.empty(m),
         np.empty(len(block.pattern[4]) + large), np.empty(large), np.empty(large, dtype=np.bool_),
         (s[0], s[1], s[2]), (np.empty(large + 1, dtype=np.int64), s[3], s[4], s[5]),
-        (np.empty(large), np.empty(large)),
+        (np.empty(large), np.empty(large)), np.ones(1),
     )  # fmt: skip
 
 
@@ -135,18 +143,26 @@ def pull_back(block, mu, out):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
-def factorise(M, k, floor):
-    """The Cholesky factor of the leading k x k part, in its lower half; pivots at least `floor`."""
+def factorise(M, k, least):
+    """The Cholesky factor of the leading k x k part, in its lower half.
+
+    Pivots are at least `least` times the diagonal; how many had to be raised is returned.
+    """
+    raised = 0
     for i in range(k):
         for j in range(i):
             total = M[i, j]
             for f in range(j):
                 total -= M[i, f] * M[j, f]
             M[i, j] = total / M[j, j]
-        total = M[i, i]
+        total, floor = M[i, i], least * M[i, i]
         for f in range(i):
             total -= M[i, f] * M[i, f]
-        M[i, i] = np.sqrt(max(total, floor))
+        if not total > floor:
+            total = floor
+            raised += 1
+        M[i, i] = np.sqrt(total)
+    return raised
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
@@ -224,16 +240,20 @@ def direct(block, work, k, damping, stiff):
     which is left out: its multiplier is next to zero already.
     """
     start, index, value = block.rows
-    place, M, compact = work.place, work.factor, work.compact
-    if len(block.dense):
-        assemble_dense(block.dense, work.free, work.inverse, work.gram, work.weight, place, M)
-    else:
-        assemble(block.columns, work.free, work.inverse, place, M, k)
+    place, M, compact, safe = work.place, work.factor, work.compact, 0.0
+    while True:
+        if len(block.dense):
+            assemble_dense(block.dense, work.free, work.inverse, work.gram, work.weight, place, M)
+        else:
+            assemble(block.columns, work.free, work.inverse, place, M, k)
+        for p in range(k):
+            M[p, p] = damped(M[p, p], damping, safe)
+        if not factorise(M, k, RANK) or safe > 0.0:
+            break
+        safe = SAFE
     for i in range(len(place)):
         if place[i] >= 0:
-            M[place[i], place[i]] += damping
             compact[place[i]] = work.gradient[i]
-    factorise(M, k, 1e-14)
     substitute(M, k, compact)
     for i in range(len(place)):
         if place[i] >= 0:
@@ -247,6 +267,12 @@ def direct(block, work, k, damping, stiff):
 
 
 @numba.njit(cache=True, nogil=True)
+def damped(own, damping, safe):
+    """A diagonal entry with its damping, never zero: a row may have no free variable."""
+    return max(own + damping + safe * (own if own > 0.0 else 1.0), 1e-300)
+
+
+@numba.njit(cache=True, nogil=True)
 def direct_sparse(block, work, damping, stiff, li, lx):
     """The same by a sparse factor, whose room is returned: it may have grown."""
     pair_start, pair_slot, pair_value, start, index = block.pattern
@@ -255,15 +281,22 @@ def direct_sparse(block, work, damping, stiff, li, lx):
     sparse.gather(pair_start, pair_slot, pair_value, work.free, work.inverse, work.values)
     for i in range(len(on)):
         on[i] = work.place[i] >= 0
-        diagonal[i] = work.values[len(index) + i] + (damping if on[i] else stiff)
         work.d[i] = work.gradient[i]
     total = sparse.count_fill(start, index, on, parent, flag, counts)
     if total > len(li):
         li, lx = np.empty(2 * total, dtype=np.int64), np.empty(2 * total)
-    sparse.factorise(
-        start, index, work.values, diagonal, on, parent, flag, counts, work.ints, work.floats,
-        li, lx,
-    )  # fmt: skip
+    safe = 0.0
+    while True:
+        for i in range(len(on)):
+            own = work.values[len(index) + i]
+            diagonal[i] = damped(own, damping, safe) if on[i] else own + stiff
+        raised = sparse.factorise(
+            start, index, work.values, diagonal, on, parent, flag, counts, work.ints, work.floats,
+            li, lx, RANK,
+        )  # fmt: skip
+        if not raised or safe > 0.0:
+            break
+        safe = SAFE
     sparse.substitute(work.ints[0], li, lx, work.floats[0], on, work.d)
     return li, lx
 
@@ -272,29 +305,37 @@ def direct_sparse(block, work, damping, stiff, li, lx):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
-def slope(t, own, work, stiff):
-    """Derivative of the dual function at the distance t along `work.d`."""
-    total = 0.0
+def slope(t, first, own, work, x, stiff):
+    """Derivative of the dual function at the distance t along `work.d`; `first` where t = 0.
+
+    Only what changes on the way is summed up: where multipliers are large, the rest of the sum is
+    far larger than the result.
+    """
+    total = first
     for j in range(len(own.y)):
-        x = work.moved[j] - t * work.along[j] * work.inverse[j]
-        total += work.along[j] * min(max(x, own.lower[j]), own.upper[j])
+        to = work.moved[j] - t * work.along[j] * work.inverse[j]
+        total += work.along[j] * (min(max(to, own.lower[j]), own.upper[j]) - x[j])
     for i in range(len(own.low)):
-        w = work.slack[i] + t * work.d[i] * stiff
-        total -= work.d[i] * min(max(w, own.low[i]), own.high[i])
+        here = min(max(work.slack[i], own.low[i]), own.high[i])
+        to = work.slack[i] + t * work.d[i] * stiff
+        total -= work.d[i] * (min(max(to, own.low[i]), own.high[i]) - here)
     return total
 
 
 @numba.njit(cache=True, nogil=True)
-def step_length(first, own, work, stiff):
-    """Where the dual function is nearly highest along `work.d`: 1 if that will do."""
-    here = slope(1.0, own, work, stiff)
-    if -0.1 * first <= here <= 0.5 * first:
+def step_length(first, noise, own, work, x, stiff):
+    """Where the dual function is nearly highest along `work.d`: 1 if that will do.
+
+    A slope below `noise` is rounding: rows that depend on others seem to contradict them a little.
+    """
+    here = slope(1.0, first, own, work, x, stiff)
+    if -0.1 * first <= here <= 0.5 * first or abs(here) <= noise:
         return 1.0
     left, right, at_left, at_right = 0.0, 1.0, first, here
-    while at_right > 0.0:
+    while at_right > noise:
         left, at_left = right, at_right
         right *= 4.0
-        at_right = slope(right, own, work, stiff)
+        at_right = slope(right, first, own, work, x, stiff)
         if right > 1e9:
             return right
     for trial in range(TRIALS):
@@ -304,7 +345,7 @@ def step_length(first, own, work, stiff):
             t = 0.5 * (left + right)
         else:
             t = (left * -at_right + right * at_left) / (at_left - at_right)
-        here = slope(t, own, work, stiff)
+        here = slope(t, first, own, work, x, stiff)
         if abs(here) <= 0.05 * first:
             return t
         if here > 0.0:
@@ -315,6 +356,12 @@ def step_length(first, own, work, stiff):
 
 
 # ---------------------------------------------------------------------- one instance
+
+
+@numba.njit(cache=True, nogil=True)
+def worse(worst, value):
+    """The larger one, and NaN if either is."""
+    return worst if value <= worst or worst != worst else value
 
 
 @numba.njit(cache=True, nogil=True)
@@ -333,9 +380,7 @@ def evaluate(block, own, work, x, stiff):
         slack = work.hold[i] + work.mu[i] * stiff
         work.slack[i] = slack
         work.gradient[i] = work.act[i] - min(max(slack, own.low[i]), own.high[i])
-        off = abs(work.gradient[i])
-        if not off <= largest:  # also where it is nan
-            largest = off
+        largest = worse(largest, abs(work.gradient[i]))
         work.place[i] = -1
         if not own.low[i] < slack < own.high[i]:
             work.place[i] = k
@@ -358,57 +403,111 @@ def take_up(work):
 
 @numba.njit(cache=True, nogil=True)
 def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
-    """Newton's steps of one stage, until the gradient is below `loose`, or rounding in the last."""
-    stiff, best, tries, taken = 1.0 / prox, np.inf, 0, False
+    """Newton's steps of one stage, until the gradient is below `loose`, or rounding in the last.
+
+    Rows that are nearly dependent hide a long way behind a small gradient: the last stage ends when
+    the steps are short as well. `move` is the length of the last one, relative to the size of x,
+    and zero where the gradient is nothing but rounding.
+    """
+    stiff, best, tries, taken, move = 1.0 / prox, np.inf, 0, False, np.inf
     work.base[:] = 0.0
     while True:
         largest, k, size = evaluate(block, own, work, x, stiff)
-        goal = 2e-16 * (1.0 + size) if last else loose
+        goal = max(2e-16 * (1.0 + size), 0.0 if last else loose)
         size = max(scale, 1.0 + size)
         tries = 0 if largest < 0.5 * best else tries + 1
         best = min(best, largest)
-        if largest <= goal or steps >= MAX_STEPS or not np.isfinite(largest):
+        if largest <= goal:
+            move = 0.0
+            break
+        if steps >= MAX_STEPS + SPARSE_STEPS * len(work.on) or not np.isfinite(largest):
             break
         if last and not taken and tries >= 2 and largest <= 1e-6 * size:
             take_up(work)
             taken, best, tries = True, np.inf, 0
             continue
-        if last and tries >= 3 and (largest <= 1e-11 * size or tries >= 40):
+        # Shorter than has to be, if a few more steps do it: each takes some digits.
+        near = largest <= 1e-11 * size and (move <= 1e-2 * SHORT or (move <= SHORT and tries >= 8))
+        if last and tries >= 3 and (near or tries >= 40 + len(work.on)):
             break
         steps += 1
         most = max(most, largest)
-        damping = max(DAMPING * largest / most, 1e-12)
+        damping = DAMPING * largest / most * work.ease[0]
         if len(block.pattern[3]):
             li, lx = direct_sparse(block, work, damping, stiff, li, lx)
         else:
             direct(block, work, k, damping, stiff)
-        rise = 0.0
+        rise, noise = 0.0, 0.0
         for i in range(len(work.mu)):
             rise += work.gradient[i] * work.d[i]
+            noise += ROUNDING * size * abs(work.d[i])
         pull_back(block, work.d, work.along)
-        t = step_length(rise, own, work, stiff)
+        t = step_length(rise, noise, own, work, x, stiff)
+        if t > 2.0:  # it could go on: nearly dependent rows have eigenvalues below the damping
+            work.ease[0] = max(work.ease[0] / (t * t), 1e-16)
+        elif t < 0.5:
+            work.ease[0] = min(10.0 * work.ease[0], 1.0)
         for i in range(len(work.mu)):
             work.mu[i] += t * work.d[i]
+        move = step_in_x(block, own, work, x, t) / size
     work.mu[:] += work.base
-    return steps, size, most, li, lx
+    return steps, size, most, move, li, lx
 
 
 @numba.njit(cache=True, nogil=True)
-def residual(own, work, x, drift, scale):
-    """Row violation, multiplier or slack, and what is left of auxiliary gradients.
+def step_in_x(block, own, work, x, t):
+    """How far the step t along `work.d` moves x; auxiliary variables are nobody's concern."""
+    far = 0.0
+    for j in range(len(x)):
+        if not block.is_aux[j]:
+            to = work.moved[j] - t * work.along[j] * work.inverse[j]
+            far = worse(far, abs(min(max(to, own.lower[j]), own.upper[j]) - x[j]))
+    return far
+
+
+@numba.njit(cache=True, nogil=True)
+def residual(block, own, work, x, scale):
+    """Row violation, multiplier or slack, and gradient of auxiliary variables; NaN if any is.
 
     Rows are compared with x, which they constrain, and gradients with y as well.
     """
     size = 1.0
     for j in range(len(x)):
-        size = max(size, 1.0 + abs(x[j]))
-    worst = drift / scale
+        size = worse(size, 1.0 + abs(x[j]))
+    worst = 0.0
     for i in range(len(work.mu)):
         mu, above, below = work.mu[i], work.act[i] - own.high[i], own.low[i] - work.act[i]
-        worst = max(worst, above / size, below / size)
+        worst = worse(worst, above / size)
+        worst = worse(worst, below / size)
         if mu != 0.0:
-            worst = max(worst, min(abs(mu) / scale, abs(above if mu > 0 else below) / size))
+            off = abs(above if mu > 0 else below) / size
+            worst = worse(worst, min(abs(mu) / scale, off) if off == off else off)
+    for j in range(len(x)):
+        if block.is_aux[j]:
+            worst = worse(worst, aux_gradient(block, own, work, x[j], j, size) / scale)
     return worst
+
+
+@numba.njit(cache=True, nogil=True)
+def aux_gradient(block, own, work, x, j, size):
+    """By how much the multipliers miss what an auxiliary variable asks of them: R_j . mu = 0.
+
+    In units of multipliers: divided by the coefficients of the rows that may have one. A small
+    coefficient hides nothing, and neither does a large one in a row that is not active.
+    """
+    start, row, value = block.columns
+    total, norm, largest = 0.0, 0.0, 0.0
+    for e in range(start[j], start[j + 1]):
+        i = row[e]
+        total += value[e] * work.mu[i]
+        largest = max(largest, abs(value[e] * work.mu[i]))
+        slack = min(own.high[i] - work.act[i], work.act[i] - own.low[i])
+        if not slack > 1e-8 * size:
+            norm += value[e] * value[e]
+    at_end = (total > 0.0 and x <= own.lower[j]) or (total < 0.0 and x >= own.upper[j])
+    if at_end or abs(total) <= 1e-15 * largest:
+        return 0.0
+    return abs(total) / np.sqrt(norm) if norm > 0.0 else abs(total)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -425,15 +524,16 @@ def begin(block, own, work):
         bounded &= np.isfinite(width)
         unit = max(unit, width if np.isfinite(width) else 0.0)
         aux |= block.is_aux[j]
-    work.weight[:] = -1.0
+    work.weight[:], work.ease[:] = -1.0, 1.0
     activity(block, work.centre, work.act)
-    inside, soft = not aux, aux
+    inside, soft, missed = not aux, aux, 0.0
     for i in range(len(own.low)):
         work.mu[i] = 0.0
         work.hold[i] = min(max(work.act[i], own.low[i]), own.high[i])
         inside &= work.hold[i] == work.act[i]
+        missed = max(missed, abs(work.hold[i] - work.act[i]))
         soft |= own.low[i] < own.high[i]
-    unit = unit if bounded else max(unit, reach)
+    unit = unit if bounded else max(unit, reach, missed)
     unit = unit if unit > 0.0 else max(scale, 1e-300)
     # Along a ray the answer does not move any more: the gradient of the point, relative to its
     # size, changes by 1 / FARTHEST.
@@ -444,16 +544,13 @@ def begin(block, own, work):
 
 
 @numba.njit(cache=True, nogil=True)
-def follow(block, own, work, x, prox):
-    """Move the centres of the added curvature; how far, as a gradient of auxiliary variables."""
-    drift = 0.0
+def follow(block, own, work, x):
+    """Move the centres of the added curvature."""
     for j in range(len(x)):
         if block.is_aux[j]:
-            drift = max(drift, abs(prox * (x[j] - work.anchor[j])))
             work.anchor[j] = x[j]
     for i in range(len(work.mu)):
         work.hold[i] = min(max(work.slack[i], own.low[i]), own.high[i])
-    return drift
 
 
 @numba.njit(cache=True, nogil=True)
@@ -473,13 +570,16 @@ def solve(block, own, work, x, tol):
             work.point[j] = work.anchor[j] if aux else work.centre[j] + step
         last = share == end and prox <= least
         loose = LOOSE * unit * (prox if share == end else 1.0)
-        steps, size, most, li, lx = climb(
+        steps, size, most, move, li, lx = climb(
             block, own, work, x, prox, loose, last, scale, most, steps, li, lx
         )
-        result = residual(own, work, x, follow(block, own, work, x, prox), size)
+        result = residual(block, own, work, x, size)
+        if last and move > SHORT:
+            result = worse(result, move)
+        follow(block, own, work, x)
         if share == end and (result <= tol or (last and result > 0.5 * before and result <= 1e-9)):
             break
-        if steps >= MAX_STEPS or not np.isfinite(result):
+        if steps >= MAX_STEPS + SPARSE_STEPS * len(work.on) or not np.isfinite(result):
             break
         if last and result > 0.5 * before:
             # Rounding, divided by the curvature, is all that moves: more of it, more rounds.

@@ -40,13 +40,16 @@ def count_fill(start, index, on, parent, flag, counts):
 
 
 @numba.njit(cache=True, nogil=True)
-def factorise(start, index, values, diagonal, on, parent, flag, counts, ints, floats, li, lx):
+def factorise(
+    start, index, values, diagonal, on, parent, flag, counts, ints, floats, li, lx, least
+):
     """L (unit diagonal left out) and D of the rows that are on; D of the others is `diagonal`.
 
     `start, index, values`: the strictly upper half by columns. `ints` holds the starts of L's
-    columns, how far each is filled, and two stacks; `floats` holds D and a work row.
+    columns, how far each is filled, and two stacks; `floats` holds D and a work row. Pivots are at
+    least `least` times the diagonal; how many had to be raised is returned.
     """
-    m = len(on)
+    m, raised = len(on), 0
     column, filled, stack, path = ints
     D, y = floats
     column[0] = 0
@@ -83,7 +86,10 @@ def factorise(start, index, values, diagonal, on, parent, flag, counts, ints, fl
             li[filled[i]], lx[filled[i]] = k, scaled
             filled[i] += 1
             D[k] -= scaled * own
-        D[k] = max(D[k], 1e-14)
+        if not D[k] > least * diagonal[k]:
+            D[k] = least * diagonal[k]
+            raised += 1
+    return raised
 
 
 @numba.njit(cache=True, nogil=True)

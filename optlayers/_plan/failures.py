@@ -12,6 +12,8 @@ from .._deprecated import warn_deprecated
 from .._errors import InfeasibleError, OptLayersError, SolverFailed, name_of
 from .._polytope.polytope import Polytope
 
+ACCURACY = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), above which an answer is a failure
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Failure(str):
@@ -46,12 +48,23 @@ class Report:
             that each part can be decided to have, against which the decision is then checked.
         polytope: Told by plans: the polytope whose rows an infeasible instance contradicts.
         fits_half: Told by plans: whether float16 holds every point of the polytope.
+        tolerance: Residual that an answer must reach, unless it has a closed form.
+        may_look: Whether the host may look at numbers on a GPU, which waits for them.
+        residuals: Who answered, and the residual of each instance and component, `(N, count)`.
+        answers: Of instances that went on to other solvers: the name of the one that answered,
+            and its residual, which counts in place of the above.
+        unexplained: Instances that failed only because their answer is NaN.
     """
 
     failures: dict[int, Failure] = field(default_factory=dict)
     lowest: Tensor | float | None = None
     polytope: Polytope | None = None
     fits_half: bool = True
+    tolerance: float = ACCURACY
+    may_look: bool = True
+    residuals: list[tuple[str, Tensor]] = field(default_factory=list)
+    answers: dict[int, tuple[str, float]] = field(default_factory=dict)
+    unexplained: set[int] = field(default_factory=set)
 
     def fail(
         self,
@@ -71,12 +84,34 @@ class Report:
             residual: How far the best answer found was from being accepted.
             solver: Who gave up.
         """
-        if instance not in self.failures:
-            self.failures[int(instance)] = Failure(reason, kind, residual, solver)
+        self.add(instance, Failure(reason, kind, residual, solver))
 
     def add(self, instance: int, failure: Failure) -> None:
         """Record a failure that another report has, unless this one has an earlier one."""
-        self.failures.setdefault(int(instance), failure)
+        if instance not in self.failures or instance in self.unexplained:
+            self.failures[int(instance)] = failure
+            self.unexplained.discard(int(instance))
+
+    def answered(self, instance: int, solver: str, residual: float) -> None:
+        """Note who answered an instance that its map had to hand on: the worst, if several did."""
+        if not residual <= self.answers.get(instance, ("", -1.0))[1]:
+            self.answers[instance] = solver, residual
+
+    def refuse_nan(self, x: Tensor, z: Tensor) -> None:
+        """Let instances fail whose answer holds a NaN that their input `x` does not explain.
+
+        One pass over `(N, n)` on the CPU; elsewhere also one synchronisation, or nothing if the
+        host may not look.
+        """
+        if torch.compiler.is_compiling() or not (self.may_look or z.device.type == "cpu"):
+            return
+        if bool(z.detach().sum().isfinite()):
+            return
+        lost = z.isnan().any(-1) & x.isfinite().all(-1)
+        for i in lost.nonzero()[:, 0].tolist():
+            if i not in self.failures:
+                self.fail(i, "its answer is not a number")
+                self.unexplained.add(i)
 
     @property
     def kinds(self) -> dict[int, type[OptLayersError]]:

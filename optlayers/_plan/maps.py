@@ -14,6 +14,7 @@ from torch import Tensor
 from .._errors import BlockRefused
 from .._kernels.untraced import ordinary
 from .blocks import Block
+from .failures import ACCURACY as ACCURACY
 from .failures import Report as Report
 
 

@@ -88,7 +88,12 @@ class Plan:
         return part.reshape(x.shape[0], map_.block.count, map_.block.size)
 
     def forward(self, x: Tensor, limits: list[Limits], report: Report) -> Tensor:
-        """Apply every map to its part of `(N, n)`."""
+        """Apply every map to its part of `(N, n)`; what comes out as NaN is a failure."""
+        z = self._forward(x, limits, report)
+        report.refuse_nan(x, z)
+        return z
+
+    def _forward(self, x: Tensor, limits: list[Limits], report: Report) -> Tensor:
         if self.num_vars > self.n:
             x = torch.cat([x, x.new_zeros(x.shape[0], self.num_vars - self.n)], 1)
         if self.covers_in_order:

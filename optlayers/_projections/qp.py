@@ -14,15 +14,15 @@ from .._errors import InfeasibleError, InputError
 from .._kernels.threads import run
 from .._kernels.untraced import eager
 from .._plan.blocks import Block
-from .._plan.maps import Limits, Report, SolverMap
-from .._solvers.block import Answer, ProjectionProblem, least_violation, refined
+from .._plan.maps import ACCURACY, Limits, Report, SolverMap
+from .._solvers.block import Answer, ProjectionProblem, least_violation, measured, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.least_distance import LeastDistance
 from .._solvers.osqp import OSQPSolver
 from .derivative import Projection, face_vjp
+from .units import units_of
 
-GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which the first answer is taken
-ENOUGH = 1e-6  # what the best answer must reach, or the instance fails
+GOOD = ACCURACY  # residual at which the first answer is taken
 # Violation of the best of all points from which there is none; the LP is solved to 1e-10.
 _EMPTY = 1e-8
 _COST = 200_000  # of one instance, for `run`: at least as many threads as instances
@@ -51,14 +51,16 @@ class QP(SolverMap, Projection):
     as torch may use: OSQP, set up once per thread and reused; where its answer misses a KKT
     residual of 1e-9, that answer solved again on its active set; then Clarabel through cvxpy,
     likewise; then, for small blocks without auxiliary variables, nonnegative least squares. The
-    best of them must reach 1e-6, relative to 1 + max(|y|, |z|); otherwise the instance fails, with
-    the residuals in the message. Auxiliary variables have no quadratic term, which makes this the
-    projection in z.
+    best of them must reach 1e-9, relative to 1 + max(|y|, |z|), or what the call tolerates;
+    otherwise the instance fails, with the residuals in the message. Auxiliary variables have no
+    quadratic term, which makes this the projection in z.
     """
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self._R = block.matrix.toarray() if block.size <= _DENSE else block.matrix
+        self.units = units_of(block)
+        matrix = self.units.block.matrix
+        self._R = matrix.toarray() if block.size <= _DENSE else matrix
         self._kinds: list[type] = [OSQPSolver, CvxpySolver]
         if not block.is_aux.any() and block.size * (2 * block.size + block.num_rows) <= _SMALL:
             self._kinds.append(LeastDistance)
@@ -73,7 +75,7 @@ class QP(SolverMap, Projection):
         with self._lock:
             free = self._solvers.setdefault(kind.name, [])
             solver = free.pop() if free else None
-        solver = kind(self.block) if solver is None else solver
+        solver = kind(self.units.block) if solver is None else solver
         yield solver
         with self._lock:  # not reached after an error: a solver in the middle of something is lost
             self._solvers.setdefault(kind.name, []).append(solver)
@@ -82,7 +84,8 @@ class QP(SolverMap, Projection):
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project instances side by side; points that satisfy the rows already need no solver."""
         y = x.detach().double().cpu().numpy()
-        sides = [v.double().cpu().numpy() for v in limits]
+        wide = self.units.limits(Limits(*(v.double() for v in limits)))
+        sides = [v.cpu().numpy() for v in wide]
         rows_low, rows_high, low, high = sides
         z = np.clip(y, low, high)
         inside = np.zeros(z.shape[:2], dtype=bool)
@@ -90,12 +93,14 @@ class QP(SolverMap, Projection):
             activity = (z.reshape(-1, self.block.size) @ self._R.T).reshape(*z.shape[:2], -1)
             inside = ((activity <= rows_high) & (activity >= rows_low)).all(-1)
         self.project_some(np.argwhere(~inside), y, sides, z, report)
-        return torch.from_numpy(z).to(x.device, x.dtype)
+        return torch.from_numpy(self.units.declared(z)).to(x.device, x.dtype)
 
     def project_some(
         self, chosen: np.ndarray, y, sides, z: np.ndarray, report: Report, before: Any = None
     ) -> None:
         """Project the components `chosen`, pairs of instance and component, into `z`.
+
+        Everything is in the units of `units`.
 
         Args:
             chosen: `(K, 2)`.
@@ -110,7 +115,7 @@ class QP(SolverMap, Projection):
             for n, c in chosen[start:stop]:
                 parts = (v[n % len(v), c] for v in sides)
                 found = None
-                if before is not None and before[n, c] <= ENOUGH:
+                if before is not None and before[n, c] < np.inf:
                     nothing = np.zeros(self.block.num_rows)
                     found = Answer(z[n, c].copy(), nothing, float(before[n, c]), "not exact")
                 z[n, c] = self._project(ProjectionProblem(y[n, c], *parts), int(n), report, found)
@@ -137,20 +142,24 @@ class QP(SolverMap, Projection):
         for kind in self._kinds:
             with self._solver(kind) as solver, self._turn(kind):
                 answer = solver.solve(problem)
+            answer = measured(self.units.block, problem, answer)
             if GOOD < answer.residual < np.inf and self.block.size <= _DENSE:
-                answer = refined(self.block, problem, answer)
+                answer = refined(self.units.block, problem, answer)
             answers.append((kind.name, answer))
             if answer.residual <= GOOD:
+                report.answered(instance, kind.name, answer.residual)
                 return answer.x
-        best = min((answer for _, answer in answers), key=lambda a: a.residual)
-        empty = least_violation(self.block, problem) > _EMPTY
-        if best.residual <= ENOUGH and not empty:
+        name, best = min(answers, key=lambda a: a[1].residual)
+        empty = least_violation(self.units.block, problem) > _EMPTY
+        if best.residual <= report.tolerance and not empty:
+            report.answered(instance, name, best.residual)
             return best.x
         if empty:
             report.fail(instance, "no point satisfies all constraints", InfeasibleError)
             return nothing
         tried = ", ".join(f"{n}: {a.status}, KKT residual {a.residual:.1e}" for n, a in answers)
-        report.fail(instance, f"no solver reached a KKT residual of {ENOUGH:g} ({tried})")
+        wanted = max(report.tolerance, GOOD)
+        report.fail(instance, f"no solver reached a KKT residual of {wanted:g} ({tried})")
         return nothing
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What the exact QP solvers have in common: the problem, an answer, and its residuals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -37,22 +37,72 @@ def judged(block: Block, problem: ProjectionProblem, x, multipliers, status: str
     and slack of a row. What concerns rows is relative to 1 + |x|, which they constrain, gradients
     to 1 + max(|y|, |x|).
     """
-    if x is None or not np.isfinite(x).all():
+    if x is None or not (np.isfinite(x).all() and np.isfinite(multipliers).all()):
         return Answer(np.full(block.size, np.nan), np.zeros(block.num_rows), np.inf, status)
     x = np.clip(x, problem.lower, problem.upper)
     R = block.matrix
     activity = R @ x
     gradient = np.where(block.is_aux, 0.0, x - problem.y) + R.T @ multipliers
-    step = np.clip(x - gradient, problem.lower, problem.upper)
     above, below = problem.row_upper - activity, activity - problem.row_lower
+    if block.is_aux.any():
+        gradient = gradient / _aux_units(
+            block, np.minimum(above, below) <= 1e-8 * (1 + np.abs(x).max())
+        )
+    step = np.clip(x - gradient, problem.lower, problem.upper)
     violation = np.maximum(np.maximum(-above, -below), 0)
     slack = np.where(multipliers > 0, above, np.where(multipliers < 0, below, 0.0))
     size = 1 + np.abs(x).max()
     scale = max(1 + np.abs(np.where(block.is_aux, 0.0, problem.y)).max(), size)
     either = np.minimum(np.abs(multipliers) / scale, np.abs(slack) / size)
     parts = (violation / size, np.abs(x - step) / scale, either)
-    residual = max(float(p.max(initial=0.0)) for p in parts)
-    return Answer(x, multipliers, residual, status)
+    residual = float(np.max([p.max(initial=0.0) for p in parts]))  # NaN, if any of them is
+    return Answer(x, multipliers, residual if residual >= 0 else np.inf, status)
+
+
+def _aux_units(block: Block, active: np.ndarray) -> np.ndarray:
+    """What the gradient in a variable is divided by: ones, and norms of auxiliary columns.
+
+    Over the rows that may have a multiplier, so that the gradient is measured as one: a small
+    coefficient hides nothing, nor does a large one in a row that is not active.
+    """
+    R = block.matrix
+    norms = np.sqrt(R.multiply(R).T @ active.astype(float))
+    return np.where(block.is_aux & (norms > 0), norms, 1.0)
+
+
+def measured(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:
+    """The answer, its residual at least the way that is left to its own active rows.
+
+    Where rows are nearly dependent, points far from all solutions miss every row by very little.
+    The way is the shortest one onto the rows that are violated or have a multiplier, in x, relative
+    to 1 + max(|y|, |x|).
+    """
+    from scipy.sparse.linalg import splu
+
+    if not answer.residual < np.inf:
+        return answer
+    R, x, lam = block.matrix, answer.x, answer.multipliers
+    act = R @ x
+    high = (act > problem.row_upper) | ((lam > 0) & np.isfinite(problem.row_upper))
+    low = ~high & ((act < problem.row_lower) | ((lam < 0) & np.isfinite(problem.row_lower)))
+    free = (x > problem.lower) & (x < problem.upper)
+    miss = np.where(high, problem.row_upper - act, problem.row_lower - act)
+    small = np.abs(lam) <= np.abs(miss)  # inactive: what is left of its multiplier is small
+    chosen = np.flatnonzero(
+        (high | low) & ~(small & (act <= problem.row_upper) & (act >= problem.row_lower))
+    )
+    rows = sp.csr_array(R[chosen][:, np.flatnonzero(free)])
+    norms = np.sqrt(np.asarray(rows.multiply(rows).sum(1)).ravel())
+    kept = norms > 0
+    if not kept.any():
+        return answer
+    rows = sp.csr_array(sp.diags_array(1 / norms[kept]) @ rows[kept])
+    gram = sp.csc_matrix(rows @ rows.T) + 1e-14 * sp.eye(int(kept.sum()), format="csc")
+    way = rows.T @ splu(gram).solve(miss[chosen][kept] / norms[kept])
+    own = ~block.is_aux[free]
+    size = 1 + max(np.abs(np.where(block.is_aux, 0.0, problem.y)).max(), np.abs(x).max())
+    far = float(np.abs(way[own]).max(initial=0.0)) / size
+    return replace(answer, residual=max(answer.residual, far) if far >= 0 else np.inf)
 
 
 def refined(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:

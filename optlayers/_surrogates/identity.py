@@ -1,5 +1,6 @@
 """Identity with projection: straight-through on scores without their invariances."""
 
+import weakref
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from .base import AbstractSurrogate, Decision
 from .oracles import Oracles
 
 Centre = Literal["equalities", "mean"] | None
+_KNOWN: "weakref.WeakKeyDictionary[Polytope, Polytope | None]" = weakref.WeakKeyDictionary()
 
 
 class Identity(AbstractSurrogate):
@@ -41,7 +43,7 @@ class Identity(AbstractSurrogate):
         >>> z = ol.structured_argmax(ol.simplex(3), scores, Identity(normalise=False))
         >>> z.backward(torch.tensor([1.0, 1.0, -2.0]) + 5)
         >>> scores.grad
-        tensor([ 1.0000,  1.0000, -2.0000])
+        tensor([ 1.,  1., -2.])
     """
 
     twice_differentiable: ClassVar[bool] = True
@@ -107,9 +109,15 @@ def _directions(feasible_set: AbstractFeasibleSet) -> Polytope | None:
     while isinstance(feasible_set, ConvexHull):  # it is known by a decoder; its rows are of the set
         feasible_set = as_set(feasible_set.feasible_set)
     relaxation = feasible_set.relaxation
+    if relaxation not in _KNOWN:
+        _KNOWN[relaxation] = _make_directions(relaxation)
+    return _KNOWN[relaxation]
+
+
+def _make_directions(relaxation: Polytope) -> Polytope | None:
     n, rows = relaxation.n, relaxation.A_eq
     if rows.shape[0]:
-        rows = rows[abs(rows[:, n:]).sum(1).A1 == 0] if rows.shape[1] > n else rows
+        rows = rows[np.asarray(abs(rows[:, n:]).sum(1)).ravel() == 0] if rows.shape[1] > n else rows
     fixed = (relaxation.lower == relaxation.upper)[..., :n]
     if not rows.shape[0]:
         return None

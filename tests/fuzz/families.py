@@ -228,3 +228,71 @@ def knapsacks(rng: Generator, n: int, m: int) -> Draft:
     A = coefficients(rng, m, n, "positive")
     x = point(rng, n, "unit") * rng.choice([0.0, 0.2, 1.0])
     return Draft(x, np.zeros(n), np.ones(n), A, A @ x + slacks(rng, m), nothing(n), np.zeros(0))
+
+
+def small_auxiliary(rng: Generator, n: int, m: int) -> Draft:
+    """One row with an auxiliary variable whose coefficient is between 1e-7 and 1e7."""
+    n = min(n, 12)
+    row = np.append(coefficients(rng, 1, n)[0], rng.choice([-1.0, 1.0]) * 10 ** rng.uniform(-7, 7))
+    x, lower, upper = np.append(point(rng, n, "unit"), 0.0), np.zeros(n + 1), np.ones(n + 1)
+    upper[-1], lower[-1] = rng.choice([1.0, 1e3, 1e9, np.inf]), rng.choice([0.0, -np.inf])
+    made = Draft(x, lower, upper, *_no_rows(n + 1), num_aux=1)
+    if rng.random() < 0.3:
+        return made.with_equalities(row)
+    return made.with_rows(row, row @ x + slacks(rng, 1))
+
+
+def dependent_auxiliaries(rng: Generator, n: int, m: int) -> Draft:
+    """Many rows of low rank, equalities for the most part, with auxiliaries of any magnitude."""
+    n, aux, rank = min(n, 8), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    style = rng.choice(["grid", "normal"])
+    base = coefficients(rng, rank, n + aux, style)
+    if rng.random() < 0.5:
+        base[:, n:] *= 10.0 ** rng.uniform(-3, 3, aux)
+    A = coefficients(rng, max(m, 2), rank, rng.choice(["grid", "normal"])) @ base
+    x = rng.choice([0.0, 0.25, 0.5, 1.0], n + aux)
+    lower, upper = np.zeros(n + aux), np.ones(n + aux)
+    for part in (slice(n, None), slice(0, n)):
+        if rng.random() < 0.4:
+            lower[part], upper[part] = -np.inf, np.inf
+    made = Draft(x, lower, upper, *_no_rows(n + aux), num_aux=aux)
+    above = (rng.random(len(A)) < 0.3) & (rng.random() < 0.4)
+    made = made.with_rows(A[above], A[above] @ x + slacks(rng, int(above.sum())))
+    return made.with_equalities(A[~above])
+
+
+def scaled_auxiliaries(rng: Generator, n: int, m: int) -> Draft:
+    """Several sparse rows with auxiliaries in units from 1e-4 to 1e4, bounded or free."""
+    n, aux, m = min(max(n, 2), 12), int(rng.integers(1, 5)), max(1, min(m, 8))
+    A = rng.standard_normal((m, n + aux)) * (rng.random((m, n + aux)) < 0.6)
+    unit = 10.0 ** rng.uniform(-4, 4, aux)
+    A[:, n:] *= unit
+    A[~A.any(1), 0] = 1.0
+    x = np.concatenate([rng.random(n), rng.random(aux) / unit])
+    lower, upper = np.zeros(n + aux), np.append(np.ones(n), 1 / unit)
+    free = n + np.flatnonzero(rng.random(aux) < 0.5)
+    lower[free], upper[free] = -np.inf, np.inf
+    made, equal = Draft(x, lower, upper, *_no_rows(n + aux), num_aux=aux), rng.random(m) < 0.3
+    made = made.with_rows(A[~equal], A[~equal] @ x + slacks(rng, int((~equal).sum())))
+    return made.with_equalities(A[equal])
+
+
+def chain(rng: Generator, n: int, m: int) -> Draft:
+    """Differences of first to third order, of one sign or zero: convex and monotone sequences."""
+    n, order = int(rng.integers(20, 200)), int(rng.integers(1, 4))
+    rows = np.diff(np.eye(n), order, axis=0)
+    t = np.linspace(0.0, 1.0, n)
+    x = np.polynomial.polynomial.polyval(t, rng.standard_normal(order))  # zero differences
+    style = rng.choice(["free", "half"])
+    lower, upper = bounds(rng, x, style)
+    if style == "half":
+        lower = lower - 1.0
+    made = Draft(x, lower, upper, *_no_rows(n))
+    if rng.random() < 0.2:
+        return made.with_equalities(rows)
+    return made.with_rows(-rows, -rows @ x)
+
+
+def _no_rows(width: int) -> tuple[np.ndarray, ...]:
+    """A, b, A_eq and b_eq of no rows."""
+    return nothing(width), np.zeros(0), nothing(width), np.zeros(0)

@@ -36,6 +36,7 @@ _MAKERS = (
     f.degenerate, f.single_point, f.flat, f.dependent, f.thin_cone, f.scaled, f.scaled_columns,
     f.redundant, f.unbounded, f.far_away, f.fixed, f.knapsacks,
     s.assignment, s.flow, s.spans, s.conflicts, s.transport, s.labels, product, s.infeasible,
+    f.small_auxiliary, f.dependent_auxiliaries, f.scaled_auxiliaries, f.chain,
 )  # fmt: skip
 FAMILIES: dict[str, Callable[[Generator, int, int], Draft]] = {m.__name__: m for m in _MAKERS}
 

@@ -19,6 +19,8 @@ from ..._kernels.newton_constants import (
     MAX_STAGES,
     MAX_STEPS,
     PLAIN,
+    ROUNDING,
+    SHORT,
     TRIALS,
     WITH_AUX,
 )
@@ -26,7 +28,8 @@ from ..._plan.maps import Limits
 
 # A round of the loop is a step of an instance, or a change of its stage.
 _MOST_ROUNDS = MAX_STEPS + MAX_STAGES
-_SAFE = 1e-8  # damping with which a factor cannot break down
+# Of the diagonal: damping that rounding does not reach, and with which no factor breaks down.
+_RANK, _SAFE = 1e-13, 1e-8
 _CHUNK = 64_000_000  # entries of the systems made at a time
 
 
@@ -58,6 +61,8 @@ class State:
     tries: Tensor
     before: Tensor
     most: Tensor  # largest gradient so far
+    ease: Tensor  # what the damping is multiplied by; small where it held steps back
+    move: Tensor  # length of the last step in x, relative to its size
 
     def keep(self, chosen: Tensor) -> "State":
         """Some of the instances."""
@@ -122,17 +127,19 @@ def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality
         state.tries = torch.where(largest < 0.5 * state.best, 0, state.tries + 1)
         state.best = torch.minimum(state.best, largest)
         loose = LOOSE * state.unit * torch.where(state.share == state.end, state.prox, 1.0)
-        arrived = largest <= torch.where(last, 2e-16 * at.size, loose)
+        arrived = largest <= torch.maximum(2e-16 * at.size, torch.where(last, 0.0, loose))
         fresh = last & ~state.taken & (state.tries >= 2) & (largest <= 1e-6 * at.scale) & ~arrived
-        near = (largest <= 1e-11 * at.scale) | (state.tries >= 40)
+        near = (largest <= 1e-11 * at.scale) & (state.move <= SHORT) | (state.tries >= 40)
+        state.move = torch.where(largest <= 2e-16 * at.size, 0.0, state.move)  # only rounding left
         arrived |= last & (state.tries >= 3) & near & ~fresh
-        finished = _advance(is_aux, state, at, arrived, last, tol, x, quality)
-        _step(R, state, at, ~arrived & ~fresh, largest)
+        finished = _advance(R, is_aux, state, at, arrived, last, tol, x, quality)
+        _step(R, is_aux, state, at, ~arrived & ~fresh, largest)
         _take_up(state, at, fresh)
         state = state.keep(~finished)
     # Out of steps: what there is is judged, and its residual decides.
     at = _evaluate(R, is_aux, state)
-    x[state.number], quality[state.number] = at.x, _residual(is_aux, state, at)
+    result = _way_left(state, _residual(R, is_aux, state, at))
+    x[state.number], quality[state.number] = at.x, result
 
 
 def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
@@ -140,10 +147,11 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
     centre = torch.minimum(torch.maximum(y, lower), upper)
     scale, width = y.abs().amax(-1), upper - lower
     reach = (y - centre).abs().amax(-1)
-    unit = torch.where(width.isfinite(), width, reach[:, None]).amax(-1)
-    unit = torch.where(unit > 0, unit, scale.clamp(min=1e-300))
     act = centre @ R.T
     hold = torch.minimum(torch.maximum(act, low), high)
+    far = torch.maximum(reach, (hold - act).abs().amax(-1))  # where bounds do not say
+    unit = torch.where(width.isfinite(), width, far[:, None]).amax(-1)
+    unit = torch.where(unit > 0, unit, scale.clamp(min=1e-300))
     first, least, shrink = WITH_AUX if bool(is_aux.any()) else PLAIN
     soft = is_aux.any() | (low < high).any(-1)
     widths = unit / reach.clamp(min=1e-300)
@@ -175,6 +183,8 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
         tries=torch.zeros(count, dtype=torch.long, device=y.device),
         before=torch.full_like(unit, torch.inf),
         most=torch.zeros_like(unit),
+        ease=torch.ones_like(unit),
+        move=torch.full_like(unit, torch.inf),
     )
 
 
@@ -201,24 +211,50 @@ def _evaluate(R: Tensor, is_aux: Tensor, state: State) -> Point:
     )
 
 
-def _residual(is_aux: Tensor, state: State, at: Point) -> Tensor:
-    drift = torch.where(is_aux, state.prox[:, None] * (at.x - state.anchor), 0.0).abs().amax(-1)
+def _residual(R: Tensor, is_aux: Tensor, state: State, at: Point) -> Tensor:
+    """As in `_kernels/newton.py`; NaN if anything is."""
+    total = state.mu + state.base
     above, below = at.act - state.high, state.low - at.act
-    slack = torch.where(state.mu + state.base > 0, above, below).abs()
-    mu = (state.mu + state.base).abs() / at.scale[:, None]
-    either = torch.minimum(mu, slack / at.size[:, None]).amax(-1)
+    slack = torch.where(total > 0, above, below).abs()
+    mu = total.abs() / at.scale[:, None]
+    either = torch.minimum(mu, slack / at.size[:, None])
+    either = torch.where(total != 0, either, 0.0).amax(-1)
     violation = torch.maximum(above, below).amax(-1) / at.size
-    return torch.maximum(torch.maximum(violation, either), drift / at.scale)
+    result = torch.maximum(torch.maximum(violation, either), violation.new_zeros(()))
+    if bool(is_aux.any()):
+        gradient = _aux_gradient(R[:, is_aux], state, at, total, is_aux) / at.scale
+        result = torch.maximum(result, gradient)
+    return result
+
+
+def _way_left(state: State, result: Tensor) -> Tensor:
+    """The residual of the last stage: at least the last step, where that was not short."""
+    return torch.where(state.move > SHORT, torch.maximum(result, state.move), result)
+
+
+def _aux_gradient(R: Tensor, state: State, at: Point, mu: Tensor, is_aux: Tensor) -> Tensor:
+    """By how much the multipliers miss R_j . mu = 0, in units of multipliers, at most."""
+    total, largest = mu @ R, mu.abs() @ R.abs()
+    slack = -torch.maximum(at.act - state.high, state.low - at.act)
+    active = (~(slack > 1e-8 * at.size[:, None])).to(R)
+    norms = (active @ (R * R)).sqrt()
+    x, lower, upper = at.x[:, is_aux], state.lower[:, is_aux], state.upper[:, is_aux]
+    fine = ((total > 0) & (x <= lower)) | ((total < 0) & (x >= upper))
+    fine |= total.abs() <= 1e-15 * largest
+    return torch.where(fine, 0.0, total.abs() / torch.where(norms > 0, norms, 1.0)).amax(-1)
 
 
 def _advance(
-    is_aux: Tensor, state: State, at: Point, arrived: Tensor, last: Tensor, tol: float, x, quality
-) -> Tensor:
+    R: Tensor, is_aux: Tensor, state: State, at: Point, arrived: Tensor, last: Tensor, tol: float,
+    x: Tensor, quality: Tensor,
+) -> Tensor:  # fmt: skip
     """Next stage of the instances that arrived; which of them are finished, and written down."""
-    result = _residual(is_aux, state, at)
+    result = _residual(R, is_aux, state, at)
+    lost = ~result.isfinite()
+    result = torch.where(arrived & last, _way_left(state, result), result)
     stuck = last & (result > 0.5 * state.before) & (result <= 1e-9)
     finished = arrived & (state.share == state.end) & ((result <= tol) | stuck)
-    finished |= ~result.isfinite()
+    finished |= lost
     x[state.number[finished]] = at.x[finished]
     quality[state.number[finished]] = result[finished]
     here = arrived[:, None]
@@ -242,6 +278,7 @@ def _advance(
     goal = state.centre + grown[:, None] * (state.y - state.centre)
     state.point = torch.where(here, torch.where(is_aux, state.anchor, goal), state.point)
     state.best = torch.where(arrived, torch.inf, state.best)
+    state.move = torch.where(arrived, torch.inf, state.move)
     state.tries = torch.where(arrived, 0, state.tries)
     return finished
 
@@ -258,41 +295,52 @@ def _take_up(state: State, at: Point, fresh: Tensor) -> None:
     state.tries = torch.where(fresh, 0, state.tries)
 
 
-def _step(R: Tensor, state: State, at: Point, moving: Tensor, largest: Tensor) -> None:
+def _step(
+    R: Tensor, is_aux: Tensor, state: State, at: Point, moving: Tensor, largest: Tensor
+) -> None:
     """Newton's step, where the instance did not just change its stage."""
     state.most = torch.maximum(state.most, torch.where(moving, largest, 0.0))
-    damping = (DAMPING * largest / state.most.clamp(min=1e-300)).clamp(1e-12, DAMPING)[:, None]
+    damping = DAMPING * state.ease * (largest / state.most.clamp(min=1e-300)).clamp(max=1.0)
     weight = torch.where(at.free, at.inverse, 0.0)
-    own = at.stiff + weight @ (R * R).T
+    own = weight @ (R * R).T
     gram = (R * weight[:, None, :]) @ R.T
     gram = torch.where(at.off[:, :, None] | at.off[:, None, :], 0.0, gram)
-    diagonal = torch.where(at.off, own, damping)
+    size = torch.where(own > 0, own, 1.0)
+    diagonal = torch.where(at.off, at.stiff + own, damping[:, None] + _RANK * size)
     gram.diagonal(dim1=-2, dim2=-1).add_(diagonal)
     factor, info = torch.linalg.cholesky_ex(gram)
     broken = info > 0
     if bool(broken.any()):  # by rounding, in a singular system: once more, with enough damping
         again = gram[broken]
-        again.diagonal(dim1=-2, dim2=-1).add_(_SAFE)
+        again.diagonal(dim1=-2, dim2=-1).add_(_SAFE * size[broken])
         factor[broken] = torch.linalg.cholesky_ex(again)[0]
     d = torch.cholesky_solve(at.gradient[..., None], factor).squeeze(-1)
     t = _line_search(R, state, at, d)
+    far = at.moved - (t[:, None] * d) @ R * at.inverse
+    far = torch.minimum(torch.maximum(far, state.lower), state.upper) - at.x
+    move = torch.where(is_aux, 0.0, far.abs()).amax(-1) / at.scale
+    eased = torch.where(t > 2, (state.ease / t**2).clamp(min=1e-16), state.ease)
+    eased = torch.where(t < 0.5, (10 * eased).clamp(max=1.0), eased)
+    state.ease = torch.where(moving, eased, state.ease)
+    state.move = torch.where(moving, move, state.move)
     state.mu = torch.where(moving[:, None], state.mu + t[:, None] * d, state.mu)
 
 
 def _line_search(R: Tensor, state: State, at: Point, d: Tensor) -> Tensor:
     """Where the dual function is nearly highest along d: 1 where that will do."""
     along, first = d @ R, (d * at.gradient).sum(-1)
+    start = torch.minimum(torch.maximum(at.slack, state.low), state.high)
 
-    def slope(t: Tensor) -> Tensor:
+    def slope(t: Tensor) -> Tensor:  # what changes on the way: the rest of the sum is far larger
         x = at.moved - t[:, None] * along * at.inverse
         w = at.slack + t[:, None] * d * at.stiff
-        x = torch.minimum(torch.maximum(x, state.lower), state.upper)
-        w = torch.minimum(torch.maximum(w, state.low), state.high)
-        return (along * x).sum(-1) - (d * w).sum(-1)
+        x = torch.minimum(torch.maximum(x, state.lower), state.upper) - at.x
+        w = torch.minimum(torch.maximum(w, state.low), state.high) - start
+        return first + (along * x).sum(-1) - (d * w).sum(-1)
 
-    t = torch.ones_like(first)
+    t, noise = torch.ones_like(first), ROUNDING * at.scale * d.abs().sum(-1)
     here = slope(t)
-    done = (here >= -0.1 * first) & (here <= 0.5 * first)
+    done = (here >= -0.1 * first) & (here <= 0.5 * first) | (here.abs() <= noise)
     left, right = torch.zeros_like(t), torch.where(here < 0, t, torch.inf)
     at_left, at_right = first.clone(), torch.where(here < 0, here, -first)
     left, at_left = torch.where(here >= 0, t, left), torch.where(here >= 0, here, at_left)
@@ -306,7 +354,7 @@ def _line_search(R: Tensor, state: State, at: Point, d: Tensor) -> Tensor:
             inner = (left * -at_right + right * at_left) / (at_left - at_right)
         t = torch.where(done, t, torch.where(right.isfinite(), inner, 4 * left.clamp(min=0.25)))
         here = slope(t)
-        done |= here.abs() <= 0.05 * first
+        done |= here.abs() <= torch.maximum(0.05 * first, noise)
         up = here > 0
         left, at_left = torch.where(up, t, left), torch.where(up, here, at_left)
         right, at_right = torch.where(up, right, t), torch.where(up, at_right, here)

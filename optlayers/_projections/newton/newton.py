@@ -11,13 +11,13 @@ from ... import _kernels
 from ..._kernels.threads import run
 from ..._kernels.untraced import eager
 from ..._plan.blocks import Block
-from ..._plan.maps import Limits, Report, SolverMap
+from ..._plan.maps import ACCURACY, Limits, Report, SolverMap
 from ..derivative import Projection, face_vjp
 from ..qp import QP
 from . import batched
 from .ordering import OrderedRows, rows_of
 
-GOOD = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), at which an answer is taken
+GOOD = ACCURACY  # residual at which an answer is taken
 _AIM = 1e-12  # residual at which nothing more is tried
 _MANY_STEPS = 400  # rows up to which OSQP is faster where most variables are auxiliary
 _ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by dense factors
@@ -36,14 +36,16 @@ class Newton(SolverMap, Projection):
     steps, from where the answer is exact to rounding. Three devices make it robust: slacks $w$ of
     inequalities and auxiliary variables get a curvature that is reduced, and a centre that follows
     them (the proximal point method), so the limit is the projection itself; a far point is
-    approached in stages, each ten times as far; where $R_F$ loses rank the step is damped in
-    proportion to $g$. Equality rows, dependent rows, infinite bounds, fixed variables and badly
-    scaled rows need no care of the user.
+    approached in stages, each ten times as far; the step is damped in proportion to $g$, less where
+    that holds it back, and where $R_F$ loses rank by a hair. Equality rows, dependent rows,
+    infinite bounds, fixed variables, badly scaled rows, auxiliary variables in any unit and long
+    chains (nearly dependent rows) need no care of the user.
 
     CPU: compiled, an instance at a time over threads, with a dense factor of the active rows or a
     sparse one where that has fewer entries. Elsewhere: the whole batch as tensors (see
     `batched.py`). Both work in float64 and are accepted by KKT residual, 1e-9 relative to
-    1 + max(|y|, |z|); an instance that misses it goes to the solvers of `QP`, and then fails.
+    1 + max(|y|, |z|), and by the length of the last step, which nearly dependent rows need; an
+    instance that misses it goes to the solvers of `QP`, and then fails.
 
     References:
         Li, Sun and Toh (2020), *On the efficient computation of a generalized Jacobian of the
@@ -53,8 +55,9 @@ class Newton(SolverMap, Projection):
 
     def __init__(self, block: Block):
         super().__init__(block)
-        self.rows: OrderedRows = rows_of(block.matrix)
         self.exact = QP(block)
+        self.units = self.exact.units
+        self.rows: OrderedRows = rows_of(self.units.block.matrix)
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -78,14 +81,15 @@ class Newton(SolverMap, Projection):
 
     def solve(self, x: Tensor, limits: Limits, report: Report) -> tuple[Tensor, Tensor]:
         """`forward`, and the residual of each component of each instance."""
-        wide = Limits(*(v.double() for v in limits))
+        wide = self.units.limits(Limits(*(v.double() for v in limits)))
         on_device = x.device.type != "cpu" and self.block.num_rows <= _ON_DEVICE
         solver = self._on_device if on_device else self._on_host
         z, quality = solver(x.detach().double(), wide)
+        report.residuals.append(("newton", quality))
         late = ~(quality <= GOOD)
         if bool(late.any()):
             self._hand_on(x, z, quality, wide, report)
-        return z.to(x.dtype), quality
+        return self.units.declared(z).to(x.dtype), quality
 
     def _on_host(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
         rows, size = self.rows, self.block.size
@@ -115,21 +119,27 @@ class Newton(SolverMap, Projection):
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """What `batched.newton` needs to know of the block."""
-        norms = np.sqrt(np.asarray(self.block.matrix.multiply(self.block.matrix).sum(1)).ravel())
-        R = sp.csr_array(sp.diags_array(1 / norms) @ self.block.matrix).toarray()
+        matrix = self.units.block.matrix
+        norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
+        R = sp.csr_array(sp.diags_array(1 / norms) @ matrix).toarray()
         R, norms = (torch.from_numpy(v).to(device) for v in (R, norms))
         return R, norms, torch.from_numpy(self.block.is_aux).to(device)
 
     def _hand_on(
         self, x: Tensor, z: Tensor, quality: Tensor, limits: Limits, report: Report
     ) -> None:
-        """The components that missed the accuracy, by the solvers of `QP`."""
-        chosen, inner = (~(quality <= GOOD)).nonzero().cpu().numpy(), Report()
+        """The components that missed the accuracy, by the solvers of `QP`; all in its units."""
+        chosen, inner = (
+            (~(quality <= GOOD)).nonzero().cpu().numpy(),
+            Report(tolerance=report.tolerance),
+        )
         y, found = (v.detach().double().cpu().numpy() for v in (x, z))
         sides = [v.cpu().numpy() for v in limits]
         self.exact.project_some(chosen, y, sides, found, inner, quality.cpu().numpy())
         at = torch.from_numpy(chosen).to(z.device).unbind(1)
         z[at] = torch.from_numpy(found[tuple(chosen.T)]).to(z.device)
+        for n, (solver, residual) in inner.answers.items():
+            report.answered(n, solver, residual)
         for n, failure in inner.failures.items():
             report.add(n, failure)
             z[n] = torch.nan
