@@ -85,6 +85,18 @@ class ProjectBackward(torch.autograd.Function):
         ctx.save_for_backward(y, z)
 
     @staticmethod
+    def vmap(info, in_dims, grad, y, z, plan, limits):
+        """Gradients by the batch (is_grads_batched, torch.func.jacrev), one after the other."""
+        parts = [
+            [
+                v if at is None else v.select(at, i)
+                for v, at in zip((grad, y, z), in_dims, strict=False)
+            ]
+            for i in range(info.batch_size)
+        ]
+        return torch.stack([ProjectBackward.apply(*part, plan, limits) for part in parts]), 0
+
+    @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
         y, z = ctx.saved_tensors
         again = ProjectBackward.apply(grad, y, z, ctx.plan, ctx.limits)

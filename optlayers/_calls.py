@@ -80,6 +80,20 @@ def check_policies(on_failure: str, on_nonfinite: str, projecting: bool = False)
         raise InputError(f"`on_nonfinite` must be 'raise' or 'propagate'. Got {on_nonfinite!r}.")
 
 
+def refuse_vmap(x: Tensor, name: str) -> None:
+    """Refuse a tensor that `torch.vmap` has taken a dimension from, in words.
+
+    Raises:
+        InputError: Whatever is in it.
+    """
+    if torch._C._functorch.is_batchedtensor(x):
+        raise InputError(
+            f"`{name}` comes from torch.vmap (or from is_grads_batched), which hides a dimension, "
+            "and decisions look at numbers. Leading dimensions are instances already: give all of "
+            "them in one call, without vmap."
+        )
+
+
 class Call:
     """One batch on its way through a verb.
 
@@ -106,6 +120,7 @@ class Call:
         name = "scores" if decides else "y"
         if not isinstance(x, Tensor):
             raise InputError(f"`{name}` must be a tensor of floats. Got {type(x).__name__}.")
+        refuse_vmap(x, name)
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
         self.like, self.event_dim, self.report = x, feasible_set.event_dim, Report()
         self.report.may_look = may_synchronise(on_nonfinite)

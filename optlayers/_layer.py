@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from ._calls import OnFailure, Status, check_policies
+from ._calls import OnFailure, Status, check_policies, refuse_vmap
 from ._errors import InputError, NotTwiceDifferentiable
 from ._feasible_set import DecodedBy, FeasibleSet, as_set
 from ._nonfinite import OnNonfinite
@@ -27,6 +27,7 @@ class _Surrogate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
+        refuse_vmap(grad, "the gradient of the layer")
         scores, z_hat, *saved = ctx.saved_tensors
         feasible_set, surrogate, on_failure, record = ctx.arguments
         again = torch.is_grad_enabled()  # create_graph=True
