@@ -121,7 +121,7 @@ class ProjectWithLimits(torch.autograd.Function):
         y, z, *values = ctx.saved_tensors
         limits, grad = _as_limits(values), grad.contiguous()
         of_y = ctx.plan.vjp(y, z, limits, grad) if ctx.needs_input_grad[0] else None
-        of_limits = [part for map_ in ctx.plan.vjp_limits(z, limits, grad) for part in map_]
+        of_limits = [part for map_ in ctx.plan.vjp_limits(y, z, limits, grad) for part in map_]
         return of_y, None, None, *of_limits
 
 

@@ -246,10 +246,10 @@ def _times(rows, values: np.ndarray) -> np.ndarray:
 
 
 def _completable(polytope: Polytope, points: np.ndarray) -> np.ndarray:
-    psi = find_auxiliary(problem_of(polytope, torch.Size([len(points)])), points)
-    x = np.concatenate([points, psi], 1)
-    over = (polytope.A @ x.T).T - polytope.b.cpu().numpy()
-    off = np.abs((polytope.A_eq @ x.T).T - polytope.b_eq.cpu().numpy())
+    problem = problem_of(polytope, torch.Size([len(points)]))
+    x = np.concatenate([points, find_auxiliary(problem, points)], 1)
+    over = (problem.A @ x.T).T - problem.b
+    off = np.abs((problem.A_eq @ x.T).T - problem.b_eq)
     return (over <= 1e-7).all(1) & (off <= 1e-7).all(1)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,17 @@ def seed() -> int:
     np.random.seed(0)  # noqa: NPY002  (third-party code draws from the global generator)
     torch.manual_seed(0)
     return 0
+
+
+@pytest.fixture
+def newton_first() -> Iterator[None]:
+    """Plans in which Newton's method has what is otherwise tried by others before it."""
+    from optlayers._projections import ActiveSet, Spans
+
+    from .helpers import without
+
+    with without(ActiveSet, Spans):
+        yield
 
 
 @pytest.fixture(params=DEVICES)

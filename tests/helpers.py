@@ -1,15 +1,23 @@
 """Every tolerance of the test suite, and small polytopes written out by hand."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 
 import optlayers as ol
+from optlayers.maps import PROJECTIONS
 
 # KKT residual of our own kernels, relative to max(1, |y|): a few hundred roundings.
 TOL = {torch.float64: 1e-9, torch.float32: 1e-5}
 # What OSQP and Clarabel guarantee, not what they achieve.
 QP_TOL = 1e-6
+# Two exact methods, relative to 1 + |y|: Newton's stops at a residual of 1e-12, and multipliers
+# that are large beside y widen that.
+SAME_FACE = 1e-9
 # The distance bound is a square root of a duality gap, and so of the rounding.
 DISTANCE_TOL = {torch.float64: 1e-7, torch.float32: 1e-3}
 
@@ -90,3 +98,15 @@ def simplex_by_bisection(y: torch.Tensor, total: float = 1.0) -> torch.Tensor:
 def best_by_enumeration(points: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     """The best of all points `(K, n)` for every row of scores; of equals the first."""
     return points[(scores @ points.T).argmax(-1)]
+
+
+@contextmanager
+def without(*maps: type) -> Iterator[None]:
+    """Plans as if some projections were not there, so that those behind them are tested."""
+    left = [m for m in PROJECTIONS if m not in maps]
+    version = ("without", *sorted(m.__name__ for m in maps))
+    with (
+        patch.object(PROJECTIONS, "_maps", left),
+        patch.object(PROJECTIONS, "version", version),
+    ):
+        yield

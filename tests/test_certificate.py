@@ -146,10 +146,10 @@ def test_projection_onto_another_polytope_fails():
     assert not ol.certify(RAW["two-sided"], y, simplex_by_bisection(y)).holds(1e-3)
 
 
-def test_an_infeasible_point_has_no_distance_bound():
+def test_an_infeasible_point_is_no_nearer_than_it_is():
     certificate = ol.certify(raw_simplex(2), [1.0, 1.0], [1.0, 1.0])
     assert float(certificate.primal) == pytest.approx(1 / np.sqrt(2))
-    assert float(certificate.distance) == np.inf
+    assert np.sqrt(0.5) <= float(certificate.distance) <= 2 * np.sqrt(0.5) + 1e-12
     certificate = ol.certify(RAW["box"], np.zeros(4), [0.0, 0.0, 0.0, 2.0])
     assert float(certificate.primal) == 1.0
 
@@ -284,26 +284,23 @@ def test_recomputed_multipliers_are_accepted_when_given():
 
 
 def test_residuals_by_hand():
-    A, A_eq = ol.Polytope([[3.0, 4.0]], [1.0]).A, ol.Polytope(A_eq=[[1.0, 0.0]], b_eq=[0.0]).A_eq
+    P = ol.Polytope([[3.0, 4.0]], [1.0], A_eq=[[1.0, 0.0]], b_eq=[0.5])
+    problem = multipliers.problem_of(P, torch.Size([1]))
+    row = problem.form.row_scale  # powers of two
     found = certificate_module.residuals(
-        A,
-        A_eq,
-        np.array([[1.0]]),
-        np.array([[0.5]]),
-        np.zeros((1, 2)),
-        np.ones((1, 2)),
-        0,
-        np.array([[1.0, 1.0]]),  # y
-        np.array([[0.25, 0.0]]),  # x: 3/4 of 1 used; 1/4 short of 1/2
-        np.array([[0.5]]),
-        np.array([[-1.0]]),
+        problem,
+        y=np.array([[1.0, 1.0]]),
+        x=np.array([[0.25, 0.0]]),  # 3/4 of 1 used; 1/4 short of 1/2
+        lam=np.array([[0.5]]) / row[:1],
+        nu=np.array([[-1.0]]) / row[1:],
     )
     assert found.primal.tolist() == [0.25]
     # y - A'lam - A_eq'nu = (1 - 1.5 + 1, 1 - 2) = (0.5, -1), clipped (0.5, 0)
     assert found.dual.tolist() == [0.25]
     # the smaller one of lam |a| = 0.5 * 5 and slack / |a| = 0.25 / 5
-    assert found.complementarity.tolist() == [0.05]
-    assert found.distance.tolist() == [np.inf]
+    assert found.complementarity.tolist() == pytest.approx([0.05])
+    assert found.scale.tolist() == [1.0]
+    assert found.distance.tolist() == [np.inf]  # 3 z_1 = 1.5 > 1: the set is empty
 
 
 # ---------------------------------------------------------------------- every way to multipliers
@@ -444,7 +441,7 @@ def test_given_multipliers_are_checked():
 def test_the_judge_imports_the_declaration_only():
     folder = Path(certificate_module.__file__).parent
     found = set()
-    for name in ("certificate", "multipliers"):
+    for name in ("certificate", "multipliers", "repair"):
         tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
         found |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level}
-    assert found == {"_errors", "multipliers", "_polytope.polytope"}
+    assert found == {"_errors", "multipliers", "repair", "_polytope.polytope"}

@@ -56,7 +56,7 @@ def test_relaxations_and_rows_of_trees_and_graphs(capsys):
     assert "z(0->1) + z(2->1) + z(3->1) = 1" in out
     _, out, _ = run(capsys, "explain", "trees", *arguments, "--json")
     (plan,) = json.loads(out)["plans"]
-    assert [(b["rows"], b["map"]) for b in plan["stacks"]] == [(0, "Box"), (4, "Newton")]
+    assert [(b["rows"], b["map"]) for b in plan["stacks"]] == [(0, "Box"), (4, "ActiveSet")]
     options = ("--size", 3, "--labels", 2, "--samples", 3, "--against", "cvxpy")
     for name, relaxation in (("trees", "hull"), ("graphs", "determinism")):
         code, out, _ = run(capsys, "validate", name, *options, "--relaxation", relaxation)

@@ -8,6 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 import optlayers as ol
 from optlayers._judge.references import exact_projection
 
+from .fuzz.tensors import tensor_code
 from .helpers import raw_chain
 from .test_newton import HOSTILE, conflicts, gaussian
 
@@ -270,3 +271,79 @@ def test_a_point_on_an_equality_stays_on_it():
     a = torch.tensor([0.5, 0.7], dtype=torch.float64)
     expected = torch.eye(2, dtype=torch.float64) - torch.outer(a, a) / a.dot(a)
     torch.testing.assert_close(jacobian(P, z), expected, rtol=0, atol=1e-9)
+
+
+# ---------------------------------------------------------------------- at vertices
+
+VERTICES = {
+    "simplex": ol.simplex(4),
+    "budget": ol.budget([1.0, 2.0, 3.0], 3.0),
+    "cardinality": ol.cardinality(4, at_most=2),
+    "exact cardinality": ol.cardinality(4, exactly=2),
+    "range": ol.cardinality(4, at_least=1, at_most=2),
+    "signs": ol.Polytope([[1.0, -2.0, 1.0, -1.0]], [0.0], lower=-1.0, upper=1.0),
+    "label sum": ol.label_sum(2, 3),
+    "two rows": ol.Polytope([[1.0, 1, 1], [1, 1, 0]], [1.0, 1.0]),
+    "assignment": ol.assignment(3),
+    "spans": ol.spans(5, 3, 2),
+    "heads": ol.DependencyTrees(3, relaxation="head-selection").relaxation,
+    "graph": ol.SemanticGraphs([2], labels=2).relaxation,
+    "chain": raw_chain(4),
+    "path": ol.dag_path(4, [(0, 1), (0, 2), (1, 3), (2, 3)], 0, 3),
+}
+NAMES = ("b", "b_eq", "lower", "upper")
+NUDGE = 1e-5  # of a difference quotient
+KINK = 1e-4  # two sides that differ by more disagree
+
+
+def projected(P, values, y):
+    """The projection with other values, NaN where there is none."""
+    if bool((values[2] > values[3]).any()):
+        return torch.full_like(y, torch.nan)
+    return ol.project(P.with_(**dict(zip(NAMES, values, strict=True))), y, on_failure="nan")
+
+
+@pytest.fixture(params=["kernels", "tensors"])
+def path(request):
+    if request.param == "kernels":
+        yield
+    else:
+        with tensor_code():
+            yield
+
+
+@pytest.mark.parametrize("name", VERTICES)
+def test_where_both_sides_agree_at_a_vertex_the_derivative_is_theirs(name, path):
+    P, compared = VERTICES[name], 0
+    for _ in range(3):
+        best = ol.decode(P, torch.randn(P.n).double())
+        y = (3 * best + 0.3 * torch.randn_like(best)).expand(*P.batch_shape, -1)
+        values = [y, *(getattr(P, key).clone() for key in NAMES)]
+        g = torch.randn_like(y)
+        inputs = [v.clone().requires_grad_() for v in values]
+        z = projected(P, inputs[1:], inputs[0])
+        found = torch.autograd.grad((z * g).sum(), inputs, allow_unused=True)
+        for k, v in enumerate(values):
+            for j in range(v.numel()):
+                sides = []
+                for sign in (1, -1):
+                    moved = [u.clone() for u in values]
+                    moved[k].view(-1)[j] += sign * NUDGE
+                    apart = (projected(P, moved[1:], moved[0]) - z.detach()) * g
+                    sides.append(float(apart.sum()) / (sign * NUDGE))
+                if abs(sides[0] - sides[1]) <= KINK:
+                    compared += 1
+                    slope = 0.0 if found[k] is None else float(found[k].view(-1)[j])
+                    assert slope == pytest.approx(sides[0], abs=1e-3), (k, j, sides)
+    assert compared > P.n
+
+
+@pytest.mark.parametrize("equality", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_budget_is_learned_away_from_an_integer(equality, dtype, path):
+    y = torch.tensor([2.0, 0.3, 0.1], dtype=dtype)
+    b, upper = torch.ones(1, requires_grad=True), torch.ones(3, requires_grad=True)
+    rows = {"A_eq": [[1.0, 1, 1]], "b_eq": b} if equality else {"A": [[1.0, 1, 1]], "b": b}
+    ol.project(ol.Polytope(**rows, upper=upper), y).sum().backward()
+    assert b.grad.tolist() == [1.0]
+    assert upper.grad.tolist() == [0.0, 0.0, 0.0]

@@ -53,6 +53,7 @@ def test_an_empty_batch_is_an_empty_answer(name):
 # ---------------------------------------------------------------------- solvers
 
 
+@pytest.mark.usefixtures("newton_first")
 @pytest.mark.parametrize("solver", ["osqp", "cvxpy"])
 def test_a_missing_solver_costs_only_what_needs_it(solver, monkeypatch):
     monkeypatch.setitem(SOLVERS, solver, Solver("no_such_module_here", solver))
@@ -76,6 +77,7 @@ def _useless(self, y, limits):
     return torch.zeros_like(y), torch.full(y.shape[:2], inf, dtype=torch.float64)
 
 
+@pytest.mark.usefixtures("newton_first")
 def test_a_solver_that_does_not_converge_is_an_error_with_residuals(monkeypatch):
     monkeypatch.setattr(Newton, "_on_host", _useless)
     for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance):
@@ -102,6 +104,7 @@ def test_without_highs_other_decoders_go_on(monkeypatch):
     assert ol.decode(P, torch.randn(7)).isfinite().all()
 
 
+@pytest.mark.usefixtures("newton_first")
 def test_one_instance_without_convergence_costs_the_others_nothing(monkeypatch):
     P, y = raw_chain(4), 2 * torch.randn(3, 4, dtype=torch.float64)
     expected, host = ol.project(P, y), Newton._on_host

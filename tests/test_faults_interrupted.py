@@ -25,6 +25,7 @@ def fresh(seed):
 # ---------------------------------------------------------------------- interruptions
 
 
+@pytest.mark.usefixtures("newton_first")
 def test_out_of_memory_in_the_middle_leaves_the_layer_usable(monkeypatch):
     layer, scores = ol.StructuredArgmax(raw_chain(4)), torch.randn(3, 4)
     expected = layer(scores)

@@ -19,6 +19,9 @@ from .helpers import QP_TOL
 inf = np.inf
 
 
+pytestmark = pytest.mark.usefixtures("newton_first")
+
+
 def conflicts(n=30, rows=33, seed=0):
     """A budget, and pairs that exclude each other."""
     rng = np.random.default_rng(seed)

@@ -17,7 +17,18 @@ from optlayers._plan.blocks import Block, split_into_blocks
 from optlayers._plan.compile import compile_plan, limits_of, rows_of
 from optlayers._plan.failures import Report
 from optlayers._plan.presolve import reduce_rows, reduce_values
-from optlayers._projections import QP, Affine, Box, Newton, OneRow, Simplex, one_row, simplex
+from optlayers._projections import (
+    QP,
+    ActiveSet,
+    Affine,
+    Box,
+    Newton,
+    OneRow,
+    Simplex,
+    Spans,
+    one_row,
+    simplex,
+)
 from optlayers._projections import qp as qp_module
 
 from .helpers import QP_TOL, RAW, TOL, raw_chain
@@ -51,13 +62,23 @@ CASES = {
             upper=inf,
         )
     ],
-    Newton: [
+    Spans: [
+        ol.spans(6, max_words=3, max_spans=2),
+        ol.spans(5, 2.5, 0.5, mask=torch.tensor([True, True, False, True, True])),
+    ],
+    ActiveSet: [
         raw_chain(5),
         ol.assignment(3, 3),
         ol.assignment(2, 3, partial=True),
         ol.dag_path(4, [(0, 1), (1, 3), (0, 2), (2, 3), (1, 2)], 0, 3),
-        ol.spans(6, max_words=3, max_spans=2),
+    ],
+    Newton: [
         ol.Polytope([[1.0, 1.0, -1.0]], [0.5], num_aux=1),  # one row, but an auxiliary variable
+        ol.Polytope(
+            [[1.0, 1.0, -1.0, 0.0], [0.0, 1.0, 1.0, -1.0]],
+            [0.5, 0.2],
+            num_aux=1,
+        ),
     ],
     QP: [
         # |z - 0.3| + |z - 0.6| <= 0.5: more auxiliary variables than others
@@ -311,12 +332,13 @@ def test_explain():
         "Projection plan: 11 variables, 4 blocks\n"
         "  2 x 3 variables, 1 row -> Simplex\n"
         "      not Box: it has coupling rows\n"
-        "  1 x 3 variables, 2 rows -> Newton\n"
-        "      Newton's method, dense factor; what misses 1e-09 goes to OSQP, then Clarabel\n"
+        "  1 x 3 variables, 2 rows -> ActiveSet\n"
+        "      dual active-set method, dense rows; what misses 1e-09 goes to Newton's method\n"
         "      not Box: it has coupling rows\n"
         "      not Simplex: it has coupling rows\n"
         "      not OneRow: it needs exactly one row, not 2\n"
         "      not Affine: it has inequality rows\n"
+        "      not Spans: it does not select words in spans\n"
         "  1 x 2 variables, 0 rows -> Box"
     )
     assert str(ol.plan(P)) == ol.plan(P).explain()
@@ -446,7 +468,7 @@ def test_each_solver_alone(kind, only_qp, monkeypatch):
             "solve",
             lambda self, problem: qp_module.Answer(problem.y, np.zeros(self.block.num_rows)),
         )
-    for P in CASES[QP] + CASES[Newton]:
+    for P in CASES[QP] + CASES[Newton] + CASES[ActiveSet] + CASES[Spans]:
         if P.num_aux and kind is qp_module.LeastDistance:
             continue
         y = points(P, count=3)
@@ -536,8 +558,10 @@ def test_a_map_of_ones_own():
     finally:
         ol.maps.PROJECTIONS.unregister(Rounded)
     assert type(ol.plan(ol.box(7)).maps[0]) is Box
-    assert repr(ol.maps.PROJECTIONS) == "projection(Box, Simplex, OneRow, Affine, Newton, QP)"
-    assert len(ol.maps.PROJECTIONS) == 6
+    assert repr(ol.maps.PROJECTIONS) == (
+        "projection(Box, Simplex, OneRow, Affine, Spans, ActiveSet, Newton, QP)"
+    )
+    assert len(ol.maps.PROJECTIONS) == 8
 
 
 @pytest.mark.parametrize(

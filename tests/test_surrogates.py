@@ -40,6 +40,8 @@ def test_invariants_at_a_vertex(P, scores, grad, eta):
         _, shifted = surrogate_gradient(P, scores, grad + 3.0 * shift, eta=eta)
         torch.testing.assert_close(shifted, r, rtol=0, atol=near)
     step = z_hat - eta * grad
+    for q in (z_hat, ol.decode(P, -grad), ol.decode(P, grad)):  # no farther from any point of P
+        assert (z_hat - r - q).norm() <= (step - q).norm() + near
     if ol.certify(P, step, step).primal <= 0:
         torch.testing.assert_close(r, eta * grad, rtol=0, atol=near)
 

@@ -5,11 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-
-from .download import Progress
 from .fetch import NOTICE as EWT_NOTICE
 from .fetch import default_folder, fetch_ewt
 from .fetch_sst import NOTICE as SST_NOTICE
@@ -21,44 +16,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     options = parser().parse_args(arguments)
     try:
-        with Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        ) as bars:
-            fetch, notice = corpora()[options.corpus]
-            fetch(options.to, say=bars.print, progress=reporter(bars))
+        fetch, notice = corpora()[options.corpus]
+        fetch(options.to)
         print(notice)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues.", file=sys.stderr)
-        return 130
     return 0
 
 
 def corpora() -> dict[str, tuple[Callable[..., None], str]]:
     """What can be fetched: how, and what to keep in mind."""
     return {"ewt": (fetch_ewt, EWT_NOTICE), "sst": (fetch_sst, SST_NOTICE)}
-
-
-def reporter(bars: Bars) -> Callable[[str], Progress]:
-    """Gives each file a progress bar, from its first byte on."""
-
-    def start(name: str) -> Progress:
-        tasks: list[TaskID] = []
-
-        def report(done: int, total: int | None) -> None:
-            if not tasks:
-                tasks.append(bars.add_task(name))
-            bars.update(tasks[0], completed=done, total=total)
-
-        return report
-
-    return start
 
 
 def parser() -> argparse.ArgumentParser:

@@ -24,3 +24,13 @@ class Corpus:
     graphs: dict[str, list[Sentence]]
     more: dict[str, dict[str, list[Sentence]]] = field(default_factory=dict)
     reviews: dict[str, list[Sentence]] = field(default_factory=dict)
+
+
+def limited(corpus: Corpus, max_words: int | None) -> Corpus:
+    """The corpus without sentences of more words."""
+    if max_words is None:
+        return corpus
+    for bank in (corpus.trees, corpus.graphs, *corpus.more.values()):
+        for part, sentences in bank.items():
+            bank[part] = [sentence for sentence in sentences if len(sentence) <= max_words]
+    return corpus

@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .conll import read_conllu
-from .download import Progress, download, sha256
+from .download import download, sha256
 from .propbank import SUFFIX, Conversion, Skeleton, convert, document, document_id, read_skeletons
 from .sdp import write_companion, write_sdp
 from .sentence import DataError
@@ -99,8 +99,6 @@ def fetch_ewt(
     folder: str | Path,
     release: Release = EWT,
     say: Callable[[str], None] = print,
-    progress: Callable[[str], Progress] | None = None,
-    pause: float = 2.0,
 ) -> None:
     """Downloads and converts what is not in `folder` yet.
 
@@ -108,24 +106,21 @@ def fetch_ewt(
         folder: The data folder; trees go into ud_ewt/, graphs into up_ewt/.
         release: Where from.
         say: Told what is done, a line at a time.
-        progress: Makes a progress report for a file of that name.
-        pause: Seconds before a broken download is tried again.
 
     Raises:
         DataError: If a download fails or the converted graphs are not as they should be.
     """
     folder = Path(folder)
-    report = progress or (lambda _: None)
     for part, digest in release.trees.items():
         path = tree_file(folder, part)
         url = release.tree_url.format(part=part)
-        fetched = download(url, path, digest, report(path.name), pause)
+        fetched = download(url, path, digest)
         say(f"{path}: {'fetched' if fetched else 'there already'}")
     missing = [part for part in release.graphs if not _has_graphs(folder, part)]
     if missing:
         commit = release.skeleton_url.rpartition("/")[2][:12]
         archive = folder / f"propbank-{commit}.tar.gz"
-        download(release.skeleton_url, archive, None, report(archive.name), pause)
+        download(release.skeleton_url, archive)
         trees = {part: read_conllu(tree_file(folder, part)) for part in missing}
         documents = {document(sentence) for part in missing for sentence in trees[part]}
         skeletons = _read_archive(archive, documents)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .download import Progress, download, sha256
+from .download import download, sha256
 from .sentence import DataError
 from .sst import sst_file
 
@@ -46,8 +46,6 @@ def fetch_sst(
     folder: str | Path,
     treebank: Treebank = SST,
     say: Callable[[str], None] = print,
-    progress: Callable[[str], Progress] | None = None,
-    pause: float = 2.0,
 ) -> None:
     """Downloads what is not in `folder` yet.
 
@@ -55,8 +53,6 @@ def fetch_sst(
         folder: The data folder; the files go into sst/.
         treebank: Where from.
         say: Told what is done, a line at a time.
-        progress: Makes a progress report for a file of that name.
-        pause: Seconds before a broken download is tried again.
 
     Raises:
         DataError: If the download fails, or what arrives is not what it should be.
@@ -64,8 +60,7 @@ def fetch_sst(
     missing = [part for part in treebank.files if not _is_there(folder, part, treebank)]
     if missing:
         archive = Path(folder, "sst.zip")
-        report = progress or (lambda _: None)
-        download(treebank.url, archive, treebank.archive, report(archive.name), pause)
+        download(treebank.url, archive, treebank.archive)
         try:
             for part in missing:
                 _extract(archive, part, sst_file(folder, part), treebank.files[part])

@@ -1,9 +1,12 @@
 """Projective trees: no arc crosses another, the one to the root included."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Literal, get_args
 
-from .sentence import Sentence
+from .sentence import DataError, Sentence
+
+NonProjective = Literal["projectivise", "skip"]
 
 
 def is_projective(heads: Sequence[int]) -> bool:
@@ -42,3 +45,14 @@ def _covers(heads: Sequence[int], word: int) -> bool:
         if node != head:
             return False
     return True
+
+
+def make_projective(trees: Iterable[Sentence], how: NonProjective) -> list[Sentence]:
+    """The trees without crossing arcs: those with some lifted, or left out."""
+    if how not in get_args(NonProjective):
+        raise DataError(
+            f"`non_projective` is one of {', '.join(get_args(NonProjective))}. Got {how!r}."
+        )
+    if how == "projectivise":
+        return [projectivise(sentence) for sentence in trees]
+    return [s for s in trees if s.heads is not None and is_projective(s.heads)]

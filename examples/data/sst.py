@@ -24,6 +24,11 @@ def sst_file(folder: str | Path, part: str) -> Path:
     return Path(folder, "sst", f"{part}.txt")
 
 
+def tagged_file(folder: str | Path, part: str) -> Path:
+    """Where its sentences lie with parts of speech and lemmas, once there are some."""
+    return Path(folder, "sst", f"{part}.conllu")
+
+
 def read_sst(path: str | Path) -> list[Sentence]:
     """The sentences of a file that are not neutral.
 

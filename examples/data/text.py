@@ -105,7 +105,7 @@ def check_filled(path: str | Path, line: int, columns: Sequence[str], names: Seq
         DataError: Naming the column.
     """
     for column, name in zip(columns, names, strict=False):
-        if not column.strip():
+        if not column.strip(" "):  # a word may be any other separator
             raise DataError.at(path, line, f"{name} is empty. Write _ where it is not known.")
 
 

@@ -1,4 +1,4 @@
-"""Sentences as tensors, in an order that a seed fixes and that can be resumed anywhere."""
+"""Sentences as tensors, in an order that a seed and the epoch fix."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +24,6 @@ class Batch:
         lemmas: `(B, n)`.
         tags: `(B, n)`.
         indices: Where each sentence stands in its bank.
-        total: Sentences of this batch in all processes together.
-        idle: Whether this is a sentence of another process, for one whose own part is empty: it
-            takes the step with the others, without a loss of its own.
     """
 
     kind: str
@@ -36,8 +33,6 @@ class Batch:
     lemmas: Tensor
     tags: Tensor
     indices: list[int]
-    total: int
-    idle: bool = False
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -53,8 +48,6 @@ def collate(
     vocabulary: Vocabulary,
     kind: str = "graphs",
     indices: Sequence[int] = (),
-    total: int = 0,
-    idle: bool = False,
 ) -> Batch:
     """The batch of some sentences."""
     lengths = torch.tensor([len(s) for s in sentences], dtype=torch.long)
@@ -72,8 +65,6 @@ def collate(
         numbers(vocabulary.lemmas, [[w.lower() for w in s.lemmas] for s in sentences]),
         numbers(vocabulary.tags, [s.tags for s in sentences]),
         list(indices),
-        total or len(sentences),
-        idle,
     )
 
 
@@ -143,9 +134,7 @@ class Order:
 
 
 class Batches:
-    """Batches of one or more banks, again and again; remembers where it is.
-
-    `state_dict` and `load_state_dict` make it resume in the middle of an epoch.
+    """Batches of the union of one or more banks, again and again.
 
     Args:
         banks: Sentences by kind, "trees", "graphs" and so on.
@@ -153,9 +142,6 @@ class Batches:
         size: Sentences per batch.
         seed: Fixes the order; None does not shuffle.
         pairs: See `Order`.
-        rank: Which part of each batch this process gets; where there is none for it, an idle batch,
-            so that all processes take the same steps.
-        world: In how many parts each batch is dealt out.
         shares: See `Order`.
     """
 
@@ -167,8 +153,6 @@ class Batches:
         seed: int | None = None,
         *,
         pairs: int = 60_000,
-        rank: int = 0,
-        world: int = 1,
         shares: Mapping[str, float] | None = None,
     ):
         self.banks, self.vocabulary = {k: v for k, v in banks.items() if v}, vocabulary
@@ -176,25 +160,11 @@ class Batches:
         # Under this name Lightning finds it, and calls set_epoch.
         self.sampler = Order(lengths, size, pairs, seed, shares)
         self.batch_sampler = None
-        self.rank, self.world = rank, world
-        self.position = self._start = 0
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        self.position, self._start = self._start, 0
-        for kind, indices in self.sampler.batches()[self.position :]:
-            self.position += 1
-            own = indices[self.rank :: self.world]
-            shown = own or indices[:1]
-            chosen = [self.banks[kind][i] for i in shown]
-            yield collate(chosen, self.vocabulary, kind, shown, len(indices), idle=not own)
-
-    def state_dict(self) -> dict[str, int]:
-        """How many batches of the epoch are done."""
-        return {"position": self.position % max(len(self), 1)}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass starts after those batches."""
-        self._start = state["position"]
+        for kind, indices in self.sampler.batches():
+            chosen = [self.banks[kind][i] for i in indices]
+            yield collate(chosen, self.vocabulary, kind, indices)

@@ -18,13 +18,14 @@ class GraphScorer(nn.Module):
     its own parameters; labels share the last and have a vector each.
     """
 
-    def add_perceptrons(self, width: int, sizes: Sizes, labels: int) -> None:
+    def add_perceptrons(self, width: int, sizes: Sizes, labels: int, tops: bool = False) -> None:
         """Makes them. A subclass calls this once it has its encoder.
 
         Args:
             width: Of the vectors of words.
             sizes: Of the layers.
             labels: How many; 0 for arcs without labels.
+            tops: Whether tops are scored too: arcs from the root, whose label is none.
         """
         shape = (width, sizes.mlp, 2, sizes.activation)
         self.predicate = nn.Sequential(Perceptron(*shape), linear(sizes.mlp, 1, bias=False))
@@ -34,11 +35,18 @@ class GraphScorer(nn.Module):
         if self.labelled:
             self.label_pairs = PairPerceptron(*shape)
             self.label = linear(sizes.mlp, labels)
+        self.top = None
+        if tops:
+            self.top = nn.Sequential(Perceptron(*shape), linear(sizes.mlp, 1))
 
-    def score(self, h: Tensor, graphs: ol.SemanticGraphs) -> Tensor:
-        """Scores of the parts of `graphs`, `(B, num_parts)`, from vectors of words `(B, n, width)`.
+    def score(self, h: Tensor, graphs: ol.SemanticGraphs) -> tuple[Tensor, Tensor | None]:
+        """Scores from vectors of words, `(B, n, width)`.
 
         Where arcs are pruned (the sparse layout), only the pairs that are kept are scored.
+
+        Returns:
+            Those of the parts of `graphs`, `(B, num_parts)`, and those of the tops, `(B, n)`, each
+            of which is in the graph or not, whatever the others are.
         """
         dense = graphs.num_slots == graphs.size**2
         pairs = None if dense else graphs.arc_index.clamp(min=0).to(h.device)
@@ -47,7 +55,8 @@ class GraphScorer(nn.Module):
         labels = None
         if self.labelled:
             labels = self.label(pair_vectors(self.label_pairs, h, pairs)).float()
-        return graphs.pack(predicates, arcs, labels)
+        tops = None if self.top is None else self.top(h).squeeze(-1).float()
+        return graphs.pack(predicates, arcs, labels), tops
 
 
 def pair_vectors(perceptron: PairPerceptron, h: Tensor, pairs: Tensor | None) -> Tensor:
@@ -81,13 +90,14 @@ class SemanticParser(GraphScorer):
         vocabulary: Words, and the labels to score.
         sizes: As of an encoder.
         heads: Whether words get the vectors of their heads.
+        tops: Whether tops are scored.
 
     References:
         Peng, Thomson and Smith (2017), *Deep multitask learning for semantic dependency parsing*,
         Section 3; Peng, Thomson and Smith (2018), Section 4.1.
     """
 
-    def __init__(self, vocabulary: Vocabulary, sizes: Sizes, heads: bool):
+    def __init__(self, vocabulary: Vocabulary, sizes: Sizes, heads: bool, tops: bool = False):
         super().__init__()
         self.encoder = Encoder(vocabulary, sizes, root=False)
         width = self.encoder.width
@@ -95,12 +105,12 @@ class SemanticParser(GraphScorer):
         if self.root is not None:
             nn.init.normal_(self.root, std=0.1)  # about as long as the vectors of words
             width *= 2
-        self.add_perceptrons(width, sizes, len(vocabulary.labels))
+        self.add_perceptrons(width, sizes, len(vocabulary.labels), tops)
 
     def forward(
         self, batch: Batch, graphs: ol.SemanticGraphs, heads: Tensor | None = None
-    ) -> Tensor:
-        """Scores of the parts of `graphs`, `(B, num_parts)`.
+    ) -> tuple[Tensor, Tensor | None]:
+        """Scores of the parts of `graphs` and of the tops; see `GraphScorer.score`.
 
         Args:
             batch: The sentences.

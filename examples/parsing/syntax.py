@@ -9,7 +9,9 @@ from .vocabulary import Vocabulary
 
 
 class SyntaxParser(nn.Module):
-    r"""Unlabelled, arc-factored: $s(h \to m) = w \cdot \tanh(U h_h + V h_m + b)$.
+    r"""Unlabelled, arc-factored: $s(h \to m) = w \cdot \tanh(W \tanh(U h_h + V h_m + b) + c)$.
+
+    With `syntax_layers=1` without the outer layer.
 
     Scores are those that `optlayers.DependencyTrees` decodes, `(B, n + 1, n + 1)`, heads by
     modifiers, the root first. The root is a symbol before the first word.
@@ -21,7 +23,9 @@ class SyntaxParser(nn.Module):
     def __init__(self, vocabulary: Vocabulary, sizes: Sizes):
         super().__init__()
         self.encoder = Encoder(vocabulary, sizes, root=True)
-        self.pairs = PairPerceptron(self.encoder.width, sizes.mlp, 1, sizes.activation)
+        self.pairs = PairPerceptron(
+            self.encoder.width, sizes.mlp, sizes.syntax_layers, sizes.activation
+        )
         self.score = linear(sizes.mlp, 1, bias=False)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -63,12 +63,23 @@ def known_vectors(
     return read_vectors(path, {w.lower() for bank in banks for s in bank for w in s.words}, size)
 
 
-def put_vectors(weight: Tensor, words: Numbering, vectors: dict[str, np.ndarray]) -> None:
-    """Writes vectors into a table of embeddings, scaled to the mean norm that its rows have."""
+def put_vectors(
+    weight: Tensor, words: Numbering, vectors: dict[str, np.ndarray], constant: bool = False
+) -> None:
+    """Writes vectors into a table of embeddings, as they are.
+
+    Args:
+        weight: The table.
+        words: Its rows.
+        vectors: By word.
+        constant: Whether they stay so: their rows get no gradient.
+    """
     known = [word for word in vectors if word in words]
     if not known:
         return
     rows = torch.from_numpy(np.stack([vectors[word] for word in known])).to(weight)
+    numbers = torch.tensor([words[word] for word in known])
     with torch.no_grad():
-        scale = weight.norm(dim=1).mean() / rows.norm(dim=1).mean().clamp(min=1e-12)
-        weight[[words[word] for word in known]] = rows * scale
+        weight[numbers] = rows
+    if constant:
+        weight.register_hook(lambda grad: grad.index_fill(0, numbers.to(grad.device), 0))

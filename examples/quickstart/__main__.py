@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import random
 import shlex
 import sys
@@ -30,8 +31,8 @@ WHY = (
 def main(arguments: list[str] | None = None) -> int:
     """Runs the comparison; returns the exit status."""
     options = parser().parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    if options.threads or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(options.threads or 1)
     try:
         splits = sst.load(options.data) if options.data else corpus.generate(options.seed)
     except DataError as error:
@@ -127,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="first seed, also of the generated reviews")
     add("--seeds", type=at_least(1), default=1, help="number of seeds")
     add("--limit", type=at_least(1), help="use only the first reviews of each part")
-    add("--threads", type=at_least(1), help="torch threads")
+    add("--threads", type=at_least(1), help="torch threads (1, or OMP_NUM_THREADS)")
     add("--device", default="cpu")
     add("--output", type=Path, default=Path("runs/quickstart"), help="folder for what is saved")
     add("--json", action="store_true", help="print the runs as JSON instead of the report")

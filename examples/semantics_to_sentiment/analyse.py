@@ -7,14 +7,14 @@ Of one run, the model with the parser that it had before the joint training is A
 it is now is B: the same classifier, which reads other graphs.
 """
 
-import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import ArgumentParser, Namespace
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +26,7 @@ from examples.parsing.vectors import put_vectors
 from examples.syntax_to_semantics import run as parsing
 from examples.syntax_to_semantics.model import JointParser
 from examples.training import analysis
-from examples.training.settings import ConfigError
+from examples.training.settings import ConfigError, make_parser
 from optlayers.plotting import Arc, Style, draw_sentence
 
 from .compare import KINDS, analyse, choose, effects, find_changes
@@ -53,19 +53,19 @@ SCORES = {
 }
 
 
-def add_analyse(commands: Any) -> None:
-    """The options of `analyse`."""
-    command = commands.add_parser("analyse", help="compare graphs before and after, or of two runs")
+def analyse_command() -> tuple[ArgumentParser, Callable[[Any], None]]:
+    """The command `analyse`."""
+    command = make_parser("compare graphs before and after, or of two runs")
     add = command.add_argument
     add("a", metavar="A", type=Path, help="folder of a run: its parser before and after, or")
     add("b", metavar="B", type=Path, nargs="?", help="folder of the run that A is compared with")
     analysis.add_options(command)
     drawn = "what to draw, up to three reviews; else short telling ones"
     add("--picture", metavar="SENTENCE_ID", nargs="+", help=drawn)
-    command.set_defaults(run=run_analyse)
+    return command, run_analyse
 
 
-def run_analyse(options: argparse.Namespace) -> None:
+def run_analyse(options: Namespace) -> None:
     """Compares two models, prints the tables, writes them and the pictures."""
     analysis.check_options(options)
     if options.picture is not None and len(options.picture) > len(PICTURES):

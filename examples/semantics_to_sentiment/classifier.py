@@ -5,9 +5,11 @@ from torch import Tensor, nn
 
 import optlayers as ol
 from examples.parsing.batches import Batch
-from examples.parsing.encoder import Encoder, Sizes
+from examples.parsing.encoder import Encoder
 from examples.parsing.layers import Perceptron, linear
 from examples.parsing.vocabulary import PADDING, Vocabulary
+
+from .config import Config
 
 
 class Classifier(nn.Module):
@@ -22,26 +24,31 @@ class Classifier(nn.Module):
 
     Args:
         vocabulary: Words; the roles are its labels.
-        sizes: Of the encoder and the perceptron.
-        role_size: Of the embeddings of roles; 0 for the baseline.
+        config: Of the encoder and the perceptron.
+        graphs: Whether graphs are read; not in the baseline.
 
     References:
         Peng, Thomson and Smith (2018), Section 4.2.
     """
 
-    def __init__(self, vocabulary: Vocabulary, sizes: Sizes, role_size: int):
+    def __init__(self, vocabulary: Vocabulary, config: Config, graphs: bool):
         super().__init__()
-        self.encoder = Encoder(vocabulary, sizes, root=False)
+        self.encoder = Encoder(vocabulary, config.sizes, root=False)
         width = self.encoder.width
+        features, inputs = nn.Identity(), nn.Dropout(config.dropout)
+        if config.dropout_of == "features":
+            features, inputs = inputs, features
         self.roles = None
-        if role_size:
-            self.roles = nn.Parameter(torch.empty(len(vocabulary.labels), role_size))
+        if graphs:
+            self.roles = nn.Parameter(torch.empty(len(vocabulary.labels), config.role_size))
             nn.init.normal_(self.roles, std=0.1)
-            self.combine = nn.Sequential(linear(2 * width + role_size, width), nn.ReLU())
+            read, width = 2 * width + config.role_size, config.combined or width
+            self.combine = nn.Sequential(linear(read, width), nn.ReLU(), features)
         self.output = nn.Sequential(
-            nn.Dropout(sizes.dropout),
-            Perceptron(width, sizes.mlp, 2, sizes.activation),
-            linear(sizes.mlp, 1),
+            inputs,
+            Perceptron(width, config.mlp, config.mlp_layers, "relu"),
+            features,
+            linear(config.mlp, 1),
         )
 
     def forward(

@@ -2,81 +2,90 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from examples.parsing.encoder import Sizes
-from examples.syntax_to_semantics.config import CONFIGS as PARSER_CONFIGS
 from examples.syntax_to_semantics.config import Config as ParserConfig
-from examples.syntax_to_semantics.config import make_config as make_parser_config
 from examples.training.runs import CONFIG
-from examples.training.settings import ConfigError, TrainingConfig, grouped, named
-from examples.training.surrogates import check_surrogate
+from examples.training.settings import ConfigError, TrainingConfig
+from examples.training.surrogates import make_layer
 
 from .methods import find_method
-
-Projection = Literal["exact", "sequential"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
-    """Everything a run depends on; the defaults are the config `paper`.
+    """Everything a run depends on; the defaults are the config `paper`, see `configs/`.
 
-    They are the defaults of the published code as far as they are known; the size of the embeddings
-    of roles and the number of epochs are ours. `data` is "toy" or "sst", with the options of
+    `data` is "toy" or "sst", with the options of
     `examples.data.load_reviews`. Other fields: `TrainingConfig`.
 
     Args:
         parser: A config of the first pipeline for the semantic parser, which is trained before all
             else on the graphs that this config names; or the folder of such a run (`--method
             none`), whose parser is taken.
-        parser_options: Settings that differ from it; `--set parser.data=ewt parser.epochs=4`.
+        parser_options: Settings that differ from a config; `--parser_options.epochs 4`.
+        graphs: Data that the parser is trained on, instead of that of its config.
         reviewbank: Share of the training reviews that is used.
-        warmup: Epochs in which the loss of the reviews does not reach the parser.
         graph_share: Share of the training graphs that an epoch of the joint training sees.
         word_size: Of the classifier's embeddings of words.
+        lemma_size: Of lemmas; 0 for none.
+        tag_size: Of parts of speech; 0 for none.
+        constant_vectors: Whether pretrained vectors of words stay as they are.
         layers: LSTM layers of the classifier.
         hidden: Of its LSTM, per direction.
         role_size: Of the embeddings of roles, the labels of the graphs.
+        combined: Of the layer that a word, its heads and its roles go through; 0: as wide as what
+            the LSTM gives.
         mlp: Of the perceptron.
+        mlp_layers: Of its hidden layers; the output is one more.
         word_dropout: a in the chance a / (a + count) to read a word as unknown.
-        dropout: Of the embeddings, of what the LSTM gives, and of what the perceptron reads.
+        input_dropout: Dropout of the embeddings.
+        dropout: Elsewhere.
+        dropout_of: "features": of what the combined and the hidden layers give; "inputs": of the
+            embeddings, of what the LSTM gives, and of what the perceptron reads.
         embedding_norm: Of the rows of the embeddings at the start.
         projection: Of Eq. 6's polytope: "exact", or "sequential", the rule of the published code.
     """
 
+    CONFIGS: ClassVar[Path] = Path(__file__).with_name("configs")
     POSITIVE: ClassVar[tuple[str, ...]] = (
         *TrainingConfig.POSITIVE,
         *("word_size", "layers", "hidden", "role_size", "mlp", "embedding_norm"),
     )
 
+    epochs: int = 100
+    patience: int = 100
     batch_size: int = 32
+    clip: float = 5 / 32  # 5, DyNet's default, of the sum over 32 sentences
     eta: float = 5 / 32
     parser: str = "paper"
     parser_options: dict[str, Any] = field(default_factory=dict)
+    graphs: str | None = None
     reviewbank: float = 1.0
-    warmup: int = 0
     graph_share: float = 0.2
     word_size: int = 300
+    lemma_size: int = 50
+    tag_size: int = 50
+    constant_vectors: bool = True
     layers: int = 1
     hidden: int = 150
-    role_size: int = 50
+    role_size: int = 100
+    combined: int = 100
     mlp: int = 100
-    word_dropout: float = 0.5
+    mlp_layers: int = 1
+    word_dropout: float = 0.0
+    input_dropout: float = 0.5
     dropout: float = 0.2
+    dropout_of: Literal["features", "inputs"] = "features"
     embedding_norm: float = 1.0
-    projection: str = "sequential"
+    projection: Literal["exact", "sequential"] = "sequential"
 
     def __post_init__(self):
-        find_method(self.method)
-        check_surrogate(self)
+        make_layer(self, find_method(self.method).surrogate)
         for name in ("reviewbank", "graph_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"`{name}` is a share from 0 to 1. Got {getattr(self, name)}.")
-        if self.projection not in get_args(Projection):
-            raise ConfigError(
-                f"`projection` is one of {', '.join(get_args(Projection))}. "
-                f"Got {self.projection!r}."
-            )
         super().__post_init__()
         if find_method(self.method).parser and not self.parser_is_trained:
             parser_config(self)  # what is wrong with its settings is said now
@@ -84,22 +93,25 @@ class Config(TrainingConfig):
     @property
     def parser_is_trained(self) -> bool:
         """Whether `parser` is the folder of a run, not a config."""
-        return self.parser not in PARSER_CONFIGS
+        return not (ParserConfig.CONFIGS / f"{self.parser}.yaml").is_file()
 
     @property
     def sizes(self) -> Sizes:
         """Sizes of the classifier."""
         return Sizes(
             word=self.word_size,
-            lemma=0,
-            tag=0,
+            lemma=self.lemma_size,
+            tag=self.tag_size,
             layers=self.layers,
             hidden=self.hidden,
             mlp=self.mlp,
             word_dropout=self.word_dropout,
-            dropout=self.dropout,
+            dropped="apart",
+            input_dropout=self.input_dropout,
+            dropout=self.dropout if self.dropout_of == "inputs" else 0.0,
             activation="relu",
             embedding_norm=self.embedding_norm,
+            separate=False,  # the same, with the one layer of the paper
         )
 
 
@@ -110,25 +122,24 @@ def parser_config(config: Config) -> ParserConfig:
         ConfigError: If there is no such config or run, or it has no parser that will do.
     """
     if not config.parser_is_trained:
-        settings = grouped(config.parser_options, ParserConfig)
+        settings = dict(config.parser_options)
+        if config.graphs is not None:
+            settings |= {"data": config.graphs, "data_options": {}}
         if settings.get("method", "none") != "none":
             raise ConfigError(
                 f"`parser` is one without syntax (method 'none'). Got {settings['method']!r}."
             )
         try:
-            return make_parser_config(
+            return ParserConfig.named(
                 config.parser, **{"seed": config.seed} | settings | {"method": "none"}
             )
         except ConfigError as error:
             raise ConfigError(f"`parser`: {error}") from None
-    if config.parser_options:
-        raise ConfigError(
-            f"`parser_options` are for a parser that is trained here; {config.parser} is trained."
-        )
     path = Path(config.parser) / CONFIG
     if not path.is_file():
+        names = sorted(file.stem for file in ParserConfig.CONFIGS.glob("*.yaml"))
         raise ConfigError(
-            f"`parser` is one of {', '.join(PARSER_CONFIGS)}, or the folder of a run of the first "
+            f"`parser` is one of {', '.join(names)}, or the folder of a run of the first "
             f"pipeline. Got {config.parser!r}, which has no {CONFIG}."
         )
     found = ParserConfig.load(path)
@@ -140,55 +151,6 @@ def parser_config(config: Config) -> ParserConfig:
     return found
 
 
-CONFIGS = {
-    # Pruned, as in the published code: SPIGOT at the vertex can only raise the scores of arcs that
-    # are not there, so it matters which may be there at all.
-    "paper": Config(parser_options={"prune": 1e-4}),
-    # For generated reviews: their words are few, so vectors and layers may be small. With 300 of
-    # the 1,000 graphs the parser knows about half of the words that decide; with all, nearly all.
-    "small": Config(
-        parser="small",
-        parser_options={"data": "toy", "data_options": {"graphs": [300, 200, 400]}},
-        word_size=50,
-        hidden=50,
-        role_size=20,
-        mlp=50,
-        epochs=20,
-        patience=20,
-        learning_rate=3e-3,
-        halve_every=8,
-        eta=0.02,
-        warmup=8,  # the gradient of a classifier that knows nothing yet ruins the parser
-        projection="exact",
-    ),
-    # For open data without pretrained vectors, in minutes on a processor. The treebank has neither
-    # parts of speech nor lemmas, so the parser does without. With larger steps of SPIGOT (5/32) the
-    # parser loses half of its LF on PropBank within two epochs; with this one it loses little.
-    "sst": Config(
-        data="sst",
-        parser="ewt",
-        parser_options={
-            "data": "ewt",
-            "tag_size": 0,
-            "lemma_size": 0,
-            "data_options": {"max_words": 40},
-            "epochs": 16,
-            "patience": 16,
-            "halve_every": 6,
-            "prune": 1e-4,
-        },
-        word_size=100,
-        hidden=100,
-        dropout=0.5,
-        epochs=6,
-        patience=6,
-        halve_every=3,
-        eta=0.02,
-        projection="exact",
-    ),
-}
-
-
 def make_config(name: str, **settings: Any) -> Config:
     """A config by name, with other values for some settings."""
-    return named(CONFIGS, name, settings)
+    return Config.named(name, **settings)

@@ -18,7 +18,8 @@ def evaluate(model: SentimentModel, corpus: Corpus, part: str) -> dict[str, floa
     found = dict(metrics.sentiment_scores(gold, system))
     if model.parser is not None:
         if graphs := corpus.graphs.get(part):
-            found |= metrics.graph_scores(graphs, parsing.parse(model.parser, graphs))
+            parsed = parsing.parse(model.parser, graphs)
+            found |= metrics.graph_scores(graphs, parsed, model.parser.config.tops)
         pairs = [(g, s) for g, s in zip(gold, system, strict=True) if g.arcs is not None]
         if pairs:
             golds, systems = (list(side) for side in zip(*pairs, strict=True))

@@ -9,13 +9,13 @@ from typing import Any
 
 from examples.data import Sentence
 from examples.syntax_to_semantics.experiment import SyntaxExperiment
-from examples.training.experiments import Experiment, Outcome, run_all
+from examples.training.experiments import Experiment, Outcome, Section, run_all
 from examples.training.settings import ConfigError
 
 from .config import Config, make_config, parser_config
 from .methods import METHODS, find_method
 from .run import PARSER, load_data, load_model, parse
-from .train import monitor, take_parser
+from .train import MONITOR, take_parser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +47,15 @@ class SentimentExperiment(Experiment):
 
     def monitor(self, config: Config) -> str:
         """The score that decides which epoch is best."""
-        return monitor(config)
+        return MONITOR
 
     def key(self, outcome: Outcome) -> dict[str, Any]:
         """Method and seed."""
         return {"method": outcome.name, "seed": outcome.config.seed}
 
-    def sections(self, ended: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
+    def sections(self, ended: Sequence[Outcome]) -> list[Section]:
         """One table."""
-        return [("Accuracy, and the parser's scores on graphs", list(ended))]
+        return [Section("Accuracy, and the parser's scores on graphs", list(ended))]
 
     def sentences(self, config: Config) -> dict[str, dict[str, list[Sentence]]]:
         """Reviews and graphs, also if the method of the config reads none."""

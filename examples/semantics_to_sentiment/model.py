@@ -1,7 +1,7 @@
 """The parser and the classifier in one module, their losses and their scores."""
 
-from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from examples.parsing.batches import Batch
 from examples.parsing.vocabulary import Vocabulary
 from examples.syntax_to_semantics.config import Config as ParserConfig
 from examples.syntax_to_semantics.model import JointParser
-from examples.training.module import JointModule, Parsed
+from examples.training.module import JointModule, Parsed, without_dropout
+from examples.training.surrogates import make_layer
 
 from .classifier import Classifier
 from .config import Config
@@ -37,27 +38,37 @@ class SentimentModel(JointModule[Config]):
 
     KINDS = (REVIEWS, GRAPHS)
     SHOWN = ("accuracy", "LF")
+    END_TASK = REVIEWS
 
     def __init__(self, config: Config, vocabulary: Vocabulary, parser: ParserConfig | None):
-        super().__init__(config)
-        self.vocabulary = vocabulary
+        super().__init__(config, vocabulary)
         self.method = method = find_method(config.method)
         self.parser = None if parser is None else JointParser(parser, vocabulary)
-        self.classifier = Classifier(
-            vocabulary, config.sizes, config.role_size if method.parser else 0
-        )
-        surrogate = method.surrogate(config) if method.surrogate else ol.StraightThrough()
-        self.argmax = ol.StructuredArgmax(surrogate=surrogate)
+        self.classifier = Classifier(vocabulary, config, graphs=method.parser)
+        self.argmax = make_layer(config, method.surrogate)
         self.freeze_parts(self.parser if method.frozen else None)
 
+    @property
+    def intermediate(self) -> JointParser | None:
+        """The semantic parser."""
+        return self.parser
+
+    @property
+    def empty(self) -> dict[str, Any]:
+        """What is found of sentences without words."""
+        return {"sentiment": 0.5} | ({} if self.parser is None else {"arcs": [], "tops": []})
+
     def graphs(self, batch: Batch) -> tuple[ol.SemanticGraphs, Tensor]:
-        """The set of the graphs of a batch, and the graphs that the parser finds."""
+        """The set of the graphs of a batch, and the graphs that the parser finds.
+
+        The parser then drops no words: dropout is for learning from graphs.
+        """
         assert self.parser is not None
         graphs = self.parser.graphs(batch, projection=self.config.projection)
-        deaf = self.method.frozen or self.current_epoch < self.config.warmup
-        with torch.no_grad() if deaf else nullcontext():
-            scores, _ = self.parser.score_graphs(batch, graphs)
-        return graphs, self.argmax(scores, graphs)
+        hears = torch.is_grad_enabled() and not self.method.frozen
+        with torch.set_grad_enabled(hears), without_dropout(self.parser):
+            scores = self.parser.score_graphs(batch, graphs).parts
+        return graphs, self.argmax(self.hears(scores), graphs)
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of a batch, summed over its sentences: log-loss of reviews, hinge of graphs."""

@@ -15,31 +15,26 @@ from examples.data.sst import read_tree
 from examples.data.text import lines
 from examples.training.prediction import (
     CHUNK,
-    Prediction,
-    Texts,
     checked_ids,
     free_id,
     output_files,
+    write_predictions,
 )
 
 from .model import SentimentModel
-from .run import load_model, parse
+from .run import load_model
 
 TREES, TEXT = (".conllu", ".conllx", ".conll"), ".txt"
 HEADERS = {".tsv": f"{TABLE_HEADER}\n", ".sdp": f"{HEADER}\n"}
 
 
 def predict(
-    folder: str | Path,
-    path: str | Path,
-    output: str | Path | None = None,
-    processes: int = 1,
-    chunk: int = CHUNK,
+    folder: str | Path, path: str | Path, output: str | Path | None = None, chunk: int = CHUNK
 ) -> list[Path]:
     """Judges the sentences of a file; writes sentiments as .tsv and graphs as .sdp, in its order.
 
-    The whole file is looked through before anything is computed; see `Prediction`. The columns of
-    the table are those of `write_sentiments`. A method without a parser writes no graphs.
+    The whole file is looked through before anything is computed. The columns of the table are those
+    of `write_sentiments`. A method without a parser writes no graphs.
 
     Args:
         folder: The run to judge with.
@@ -48,17 +43,15 @@ def predict(
             separated by spaces (`stream_text`); or .txt with trees of the Stanford Sentiment
             Treebank, of which those that are not neutral are judged.
         output: The files to write, without suffix; by default `PATH-predicted`.
-        processes: How many compute.
-        chunk: Sentences that each of them gets at once.
+        chunk: Sentences that are read, given to the model and written at once.
 
     Returns:
         The files.
 
     Raises:
         DataError: If the file is malformed, or cannot be written as .tsv or .sdp.
-        ConfigError: If the output would replace the file, or there is no process.
+        ConfigError: If the output would replace the file.
     """
-    prediction = Prediction(folder, load_model, _texts, processes, chunk)
     read = _reader(path)
     model = load_model(folder)
     kinds = [".tsv"] if model.parser is None else [".tsv", ".sdp"]
@@ -73,7 +66,8 @@ def predict(
 
     ids = checked_ids(path, read(), write)
     _warn(model, path, [column for column, there in found.items() if ids and not there])
-    prediction.write(model, _named(read(), ids), {f: HEADERS[f.suffix] for f in files})
+    headers = {file: HEADERS[file.suffix] for file in files}
+    write_predictions(model, _named(read(), ids), headers, partial(_written, model), chunk)
     return files
 
 
@@ -107,7 +101,7 @@ def _warn(model: SentimentModel, path: str | Path, missing: Collection[str]) -> 
         warnings.warn(
             f"{path} has no {' and no '.join(wanted)}, and the parser was trained with them: its "
             "graphs will be worse. Predict from a .conllu file that has them, or train a parser "
-            "without: --set parser.tag_size=0 parser.lemma_size=0.",
+            "without: --parser_options.tag_size 0 --parser_options.lemma_size 0.",
             stacklevel=3,
         )
 
@@ -119,11 +113,7 @@ def _named(sentences: Iterable[Sentence], ids: Collection[str]) -> Iterator[Sent
         yield sentence
 
 
-def _texts(model: SentimentModel, sentences: list[Sentence]) -> Texts:
-    return _written(model, parse(model, sentences))
-
-
-def _written(model: SentimentModel, sentences: list[Sentence]) -> Texts:
+def _written(model: SentimentModel, sentences: list[Sentence]) -> list[str]:
     """What the files get about sentences that have been judged."""
     table, graphs = StringIO(), StringIO()
     write_sentiments(table, sentences)

@@ -15,14 +15,12 @@ from examples.parsing.vocabulary import SPECIAL, Labels, Numbering, Vocabulary
 from examples.syntax_to_semantics import run as parsing
 from examples.syntax_to_semantics.config import Config as ParserConfig
 from examples.syntax_to_semantics.model import JointParser
-from examples.training.answers import answers
-from examples.training.callbacks import BEST
-from examples.training.runs import CONFIG, VOCABULARY, weights
+from examples.training.runs import BEST, CONFIG, VOCABULARY, weights
 from examples.training.settings import ConfigError
 
 from .config import Config, parser_config
 from .methods import find_method
-from .model import REVIEWS, SentimentModel
+from .model import SentimentModel
 
 PARSER = "parser"
 """The folder of the run of the parser as it was before the joint training."""
@@ -56,7 +54,8 @@ def make_model(config: Config, corpus: Corpus) -> SentimentModel:
         deterministic=labels.deterministic,
     )
     model = SentimentModel(config, known, parser)
-    put_vectors(model.classifier.encoder.word.weight, known.words, vectors)
+    table = model.classifier.encoder.word.weight
+    put_vectors(table, known.words, vectors, constant=config.constant_vectors)
     for encoder in [] if model.parser is None else model.parser.modules():
         if isinstance(encoder, Encoder):
             put_vectors(encoder.word.weight, known.words, own)
@@ -76,7 +75,8 @@ def check_tags(reviews: Sequence[Sentence], config: Config) -> None:
     if all(tag == "_" for sentence in reviews for tag in sentence.tags):
         raise ConfigError(
             f"The reviews ({config.data!r}) have no parts of speech and no lemmas, and the parser "
-            "reads them. Train one without: --set parser.tag_size=0 parser.lemma_size=0."
+            "reads them. Train one without: --parser_options.tag_size 0 "
+            "--parser_options.lemma_size 0."
         )
 
 
@@ -168,5 +168,4 @@ def parse(model: SentimentModel, sentences: Sequence[Sentence]) -> list[Sentence
         model: What to judge with.
         sentences: Their sentiments and graphs, if they have any, are not looked at.
     """
-    graphs = [] if model.parser is not None else None
-    return answers(model, sentences, REVIEWS, {"arcs": graphs, "sentiment": 0.5})
+    return model.answers(sentences)

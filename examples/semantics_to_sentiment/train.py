@@ -1,6 +1,7 @@
-"""Trains one model with one seed; resumes what was interrupted."""
+"""The second experiment of the paper, section 4.2: trains one model with one seed."""
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,9 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
+from examples.parsing.batches import Batches
 from examples.syntax_to_semantics.train import train as train_parser
-from examples.training.callbacks import BEST
-from examples.training.processes import is_first
-from examples.training.runs import CONFIG, RESULT, VOCABULARY, Recipe
+from examples.training.runs import BEST, CONFIG, RESULT, VOCABULARY, begin, ended, finish, fit
 
 from .config import Config, parser_config
 from .evaluate import evaluate
@@ -19,26 +19,66 @@ from .methods import find_method
 from .model import GRAPHS, REVIEWS, SentimentModel
 from .run import PARSER, adopt, load_data, load_model, load_parser, make_model, parser_vectors
 
+MONITOR = "dev/accuracy"
 TAKEN = (VOCABULARY, BEST, RESULT, CONFIG)
 """The files of a parser's run that are copied; the config is last: it says that all are there."""
 
 
-def prepare(model: SentimentModel, output: Path, corpus: Corpus, settings: dict[str, Any]) -> None:
-    """Trains the parser as a run of its own, or takes one that is trained."""
-    if model.parser is None:
-        return
+def train(
+    config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
+) -> dict[str, Any]:
+    """Trains into a folder; see the first pipeline's."""
+    folder, start = Path(output), time.perf_counter()
+    if (result := ended(folder, config)) is not None:
+        return result
+
+    # 4.2.2: sentences with a sentiment, and graphs.
+    corpus = load_data(config) if corpus is None else corpus
+    # 4.2.1: a classifier that reads the graphs of a semantic parser without syntax.
+    lightning.seed_everything(config.seed, verbose=False)
+    model = make_model(config, corpus)
+    begin(folder, model)
+    # The parser is trained first, in every method that has one.
+    if model.parser is not None:
+        pretrain(model, folder, corpus, options)
+    # Then both jointly: log-loss of the sentiments, hinge loss of a fifth of the graphs, drawn anew
+    # in each epoch.
+    union = Batches(
+        banks(config, corpus, "train"),
+        model.vocabulary,
+        config.batch_size,
+        config.seed,
+        pairs=config.pairs,
+        shares={GRAPHS: config.graph_share},
+    )
+    dev = Batches(
+        banks(config, corpus, "dev"), model.vocabulary, 2 * config.batch_size, pairs=config.pairs
+    )
+    fit(model, union, dev, folder, MONITOR, **options)
+
+    # 4.2.3
+    best, result = load_model(folder), {"config": config.method, "seed": config.seed}
+    result |= {part: evaluate(best, corpus, part) for part in ("dev", "test")}
+    return finish(folder, result | {"seconds": round(time.perf_counter() - start, 1)})
+
+
+def pretrain(
+    model: SentimentModel, output: Path, corpus: Corpus, options: Mapping[str, Any]
+) -> None:
+    """Trains the parser as a run of the first pipeline, or takes one that is trained."""
+    assert model.parser is not None
     config, folder = parser_config(model.config), output / PARSER
     if model.config.parser_is_trained:
         take_parser(Path(model.config.parser), folder)
     else:
-        train_parser(config, folder, corpus=corpus, **settings)
+        train_parser(config, folder, corpus=corpus, **options)
     adopt(model.parser, load_parser(output), parser_vectors(config, corpus))
     lightning.seed_everything(model.config.seed, verbose=False)  # whether it was trained now or not
 
 
 def take_parser(source: Path, folder: Path) -> None:
     """Copies a trained parser, so that the run does not depend on another's folder."""
-    if is_first() and not (folder / CONFIG).exists():
+    if not (folder / CONFIG).exists():
         folder.mkdir(parents=True, exist_ok=True)
         for name in TAKEN:
             if (source / name).is_file():
@@ -52,24 +92,3 @@ def banks(config: Config, corpus: Corpus, part: str) -> Mapping[str, Sequence[Se
     if method.parser and not method.frozen:
         found[GRAPHS] = corpus.graphs[part]
     return found
-
-
-def monitor(_: Config) -> str:
-    """The score that decides which epoch was best."""
-    return "dev/accuracy"
-
-
-def summary(config: Config) -> dict[str, Any]:
-    """What a result says about its config."""
-    return {"config": config.method, "seed": config.seed}
-
-
-def shares(config: Config) -> dict[str, float]:
-    """The share of a bank's batches that an epoch sees."""
-    return {GRAPHS: config.graph_share}
-
-
-RECIPE = Recipe(
-    load_data, make_model, load_model, prepare, banks, evaluate, monitor, summary, shares
-)
-train = RECIPE.train

@@ -3,37 +3,38 @@
 python -m examples.syntax_to_semantics analyse RUN_A RUN_B --part dev --output FOLDER
 """
 
-import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser, Namespace
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from examples.data import Sentence
 from examples.training import analysis
-from examples.training.settings import ConfigError
+from examples.training.settings import ConfigError, make_parser
 from optlayers.plotting import ROOT, Arc, Style, draw_sentence
 
-from .compare import analyse, choose
+from .compare import PAPER, analyse, choose
 from .model import JointParser
 from .run import load_data, load_model, parse
 
-DATA = ("data", "data_options", "treebank", "graphbank")
+DATA = ("data", "data_options", "treebank", "graphbank", "tops")
 """Settings in which both runs have to agree: what they were trained on."""
 
 BANK = "graph bank"
 COLOURS = {"graph": "#1f5fa8", "A": "#222222", "B": "#d55e00"}
 DASHES = {"A": (5.0, 2.5), "B": (2.0, 1.5)}  # told apart without colours, too
 CATEGORIES = {
-    "new": "(a) to the new head only",
-    "old": "(b) to the old head only",
-    "rest": "(c) the rest",
-    "both": "    to both",
-    "neither": "    to neither",
+    "a": "(a) the new head is its head",
+    "b": "(b) the new head is its modifier",
+    "c": "(c) the old head is its modifier",
+    "any": "in (a), (b) or (c)",
+    "several": "in more than one",
+    "none": "in none",
     "all": "all changes",
 }
 SCORES = {
@@ -45,19 +46,19 @@ SCORES = {
 }
 
 
-def add_analyse(commands: Any) -> None:
-    """The options of `analyse`."""
-    command = commands.add_parser("analyse", help="compare the trees and graphs of two runs")
+def analyse_command() -> tuple[ArgumentParser, Callable[[Any], None]]:
+    """The command `analyse`."""
+    command = make_parser("compare the trees and graphs of two runs")
     add = command.add_argument
     add("a", metavar="A", type=Path, help="folder of a run: the one to start from")
     add("b", metavar="B", type=Path, help="folder of the run that is compared with it")
     analysis.add_options(command)
     add("--picture", metavar="SENTENCE_ID", help="what to draw; else a short telling sentence")
     add("--graph", choices=("gold", "system"), default="gold", help="to draw; system: that of B")
-    command.set_defaults(run=run_analyse)
+    return command, run_analyse
 
 
-def run_analyse(options: argparse.Namespace) -> None:
+def run_analyse(options: Namespace) -> None:
     """Compares two runs, prints the tables, writes them and the picture."""
     analysis.check_options(options)
     folders: dict[str, Path] = {"A": options.a, "B": options.b}
@@ -72,7 +73,7 @@ def run_analyse(options: argparse.Namespace) -> None:
     found: dict[str, Any] = {
         "part": options.part,
         "systems": analysis.systems(folders.values(), [m.config for m in models.values()]),
-        **analyse(gold, a, b, options.samples),
+        **analyse(gold, a, b, options.samples, models["A"].config.tops),
     }
     if trees := corpus.trees.get(options.part):
         first, second = (parse(model, trees) for model in models.values())
@@ -173,17 +174,17 @@ def _show(found: dict[str, Any], titles: Sequence[str], output: Path | None) -> 
 def _change_table(found: dict[str, Any]) -> Table:
     changes = found["changes"]
     title = f"Words with another head in B than in A: {changes['changed']} of {changes['words']}"
-    columns = ("words", "%", "wrong to right", "right to wrong", "wrong to wrong")
-    table = analysis.make_table(title, "joined by a gold arc", *columns)
+    columns = ("words", "%", "paper", "wrong to right", "right to wrong", "wrong to wrong")
+    table = analysis.make_table(title, "in the gold graph", *columns)
     for name, label in CATEGORIES.items():
         values = changes["categories"][name]
-        effects = (str(values[effect]) for effect in columns[2:])
-        last = name == "neither"
+        effects = (str(values[effect]) for effect in columns[3:])
         table.add_row(
             label,
             str(values["count"]),
             analysis.percent(values["rate"]),
+            f"{100 * PAPER[name]:.1f}" if name in PAPER else "",
             *effects,
-            end_section=last,
+            end_section=name in ("c", "none"),
         )
     return table

@@ -1,19 +1,19 @@
 """What can be set, and its values in the paper."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from examples.parsing.encoder import Sizes
-from examples.parsing.layers import ACTIVATIONS
-from examples.training.settings import ConfigError, TrainingConfig, named
-from examples.training.surrogates import check_surrogate
+from examples.training.settings import ConfigError, TrainingConfig
+from examples.training.surrogates import make_layer
 
 from .methods import find_method
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
-    """Everything a run depends on; the defaults are the config `paper`.
+    """Everything a run depends on; the defaults are the config `paper`, see `configs/`.
 
     They are the defaults of the published code, which takes one sentence per step, on which DyNet's
     Adam, clipping and decay act. Here a batch holds up to `batch_size` sentences of about the same
@@ -30,27 +30,36 @@ class Config(TrainingConfig):
         hidden: Of their LSTMs, per direction.
         mlp: Of the perceptrons that score.
         word_dropout: a in the chance a / (a + count) to read a word as unknown.
+        dropped: What a dropped word takes along; see `examples.parsing.encoder.Sizes`.
         dropout: Elsewhere; none in the published code.
         activation: Of the layers that score, above the first layer of pairs: "tanh", or
             "leaky_relu", which learns faster.
         embedding_norm: Of the rows of the embeddings at the start.
+        separate: Whether each direction has its own LSTM of all layers, joined at the top.
+        syntax_layers: Of the perceptron that scores arcs of trees.
         pretrain: Whether the syntactic parser is trained alone before the joint training, as that
             of a pipeline is.
-        warmup: Epochs in which the semantic loss does not reach the syntactic parser.
         syntax_cost: Hamming cost of a wrong head in the hinge loss.
         false_positive: Cost of a labelled arc too much.
         false_negative: Cost of a labelled arc too few.
+        tops: Whether the tops of graphs are parsed and count, as arcs from the root, as in the
+            shared tasks. Those of PropBank's and of generated graphs are a convention of ours.
         single_root: Whether trees have one word under the root.
         relaxation: What SPIGOT projects onto; see `optlayers.DependencyTrees`.
         prune: Arcs that a first model finds less probable than this are not scored; 0: all are.
             The published code has 1e-4.
+        prune_epochs: Of that model, at most.
     """
 
+    CONFIGS: ClassVar[Path] = Path(__file__).with_name("configs")
     POSITIVE: ClassVar[tuple[str, ...]] = (
         *TrainingConfig.POSITIVE,
-        *("word_size", "layers", "hidden", "mlp", "embedding_norm"),
+        *("word_size", "layers", "hidden", "mlp", "embedding_norm", "syntax_layers"),
     )
 
+    epochs: int = 100
+    patience: int = 100
+    halve_every: int = 10
     treebank: float = 1.0
     graphbank: float = 1.0
     word_size: int = 100
@@ -60,28 +69,28 @@ class Config(TrainingConfig):
     hidden: int = 200
     mlp: int = 100
     word_dropout: float = 0.25
+    dropped: Literal["paper", "apart"] = "paper"
     dropout: float = 0.0
-    activation: str = "tanh"
+    activation: Literal["tanh", "leaky_relu", "relu"] = "tanh"
     embedding_norm: float = 1.0
+    separate: bool = True
+    syntax_layers: int = 2
     pretrain: bool = False
-    warmup: int = 0
     syntax_cost: float = 0.5
     false_positive: float = 0.4
     false_negative: float = 0.6
+    tops: bool = True
     single_root: bool = True
     relaxation: str = "head-selection"
-    prune: float = 0.0
+    prune: float = 1e-4
+    prune_epochs: int = 3
 
     def __post_init__(self):
         method = find_method(self.method)
-        check_surrogate(self)
+        make_layer(self, method.surrogate)
         for name in ("treebank", "graphbank"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"`{name}` is a share from 0 to 1. Got {getattr(self, name)}.")
-        if self.activation not in ACTIVATIONS:
-            raise ConfigError(
-                f"`activation` is one of {', '.join(ACTIVATIONS)}. Got {self.activation!r}."
-            )
         if self.pretrain and not (method.syntax and method.semantics):
             raise ConfigError(f"`pretrain` is for methods with both parsers. Got {self.method!r}.")
         if self.treebank == 0 and (method.pretrained or self.pretrain):
@@ -101,51 +110,22 @@ class Config(TrainingConfig):
     def sizes(self) -> Sizes:
         """Sizes of each of the two parsers."""
         return Sizes(
-            self.word_size,
-            self.lemma_size,
-            self.tag_size,
-            self.layers,
-            self.hidden,
-            self.mlp,
-            self.word_dropout,
-            self.dropout,
-            self.activation,
-            self.embedding_norm,
+            word=self.word_size,
+            lemma=self.lemma_size,
+            tag=self.tag_size,
+            layers=self.layers,
+            hidden=self.hidden,
+            mlp=self.mlp,
+            word_dropout=self.word_dropout,
+            dropped=self.dropped,
+            dropout=self.dropout,
+            activation=self.activation,
+            embedding_norm=self.embedding_norm,
+            separate=self.separate,
+            syntax_layers=self.syntax_layers,
         )
-
-
-CONFIGS = {
-    "paper": Config(),
-    # For the generated corpus: its words are few, so vectors and layers may be small.
-    "small": Config(
-        word_size=50,
-        lemma_size=0,
-        tag_size=16,
-        layers=1,
-        hidden=64,
-        mlp=64,
-        epochs=25,
-        patience=8,
-        learning_rate=3e-3,
-        halve_every=8,
-    ),
-    # For open data without pretrained vectors, in minutes on a processor. With small embeddings and
-    # tanh the semantic parser gives no arc at all for thousands of steps: of 10,000 labelled arcs
-    # of a sentence five are right, and the hinge loss pushes all scores down together.
-    "ewt": Config(
-        data="ewt",
-        layers=1,
-        hidden=100,
-        activation="leaky_relu",
-        embedding_norm=6.0,
-        epochs=8,
-        patience=8,
-        learning_rate=2e-3,
-        halve_every=3,
-    ),
-}
 
 
 def make_config(name: str, **settings: Any) -> Config:
     """A config by name, with other values for some settings."""
-    return named(CONFIGS, name, settings)
+    return Config.named(name, **settings)

@@ -25,7 +25,7 @@ def evaluate(model: JointParser, corpus: Corpus, part: str) -> dict[str, float]:
     if model.semantics is not None:
         gold = corpus.graphs[part]
         system = parse(model, gold)
-        found |= metrics.graph_scores(gold, system)
+        found |= metrics.graph_scores(gold, system, model.config.tops)
         if model.pruner is not None:
             found |= pruner_scores(model, gold)
         found |= formalism_scores(model, corpus, part)
@@ -43,7 +43,7 @@ def formalism_scores(model: JointParser, corpus: Corpus, part: str) -> dict[str,
     found: dict[str, float] = {}
     for name in model.vocabulary.more:
         if gold := corpus.more.get(name, {}).get(part):
-            scores = metrics.graph_scores(gold, parse(model, gold, name))
+            scores = metrics.graph_scores(gold, parse(model, gold, name), model.config.tops)
             found |= {f"{name}_{score}": value for score, value in scores.items()}
     return found
 

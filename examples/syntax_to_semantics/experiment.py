@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from examples.data import Sentence
-from examples.training.experiments import Experiment, Outcome
+from examples.training.experiments import Experiment, Outcome, Section
+from examples.training.settings import ConfigError
 
 from .config import Config, make_config
 from .methods import METHODS
@@ -54,12 +56,13 @@ class SyntaxExperiment(Experiment):
         config = outcome.config
         return {"method": outcome.name, "treebank": config.treebank, "seed": config.seed}
 
-    def sections(self, ended: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
+    def sections(self, ended: Sequence[Outcome]) -> list[Section]:
         """A table for each share."""
         found = []
         for share in self.shares:
             if runs := [o for o in ended if o.config.treebank == share]:
-                found.append((REGIMES["joint" if share else "latent"].format(share=share), runs))
+                heading = REGIMES["joint" if share else "latent"].format(share=share)
+                found.append(Section(heading, runs))
         return found
 
     def sentences(self, config: Config) -> dict[str, dict[str, list[Sentence]]]:
@@ -79,6 +82,126 @@ class SyntaxExperiment(Experiment):
             parsed = parse(load_model(outcome.folder), gold)
             systems.setdefault(outcome.name, []).append(parsed)
         return gold, systems
+
+
+FREDA3 = "FREDA3 (not built here)"
+TABLE_1 = {
+    ("dm", "test"): {
+        "UF": {"pipeline": 91.8, "attention": 91.6, "straight-through": 92.0, "spigot": 92.4},
+        "LF": {
+            "none": 89.4,
+            FREDA3: 90.4,
+            "pipeline": 90.8,
+            "attention": 90.6,
+            "straight-through": 91.1,
+            "spigot": 91.6,
+        },
+    },
+    ("psd", "test"): {
+        "UF": {"pipeline": 88.4, "attention": 87.9, "straight-through": 88.9, "spigot": 88.6},
+        "LF": {
+            "none": 77.6,
+            FREDA3: 78.5,
+            "pipeline": 78.1,
+            "attention": 78.1,
+            "straight-through": 78.9,
+            "spigot": 78.9,
+        },
+    },
+    ("dm", "ood"): {
+        "UF": {"pipeline": 87.4, "attention": 87.3, "straight-through": 87.7, "spigot": 87.9},
+        "LF": {
+            "none": 84.5,
+            FREDA3: 85.3,
+            "pipeline": 85.8,
+            "attention": 85.6,
+            "straight-through": 86.4,
+            "spigot": 86.7,
+        },
+    },
+    ("psd", "ood"): {
+        "UF": {"pipeline": 85.5, "attention": 84.9, "straight-through": 85.8, "spigot": 85.5},
+        "LF": {
+            "none": 75.3,
+            FREDA3: 76.4,
+            "pipeline": 75.6,
+            "attention": 75.9,
+            "straight-through": 76.6,
+            "spigot": 77.1,
+        },
+    },
+}
+"""Table 1 of the paper, by formalism and part; it has no UF of the parsers without syntax."""
+
+DOMAINS = {"test": "in domain", "ood": "out of domain"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SdpExperiment(SyntaxExperiment):
+    """The paper's Table 1: two formalisms, in and out of domain, on data with a licence.
+
+    The folder `data` has `en.id.dm.sdp`, `en.ood.dm.sdp`, `en.id.psd.sdp` and `en.ood.psd.sdp` of
+    SemEval 2015, the Stanford dependencies of the Penn treebank in `trees/`, and, if there is one,
+    GloVe's `vectors.txt`. Of the paper's six systems FREDA3 is missing: it scores parts across
+    three formalisms.
+    """
+
+    TITLES = MappingProxyType({**SyntaxExperiment.TITLES, "none": "no syntax (NeurboParser)"})
+
+    formalisms: tuple[str, ...] = ("dm", "psd")
+
+    @property
+    def tops(self) -> bool:
+        """They count."""
+        return True
+
+    def plan(self) -> Iterator[tuple[str, str, Config]]:
+        """All runs.
+
+        Raises:
+            ConfigError: If no folder is given.
+        """
+        if self.data is None:
+            raise ConfigError(
+                "This experiment is on data with a licence. Name the folder that has it: --data "
+                "DIR, with en.id.dm.sdp, en.ood.dm.sdp, en.id.psd.sdp, en.ood.psd.sdp and trees/."
+            )
+        vectors = self.data / "vectors.txt"
+        given: dict[str, Any] = {"vectors": str(vectors)} if vectors.is_file() else {}
+        for seed, formalism, name in product(range(self.seeds), self.formalisms, self.methods):
+            settings = given | self.settings_of(name)
+            options = settings.pop("data_options", {}) | {
+                "graphs": str(self.data / f"en.id.{formalism}.sdp"),
+                "ood": str(self.data / f"en.ood.{formalism}.sdp"),
+                "trees": str(self.data / "trees"),
+            }
+            settings |= {"data": "sdp", "data_options": options, "seed": seed}
+            yield f"{formalism}-{name}-{seed}", name, make_config(self.config, **settings)
+
+    def key(self, outcome: Outcome) -> dict[str, Any]:
+        """Formalism, method and seed."""
+        return {
+            "formalism": formalism_of(outcome),
+            "method": outcome.name,
+            "seed": outcome.config.seed,
+        }
+
+    def sections(self, ended: Sequence[Outcome]) -> list[Section]:
+        """A table for each formalism and domain."""
+        found = []
+        for formalism, part in product(self.formalisms, DOMAINS):
+            runs = [o for o in ended if formalism_of(o) == formalism]
+            if runs:
+                heading = f"{formalism.upper()}, {DOMAINS[part]}"
+                table = TABLE_1[formalism, part]
+                source = "Peng, Thomson and Smith (2018), Table 1"
+                found.append(Section(heading, runs, part, table, source))
+        return found
+
+
+def formalism_of(outcome: Outcome) -> str:
+    """The formalism of a run's graphs."""
+    return Path(outcome.config.data_options["graphs"]).name.split(".")[2]
 
 
 TREES = {"LF": "LF", "UF": "UF", "graphs_UAS": "UAS"}
@@ -107,6 +230,13 @@ EWT_SPIGOTS = {
     "spigot-projection, pretrain": {"method": "spigot-projection", "pretrain": True},
 }
 EXPERIMENTS = {
+    "sdp": SdpExperiment(
+        title="Syntax to semantics on DM and PSD",
+        config="paper",
+        methods=("none", "pipeline", "attention", "straight-through", "spigot"),
+        seeds=1,
+        columns={"UF": "UF", "LF": "LF", "UAS": "UAS, treebank"},
+    ),
     "toy": SyntaxExperiment(
         title="Syntax to semantics on the generated corpus",
         config="small",

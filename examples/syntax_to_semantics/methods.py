@@ -48,5 +48,5 @@ METHODS = {
 
 
 def find_method(name: str) -> Method:
-    """The method of that name; see `examples.training.surrogates.find`."""
-    return find(name, METHODS, Method)
+    """The method of that name."""
+    return find(name, METHODS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +14,21 @@ from examples.parsing.batches import Batch
 from examples.parsing.semantics import SemanticParser
 from examples.parsing.syntax import SyntaxParser
 from examples.parsing.vocabulary import Vocabulary
-from examples.training.module import JointModule, Parsed
+from examples.training.module import JointModule, Parsed, without_dropout
+from examples.training.surrogates import make_layer
 
 from .config import Config
 from .methods import Method, find_method
 from .multitask import MultitaskParser, formalism_of
 from .pruner import Pruner, arcs_loss, with_gold
+
+
+class GraphScores(NamedTuple):
+    """Scores of the parts of graphs, of their tops, and of the trees that were read on the way."""
+
+    parts: Tensor
+    tops: Tensor | None
+    trees: Tensor | None
 
 
 class JointParser(JointModule[Config]):
@@ -35,18 +44,27 @@ class JointParser(JointModule[Config]):
 
     KINDS = ("trees", "graphs")
     SHOWN = ("UAS", "LF")
+    END_TASK = "graphs"
 
     def __init__(self, config: Config, vocabulary: Vocabulary):
-        super().__init__(config)
-        self.vocabulary = vocabulary
+        super().__init__(config, vocabulary)
         self.method = method = find_method(config.method)
         self.syntax = SyntaxParser(vocabulary, config.sizes) if method.syntax else None
         self.semantics = make_semantics(config, vocabulary, method) if method.semantics else None
-        surrogate = method.surrogate(config) if method.surrogate else ol.StraightThrough()
-        self.argmax = ol.StructuredArgmax(surrogate=surrogate)
+        self.argmax = make_layer(config, method.surrogate)
         pruned = config.prune > 0 and method.semantics and not method.pruner
         self.pruner = Pruner(vocabulary, config.sizes) if pruned else None
         self.freeze_parts(self.pruner, self.syntax if method.pretrained else None)
+
+    @property
+    def intermediate(self) -> SyntaxParser | None:
+        """The syntactic parser."""
+        return self.syntax
+
+    @property
+    def empty(self) -> dict[str, list[Any]]:
+        """What is found of sentences without words."""
+        return {"arcs": [], "tops": [], "heads": []}
 
     # ------------------------------------------------------------------ parsing
 
@@ -80,17 +98,23 @@ class JointParser(JointModule[Config]):
 
     def heads(self, trees: ol.DependencyTrees, scores: Tensor) -> Tensor:
         """What the semantic parser reads: trees or marginals; gradients as the method says."""
-        if self.method.pretrained or self.current_epoch < self.config.warmup:
-            scores = scores.detach()
+        scores = scores.detach() if self.method.pretrained else self.hears(scores)
         return trees.marginals(scores) if self.method.soft else self.argmax(scores, trees)
 
-    def score_graphs(self, batch: Batch, graphs: ol.SemanticGraphs) -> tuple[Tensor, Tensor | None]:
-        """Scores of graphs, and those of the trees that were read on the way."""
+    def score_graphs(self, batch: Batch, graphs: ol.SemanticGraphs) -> GraphScores:
+        """Scores of graphs, of their tops, and of the trees that were read on the way.
+
+        The syntactic parser then drops no words: dropout is for learning from trees.
+        """
         assert self.semantics is not None
         if self.syntax is None:
-            return self.semantics(batch, graphs), None
-        scores = self.score_trees(batch)
-        return self.semantics(batch, graphs, self.heads(self.trees(batch), scores)), scores
+            parts, tops = self.semantics(batch, graphs)
+            return GraphScores(parts, tops, None)
+        with without_dropout(self.syntax):
+            scores = self.score_trees(batch)
+        heads = self.heads(self.trees(batch), scores)
+        parts, tops = self.semantics(batch, graphs, heads)
+        return GraphScores(parts, tops, scores)
 
     @torch.no_grad()
     def parse(self, batch: Batch) -> list[Sentence]:
@@ -105,13 +129,15 @@ class JointParser(JointModule[Config]):
         scores = None
         if self.semantics is not None:
             graphs = self.graphs(batch)
-            part_scores, scores = self.score_graphs(batch, graphs)
+            part_scores, top_scores, scores = self.score_graphs(batch, graphs)
             labels = self.vocabulary.of_formalism(formalism_of(batch.kind)).names
-            for sentence, arcs in zip(
-                parsed, graphs.to_arcs(graphs.decode(part_scores)), strict=True
-            ):
+            decoded = graphs.to_arcs(graphs.decode(part_scores))
+            for k, (sentence, arcs) in enumerate(zip(parsed, decoded, strict=True)):
                 sentence.arcs = [(i, j, labels[label]) for i, j, label in arcs]
                 sentence.tops, sentence.frames = [], None
+                if top_scores is not None:
+                    found = (top_scores[k, : len(sentence)] > 0).nonzero()
+                    sentence.tops = found.flatten().tolist()
         if self.syntax is not None:
             trees = self.trees(batch)
             scores = self.score_trees(batch) if scores is None else scores
@@ -141,7 +167,7 @@ class JointParser(JointModule[Config]):
     def semantics_loss(self, batch: Batch) -> Tensor:
         """Hinge loss of the graphs; mistakes in labelled arcs have a cost. Log-loss of a pruner."""
         graphs = self.graphs(batch, gold=True)
-        scores, _ = self.score_graphs(batch, graphs)
+        scores, tops, _ = self.score_graphs(batch, graphs)
         if self.method.pruner:
             return arcs_loss(graphs, scores, batch.sentences)
         labels = self.vocabulary.of_formalism(formalism_of(batch.kind)).names
@@ -149,7 +175,20 @@ class JointParser(JointModule[Config]):
         gold = graphs.from_arcs(arcs, dtype=scores.dtype, device=scores.device)
         counted = graphs.indicator("labels", device=scores.device)
         costs = self.config.false_positive * counted, self.config.false_negative * counted
-        return ol.structured_hinge(graphs, scores, gold, costs)
+        loss = ol.structured_hinge(graphs, scores, gold, costs)
+        return loss if tops is None else loss + self.top_loss(batch, tops)
+
+    def top_loss(self, batch: Batch, scores: Tensor) -> Tensor:
+        """Hinge loss of the tops: as each is free, a sum over words; costs are those of arcs."""
+        gold = torch.zeros(scores.shape, dtype=torch.bool)
+        for row, sentence in zip(gold, batch.sentences, strict=True):
+            row[sentence.tops or []] = True
+        words = torch.arange(scores.shape[1]) < batch.lengths[:, None]
+        gold, words = gold.to(scores.device), words.to(scores.device)
+        wrong = torch.where(
+            gold, self.config.false_negative - scores, self.config.false_positive + scores
+        )
+        return (wrong.clamp(min=0) * words).sum()
 
     def scores(self, parsed: Parsed) -> dict[str, float]:
         """UAS and the scores of graphs, as far as there is something to score.
@@ -160,7 +199,12 @@ class JointParser(JointModule[Config]):
         for kind, (gold, system) in parsed.items():
             trees, formalism = kind == "trees", formalism_of(kind)
             if gold and getattr(system[0], "heads" if trees else "arcs") is not None:
-                scores = (metrics.tree_scores if trees else metrics.graph_scores)(gold, system)
+                tops = self.config.tops
+                scores = (
+                    metrics.tree_scores(gold, system)
+                    if trees
+                    else metrics.graph_scores(gold, system, tops)
+                )
                 prefix = f"{formalism}_" if formalism else ""
                 wanted = ("UAS",) if trees else ("UF", "LP", "LR", "LF")
                 found |= {f"{prefix}{name}": scores[name] for name in wanted}
@@ -179,5 +223,6 @@ def make_semantics(
     if method.pruner:
         return Pruner(vocabulary, config.sizes)
     if method.multitask:
-        return MultitaskParser(vocabulary, config.sizes, own=method.multitask == "freda")
-    return SemanticParser(vocabulary, config.sizes, heads=method.syntax)
+        own = method.multitask == "freda"
+        return MultitaskParser(vocabulary, config.sizes, own, config.tops)
+    return SemanticParser(vocabulary, config.sizes, method.syntax, config.tops)

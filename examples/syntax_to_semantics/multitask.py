@@ -48,11 +48,13 @@ def banks(method: Method, corpus: Corpus, part: str) -> dict[str, Sequence[Sente
 class Task(GraphScorer):
     """What one formalism has for itself: perceptrons, and an encoder or none."""
 
-    def __init__(self, vocabulary: Vocabulary, sizes: Sizes, labels: int, encoder: bool):
+    def __init__(
+        self, vocabulary: Vocabulary, sizes: Sizes, labels: int, encoder: bool, tops: bool
+    ):
         super().__init__()
         self.encoder = Encoder(vocabulary, sizes, root=False) if encoder else None
         width = 2 * sizes.hidden * (2 if encoder else 1)
-        self.add_perceptrons(width, sizes, labels)
+        self.add_perceptrons(width, sizes, labels, tops)
 
 
 class MultitaskParser(nn.Module):
@@ -68,21 +70,24 @@ class MultitaskParser(nn.Module):
         vocabulary: Words, and the labels of all formalisms.
         sizes: Of every encoder.
         own: Whether each formalism has an encoder of its own beside the shared one.
+        tops: Whether tops are scored.
 
     References:
         Peng, Thomson and Smith (2017), *Deep multitask learning for semantic dependency parsing*,
         Section 4; Daumé III (2007), *Frustratingly easy domain adaptation*.
     """
 
-    def __init__(self, vocabulary: Vocabulary, sizes: Sizes, own: bool):
+    def __init__(self, vocabulary: Vocabulary, sizes: Sizes, own: bool, tops: bool = False):
         super().__init__()
         self.encoder = Encoder(vocabulary, sizes, root=False)
         self.numbers = {name: i for i, name in enumerate(["", *vocabulary.more])}
         counts = [len(vocabulary.of_formalism(name).names) for name in self.numbers]
-        self.tasks = nn.ModuleList(Task(vocabulary, sizes, count, own) for count in counts)
+        self.tasks = nn.ModuleList(Task(vocabulary, sizes, count, own, tops) for count in counts)
 
-    def forward(self, batch: Batch, graphs: ol.SemanticGraphs, heads: None = None) -> Tensor:
-        """Scores of the parts of `graphs`, `(B, num_parts)`, in the formalism of the batch."""
+    def forward(
+        self, batch: Batch, graphs: ol.SemanticGraphs, heads: None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Scores of the parts of `graphs` and of the tops, in the formalism of the batch."""
         task = self.tasks[self.numbers[formalism_of(batch.kind)]]
         assert isinstance(task, Task)
         h = self.encoder(batch)

@@ -1,6 +1,7 @@
 """Trees and graphs for new sentences."""
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -9,44 +10,37 @@ from examples.data.conll import stream_conllu
 from examples.data.sdp import HEADER
 from examples.training.prediction import (
     CHUNK,
-    Prediction,
-    Texts,
     checked_ids,
     free_id,
     output_files,
+    write_predictions,
 )
 
 from .model import JointParser
-from .run import load_model, parse
+from .run import load_model
 
 
 def predict(
-    folder: str | Path,
-    path: str | Path,
-    output: str | Path | None = None,
-    processes: int = 1,
-    chunk: int = CHUNK,
+    folder: str | Path, path: str | Path, output: str | Path | None = None, chunk: int = CHUNK
 ) -> list[Path]:
     """Parses a CoNLL-U file; writes trees as .conllu and graphs as .sdp, in the order of the file.
 
-    The whole file is looked through before anything is parsed; see `Prediction`.
+    The whole file is looked through before anything is parsed.
 
     Args:
         folder: The run to parse with.
         path: The file; its heads and its enhanced graphs, if it has any, are not looked at, nor
             are they written.
         output: The files to write, without suffix; by default `PATH-parsed`.
-        processes: How many parse.
-        chunk: Sentences that each of them gets at once.
+        chunk: Sentences that are read, given to the model and written at once.
 
     Returns:
         The files.
 
     Raises:
         DataError: If the file is malformed, or cannot be written as .sdp.
-        ConfigError: If the output would replace the file, or there is no process.
+        ConfigError: If the output would replace the file.
     """
-    prediction = Prediction(folder, load_model, _texts, processes, chunk)
     model = load_model(folder)
     headers = {".conllu": ""} if model.syntax is not None else {}
     if model.semantics is not None:
@@ -60,7 +54,8 @@ def predict(
             write_sdp(StringIO(), [sentence])
 
     ids = checked_ids(path, stream_conllu(path, trees=False), write)
-    prediction.write(model, _prepared(path, ids), dict(zip(files, headers.values(), strict=True)))
+    found = dict(zip(files, headers.values(), strict=True))
+    write_predictions(model, _prepared(path, ids), found, partial(_texts, model), chunk)
     return files
 
 
@@ -80,8 +75,7 @@ def _prepared(path: str | Path, ids: Collection[str]) -> Iterator[Sentence]:
         yield sentence
 
 
-def _texts(model: JointParser, sentences: list[Sentence]) -> Texts:
-    parsed = parse(model, sentences)
+def _texts(model: JointParser, parsed: list[Sentence]) -> list[str]:
     trees, graphs = StringIO(), StringIO()
     texts = []
     if model.syntax is not None:

@@ -1,6 +1,6 @@
 """A first, small model that says which arcs are worth scoring."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ FOLDER = "pruner"
 ARC = "arc"  # the label of all arcs
 HIDDEN = 32  # of the LSTM, per direction, and of the perceptrons, as in the published code
 MAX_ARGUMENTS = 20  # of a predicate, likewise
-MAX_EPOCHS = 10  # likewise
 
 
 class Pruner(GraphScorer):
@@ -49,15 +48,17 @@ class Pruner(GraphScorer):
         self.encoder = Encoder(vocabulary, sizes, root=False)
         self.add_perceptrons(self.encoder.width, sizes, labels=0)
 
-    def forward(self, batch: Batch, graphs: ol.SemanticGraphs, heads: None = None) -> Tensor:
-        """Scores of the parts of `graphs`, those of labels 0, `(B, num_parts)`."""
-        return self.score(self.encoder(batch), graphs)
+    def forward(
+        self, batch: Batch, graphs: ol.SemanticGraphs, heads: None = None
+    ) -> tuple[Tensor, None]:
+        """Scores of the parts of `graphs`, those of labels 0, `(B, num_parts)`; none of tops."""
+        return self.score(self.encoder(batch), graphs)[0], None
 
     @torch.no_grad()
     def keep(self, batch: Batch, threshold: float) -> Tensor:
         """Booleans `(B, n, n)`: arcs that are worth scoring."""
         graphs = ol.SemanticGraphs(batch.lengths, 1)
-        arcs = graphs.unpack(graphs.marginals(self(batch, graphs))).arcs
+        arcs = graphs.unpack(graphs.marginals(self(batch, graphs)[0])).arcs
         arcs = arcs.unflatten(-1, (graphs.size, graphs.size))
         best = arcs.topk(min(MAX_ARGUMENTS, graphs.size)).indices
         among = torch.zeros_like(arcs, dtype=torch.bool).scatter_(-1, best, True)
@@ -96,7 +97,7 @@ def unlabelled(corpus: Corpus) -> Corpus:
 
 
 def train_pruner(
-    model: "JointParser", folder: Path, corpus: Corpus, settings: dict[str, Any]
+    model: "JointParser", folder: Path, corpus: Corpus, options: Mapping[str, Any]
 ) -> None:
     """Trains the pruner of a model as a run of its own, and takes its best epoch.
 
@@ -104,15 +105,15 @@ def train_pruner(
         model: With `prune` in its config.
         folder: Of the pruner's run.
         corpus: Of the model's run.
-        settings: Of `train`.
+        options: Of `train`.
     """
     from .run import load_model  # which import the model, and that this module
     from .train import train
 
     assert model.pruner is not None
-    epochs = min(model.config.epochs, MAX_EPOCHS)
-    config = replace(model.config, method="pruner", prune=0.0, surrogate_options={}, epochs=epochs)
-    train(config, folder, corpus=unlabelled(corpus), **settings)
+    epochs = min(model.config.epochs, model.config.prune_epochs)
+    config = replace(model.config, method="pruner", prune=0.0, surrogate=None, epochs=epochs)
+    train(config, folder, corpus=unlabelled(corpus), **options)
     trained = load_model(folder)
     own, other = trained.vocabulary, model.vocabulary
     if (own.words, own.lemmas, own.tags) != (other.words, other.lemmas, other.tags):

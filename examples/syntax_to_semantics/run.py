@@ -9,9 +9,7 @@ from examples.data import Corpus, Sentence, load_corpus
 from examples.parsing.encoder import Encoder
 from examples.parsing.vectors import known_vectors, put_vectors
 from examples.parsing.vocabulary import Vocabulary
-from examples.training.answers import answers
-from examples.training.callbacks import BEST
-from examples.training.runs import CONFIG, VOCABULARY, weights
+from examples.training.runs import BEST, CONFIG, VOCABULARY, weights
 from examples.training.settings import ConfigError
 
 from .config import Config
@@ -34,8 +32,8 @@ def load_data(config: Config) -> Corpus:
     if method.multitask and not corpus.more:
         raise ConfigError(
             f"{config.method!r} learns from several formalisms; this data has one. Name more: "
-            '--set \'data.formalisms=["propbank", "enhanced"]\' with ewt, '
-            '--set \'data.more={"pas": "en.pas.sdp"}\' with sdp.'
+            "--data_options.formalisms '[propbank, enhanced]' with ewt, "
+            "--data_options.more '{pas: en.pas.sdp}' with sdp."
         )
     corpus = unlabelled(corpus) if method.pruner else corpus
     trees, graphs = corpus.trees["train"], corpus.graphs["train"]
@@ -93,4 +91,4 @@ def parse(model: JointParser, sentences: Sequence[Sentence], formalism: str = ""
         sentences: Their trees and graphs, if they have any, are not looked at.
         formalism: Of the graphs; the main one if not given.
     """
-    return answers(model, sentences, kind_of(formalism), {"arcs": [], "heads": []})
+    return model.answers(sentences, kind_of(formalism))

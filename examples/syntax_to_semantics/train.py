@@ -1,5 +1,6 @@
-"""Trains one model with one seed; resumes what was interrupted."""
+"""The first experiment of the paper, section 4.1: trains one model with one seed."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
-from examples.training.runs import Recipe
+from examples.parsing.batches import Batches
+from examples.training.runs import begin, ended, finish, fit
 from examples.training.settings import ConfigError
 
 from . import multitask
@@ -21,18 +23,67 @@ from .pruner import train_pruner
 from .run import PARSER, load_data, load_model, make_model
 
 
-def prepare(model: JointParser, output: Path, corpus: Corpus, settings: dict[str, Any]) -> None:
-    """Trains the syntactic parser of a pipeline, and the pruner, before all else."""
-    if model.method.pretrained or model.config.pretrain:
-        _pretrain(model, output / PARSER, corpus, settings)
+def train(
+    config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
+) -> dict[str, Any]:
+    """Trains into a folder, and scores the best epoch on the development and test parts.
+
+    If the folder has a checkpoint of the same config, training goes on from there; if it has a
+    result, that is it.
+
+    Args:
+        config: All settings.
+        output: The folder.
+        corpus: Instead of the one that the config names.
+        **options: Of `examples.training.runs.fit`: `quiet`, `accelerator`, `precision` and so on.
+
+    Returns:
+        The scores.
+
+    Raises:
+        ConfigError: If the folder holds a run of another config.
+    """
+    folder, start = Path(output), time.perf_counter()
+    if (result := ended(folder, config)) is not None:
+        return result
+
+    # 4.1.2: trees and graphs; no sentence is assumed to have both.
+    corpus = load_data(config) if corpus is None else corpus
+    # 4.1.1: a syntactic and a semantic parser without shared parameters, a tree between them.
+    lightning.seed_everything(config.seed, verbose=False)
+    model = make_model(config, corpus)
+    begin(folder, model)
+    # 4.1.3: the pipeline's syntactic parser is trained first, then frozen.
+    if model.method.pretrained or config.pretrain:
+        pretrain(model, folder / PARSER, corpus, options)
     if model.pruner is not None:
-        train_pruner(model, output / PRUNER, corpus, settings)
+        train_pruner(model, folder / PRUNER, corpus, options)
+    # 4.1.1: both hinge losses are minimised jointly and from scratch. Each step draws from the
+    # union of the training sets: trees, or graphs whose loss reaches the trees as well.
+    union = Batches(
+        banks(config, corpus, "train"),
+        model.vocabulary,
+        config.batch_size,
+        config.seed,
+        pairs=config.pairs,
+    )
+    dev = Batches(
+        banks(config, corpus, "dev"), model.vocabulary, 2 * config.batch_size, pairs=config.pairs
+    )
+    fit(model, union, dev, folder, monitor(config), **options)
+
+    # 4.1.4: the epoch with the best development score, on all parts that there are.
+    best, result = load_model(folder), summary(config)
+    result |= {part: evaluate(best, corpus, part) for part in ("dev", "test")}
+    if "ood" in corpus.graphs:
+        result["ood"] = evaluate(best, corpus, "ood")
+    return finish(folder, result | {"seconds": round(time.perf_counter() - start, 1)})
 
 
-def _pretrain(model: JointParser, folder: Path, corpus: Corpus, settings: dict[str, Any]) -> None:
+def pretrain(model: JointParser, folder: Path, corpus: Corpus, options: Mapping[str, Any]) -> None:
     """Trains the syntactic parser as a run of its own, and takes its best epoch."""
-    alone = replace(model.config, method="syntax", pretrain=False, surrogate_options={})
-    train(alone, folder, corpus=corpus, **settings)
+    alone = replace(model.config, method="syntax", pretrain=False, surrogate=None)
+    train(alone, folder, corpus=corpus, **options)
     parser = load_model(folder)
     if parser.vocabulary != model.vocabulary:
         raise ConfigError(f"{folder} has the vocabulary of other data. Delete it.")
@@ -55,7 +106,3 @@ def monitor(config: Config) -> str:
 def summary(config: Config) -> dict[str, Any]:
     """What a result says about its config."""
     return {"config": config.method, "seed": config.seed, "treebank": config.treebank}
-
-
-RECIPE = Recipe(load_data, make_model, load_model, prepare, banks, evaluate, monitor, summary)
-train = RECIPE.train

@@ -3,13 +3,13 @@
 Scores of both on groups of sentences, B against A, tables of them on the screen and in files.
 """
 
-import argparse
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser, Namespace
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -70,9 +70,12 @@ def compared(
     metric: str,
     samples: int = 10_000,
     punctuation: bool = True,
+    tops: bool = False,
 ) -> dict[str, Any]:
     """The score of A, that of B, B - A, the 95 % interval of B - A, and the p-value."""
-    result = metrics.paired_bootstrap(gold, b, a, metric, samples, punctuation=punctuation)
+    result = metrics.paired_bootstrap(
+        gold, b, a, metric, samples, punctuation=punctuation, tops=tops
+    )
     return {
         "A": result.b,
         "B": result.a,
@@ -92,16 +95,16 @@ def with_known(what: str, gold: Sentences, *systems: Sentences) -> list[list[Sen
 # ---------------------------------------------------------------------- the command
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
+def add_options(command: ArgumentParser) -> None:
     """The options that `analyse` has in both pipelines."""
     add = command.add_argument
     add("--part", default="dev", help="part of the corpus (%(default)s)")
-    add("--output", type=Path, metavar="FOLDER", help="for analysis.json, .csv and pictures")
+    add("--output", type=Path | None, metavar="FOLDER", help="for analysis.json, .csv and pictures")
     add("--json", action="store_true", help="print JSON")
     add("--samples", type=int, default=10_000, help="of the bootstrap (%(default)s)")
 
 
-def check_options(options: argparse.Namespace) -> None:
+def check_options(options: Namespace) -> None:
     """Raises ConfigError unless the options make sense together."""
     if options.samples < 1:
         raise ConfigError(f"`--samples` must be positive. Got {options.samples}.")

@@ -1,155 +1,141 @@
 """What the command lines of both pipelines have in common."""
 
-import argparse
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Table
 
 import optlayers as ol
-from examples.data import DataError
+from examples.data import Corpus, DataError
 from examples.files import score_files
 
-from .config_files import read_config
-from .runs import Recipe
-from .settings import C, ConfigError, merged, read_settings
-from .surrogates import PREFIX
+from .settings import C, ConfigError, make_parser, named_file
 
-Train = Callable[..., dict[str, Any]]
+Commands = Mapping[str, tuple[ArgumentParser, Callable[[Any], None]]]
+"""The parser of each command's options, and what runs it."""
 
 
-def run(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
-    """Runs a command; returns the exit status."""
-    options = parser.parse_args(arguments)
+def run(package: str, description: str | None, commands: Commands, arguments: Any) -> int:
+    """Runs a command; returns the exit status.
+
+    Small networks are slower on several threads than on one, above all beside other jobs; who
+    wants more says so (OMP_NUM_THREADS).
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    parser = make_parser(description, prog=f"python -m {package}")
+    subcommands = parser.add_subcommands(dest="command")
+    for name, (command, _) in commands.items():
+        subcommands.add_subcommand(name, command, help=command.description)
     try:
-        options.run(options)
-    except (DataError, ConfigError, ol.OptLayersError) as error:
+        options = parser.parse_args(_with_config(arguments))
+        commands[options.command][1](options[options.command])
+    except (DataError, ConfigError, ol.OptLayersError, ArgumentError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def make_parser(package: str, description: str | None) -> tuple[argparse.ArgumentParser, Any]:
-    """A command line, and what commands are added to."""
-    parser = argparse.ArgumentParser(
-        f"python -m {package}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    return parser, parser.add_subparsers(required=True, metavar="COMMAND")
+def _with_config(arguments: Sequence[str] | None) -> list[str]:
+    """The arguments; `train` without a config gets the small one."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["train"] and not any(a.partition("=")[0] == "--config" for a in given):
+        given[1:1] = ["--config", "small"]
+    return given
 
 
-def add_train(
-    commands: Any,
-    train: Train,
-    configs: Mapping[str, C],
-    methods: Iterable[str],
-    corpora: str,
-    more: Callable[[argparse.Namespace], dict[str, Any]],
-) -> argparse.ArgumentParser:
-    """The command `train`; a pipeline adds its own options to what is returned.
+def train_command(
+    kind: type[C], train: Callable[..., dict[str, Any]]
+) -> tuple[ArgumentParser, Callable[[Any], None]]:
+    """The command `train`: every setting of a config is an option.
 
     Args:
-        commands: Where to add it.
+        kind: The configs.
         train: Trains a config into a folder.
-        configs: By name.
-        methods: Their names.
-        corpora: Names of the data.
-        more: The settings that the pipeline's own options stand for.
     """
-    command = commands.add_parser("train", help="train a model, or resume its training")
+
+    class NamedConfig(ActionConfigFile):
+        """A file, or the name of one of the pipeline's."""
+
+        def __call__(self, parser: Any, cfg: Any, values: Any, option_string: Any = None) -> Any:
+            known = isinstance(values, str) and not values.endswith((".yaml", ".yml"))
+            chosen = str(named_file(kind, values)) if known else values
+            return super().__call__(parser, cfg, chosen, option_string)
+
+    command = make_parser("train a model, or resume its training")
     add = command.add_argument
-    names = f"{', '.join(configs)}, or a YAML file of settings (%(default)s)"
-    add("--config", default="small", help=names)
-    add("--method", help=", ".join((*methods, f"{PREFIX}NAME")))
-    add("--data", help=corpora)
-    add("--seed", type=int)
-    add("--output", type=Path, help="folder of the run (runs/DATA-METHOD-SEED)")
-    add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, see config.py")
+    names = ", ".join(sorted(file.stem for file in kind.CONFIGS.glob("*.yaml")))
+    add("--config", action=NamedConfig, help=f"{names}, or a YAML file of settings (small)")
+    command.add_class_arguments(kind)
+    add("--output", type=Path | None, help="folder of the run (runs/DATA-METHOD-SEED)")
     add("--accelerator", default="auto", help="cpu, gpu, ... (%(default)s)")
-    add("--devices", default=1, type=int)
     add("--precision", default="32-true", help="bf16-mixed for bfloat16 (%(default)s)")
     board = find_spec("tensorboard") is not None
-    add("--tensorboard", action=argparse.BooleanOptionalAction, default=board, help="write logs")
-    add("--save-every", type=int, metavar="STEPS", help="checkpoints within an epoch too")
+    add("--tensorboard", type=bool, default=board, help="write logs for it (%(default)s)")
     add("--quiet", action="store_true", help="show no progress")
     add("--json", action="store_true", help="print scores as JSON")
-    command.set_defaults(run=lambda options: _train(train, configs, more, options))
-    return command
+
+    def run_train(options: Namespace) -> None:
+        config = kind.made(command, options)
+        output = options.output or Path("runs") / f"{config.data}-{config.method}-{config.seed}"
+        more = {n: options[n] for n in ("accelerator", "precision", "tensorboard", "quiet")}
+        result = train(config, Path(output), **more)
+        parts = {part: result[part] for part in ("dev", "test", "ood") if part in result}
+        show(parts, options.json, f"{output}")
+
+    return command, run_train
 
 
-def _train(
-    train: Train,
-    configs: Mapping[str, C],
-    more: Callable[[argparse.Namespace], dict[str, Any]],
-    options: argparse.Namespace,
-) -> None:
-    """Trains a model, prints its scores."""
-    named = {name: getattr(options, name) for name in ("method", "data", "seed")}
-    named = {name: value for name, value in named.items() if value is not None}
-    settings = read_settings(options.set, type(next(iter(configs.values()))))
-    config = read_config(options.config, merged(settings, named | more(options)), configs)
-    output = options.output or Path("runs") / f"{config.data}-{config.method}-{config.seed}"
-    result = train(
-        config,
-        output,
-        accelerator=options.accelerator,
-        devices=options.devices,
-        precision=options.precision,
-        save_every=options.save_every,
-        tensorboard=options.tensorboard,
-        quiet=options.quiet,
-    )
-    if result:  # one of several processes has it
-        show({part: result[part] for part in ("dev", "test")}, options.json, f"{output}")
-
-
-def add_evaluate(commands: Any, recipe: Recipe[Any, Any]) -> None:
-    """The command `evaluate`, of runs that a recipe made."""
-    command = commands.add_parser("evaluate", help="score a run, or one file against another")
+def evaluate_command(
+    load_model: Callable[[Any], Any],
+    load_data: Callable[[Any], Corpus],
+    evaluate: Callable[[Any, Corpus, str], dict[str, float]],
+) -> tuple[ArgumentParser, Callable[[Any], None]]:
+    """The command `evaluate`: of a run, or of one file against another."""
+    command = make_parser("score a run, or a file against another")
     command.add_argument("run_or_gold", metavar="RUN|GOLD")
     command.add_argument("system", nargs="?", metavar="SYSTEM")
     command.add_argument("--part", default="test", help="part of the corpus (%(default)s)")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=lambda options: _evaluate(recipe, options))
+
+    def run_evaluate(options: Namespace) -> None:
+        if options.system is None:
+            model = load_model(options.run_or_gold)
+            scores = {options.part: evaluate(model, load_data(model.config), options.part)}
+        else:
+            scores = score_files(options.run_or_gold, options.system)
+        show(scores, options.json, f"{options.system or options.run_or_gold}")
+
+    return command, run_evaluate
 
 
-def _evaluate(recipe: Recipe[Any, Any], options: argparse.Namespace) -> None:
-    """Scores a run, or one file against another."""
-    if options.system is None:
-        model = recipe.load_model(options.run_or_gold)
-        corpus = recipe.load_data(model.config)
-        scores = {options.part: recipe.evaluate(model, corpus, options.part)}
-    else:
-        scores = score_files(options.run_or_gold, options.system)
-    show(scores, options.json, f"{options.system or options.run_or_gold}")
-
-
-def add_predict(commands: Any, predict: Callable[..., list[Path]], kinds: str) -> None:
+def predict_command(
+    predict: Callable[..., list[Path]], kinds: str
+) -> tuple[ArgumentParser, Callable[[Any], None]]:
     """The command `predict`.
 
     Args:
-        commands: Where to add it.
         predict: Does it.
         kinds: Of files that it reads.
     """
-    command = commands.add_parser("predict", help="what a trained model finds in a file")
+    command = make_parser("what a trained model finds in a file")
     command.add_argument("run_folder", metavar="RUN", type=Path)
     command.add_argument("file", metavar="FILE", type=Path, help=kinds)
-    command.add_argument("--output", type=Path, help="files to write, without their suffix")
-    command.add_argument("--processes", type=int, default=1, help="that compute (%(default)s)")
-    command.set_defaults(run=lambda options: _predict(predict, options))
+    command.add_argument("--output", type=Path | None, help="files to write, without their suffix")
 
+    def run_predict(options: Namespace) -> None:
+        for path in predict(options.run_folder, options.file, options.output):
+            print(path)
 
-def _predict(predict: Callable[..., list[Path]], options: argparse.Namespace) -> None:
-    """Writes files, and says which."""
-    for path in predict(options.run_folder, options.file, options.output, options.processes):
-        print(path)
+    return command, run_predict
 
 
 def show(columns: Mapping[str, Mapping[str, float]], as_json: bool, title: str) -> None:

@@ -1,24 +1,23 @@
 """Every method with several seeds, by one command that can be interrupted and goes on."""
 
-import argparse
-import csv
 import json
-import multiprocessing
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
+from joblib import Parallel, delayed
+from jsonargparse import ArgumentParser, Namespace
+
 from examples.data import Sentence
 
-from .runs import CONFIG, RESULT
-from .settings import ConfigError, TrainingConfig
+from .runs import CURVE, ended
+from .settings import ConfigError, TrainingConfig, make_parser
 
-CURVE = "metrics.csv"
 Runs = Mapping[str, TrainingConfig]
 """Configs by the names of their folders."""
 
@@ -40,8 +39,27 @@ class Outcome:
     config: Any
     folder: Path
     result: dict[str, Any]
-    curve: list[dict[str, str]]
+    curve: pd.DataFrame
     monitor: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table.
+
+    Args:
+        heading: Above it.
+        runs: Its runs.
+        part: On which they were scored.
+        quoted: What the paper has, by score and method, in percent; columns beside ours.
+        source: Where the paper has it.
+    """
+
+    heading: str
+    runs: list[Outcome]
+    part: str = "test"
+    quoted: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +71,11 @@ class Experiment(ABC):
         config: A name of a config.
         methods: Names of methods or `variants`.
         seeds: How many.
-        columns: Scores on the test part, and their titles in the table.
+        columns: Scores, and their titles in the tables.
         settings: What differs from the config.
         compared: Methods whose outputs are compared by a paired bootstrap, each with each.
         variants: Settings, among them the method, by the names that stand for them.
+        data: The folder of licensed data, where an experiment needs some.
     """
 
     PACKAGE: ClassVar[str]
@@ -76,6 +95,7 @@ class Experiment(ABC):
     settings: dict[str, Any] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    data: Path | None = None
 
     @abstractmethod
     def plan(self) -> Iterator[tuple[str, str, Any]]:
@@ -94,11 +114,11 @@ class Experiment(ABC):
 
     def title_of(self, name: str) -> str:
         """What a method or variant is called in tables."""
-        return name if name in self.variants else self.TITLES[name]
+        return name if name in self.variants else self.TITLES.get(name, name)
 
     @abstractmethod
-    def sections(self, ended: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
-        """The runs of each table, under its heading."""
+    def sections(self, ended: Sequence[Outcome]) -> list[Section]:
+        """The tables."""
 
     @abstractmethod
     def key(self, outcome: Outcome) -> dict[str, Any]:
@@ -113,6 +133,11 @@ class Experiment(ABC):
         self, ended: Sequence[Outcome], part: str = "test"
     ) -> tuple[list[Sentence], dict[str, list[list[Sentence]]]]:
         """Gold sentences, and what the models of each compared method gave, by seed."""
+
+    @property
+    def tops(self) -> bool:
+        """Whether tops count in the scores of graphs."""
+        return False
 
     @abstractmethod
     def monitor(self, config: Any) -> str:
@@ -132,26 +157,22 @@ def run_all(package: str, runs: Runs, output: Path, processes: int) -> dict[str,
         output: The folder of their folders.
         processes: Runs at once.
     """
-    failed: dict[str, str] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        waiting = {
-            pool.submit(_run, package, config, output / name): name for name, config in runs.items()
-        }
-        for count, future in enumerate(as_completed(waiting), start=1):
-            name, error = waiting[future], future.exception()
-            if error is not None:
-                failed[name] = f"{type(error).__name__}: {error}"
-            said = failed.get(name, "done")
-            print(f"{count}/{len(runs)} {name}: {said}", file=sys.stderr, flush=True)
-    return failed
+    jobs = (delayed(_run)(package, config, output / name) for name, config in runs.items())
+    errors = Parallel(n_jobs=processes)(jobs)
+    return {name: error for name, error in zip(runs, errors, strict=True) if error}
 
 
-def _run(package: str, config: TrainingConfig, folder: Path) -> None:
+def _run(package: str, config: TrainingConfig, folder: Path) -> str | None:
     import torch
 
     torch.set_num_threads(1)
-    import_module(f"{package}.train").train(config, folder, accelerator="cpu", quiet=True)
+    error = None
+    try:
+        import_module(f"{package}.train").train(config, folder, accelerator="cpu", quiet=True)
+    except Exception as found:  # one run that fails is no reason to stop the others
+        error = f"{type(found).__name__}: {found}"
+    print(f"{folder.name}: {error or 'done'}", file=sys.stderr, flush=True)
+    return error
 
 
 def outcomes(experiment: Experiment, output: Path) -> list[Outcome]:
@@ -163,43 +184,35 @@ def outcomes(experiment: Experiment, output: Path) -> list[Outcome]:
     found = []
     for name, row, config in experiment.plan():
         folder = output / name
-        if not (folder / RESULT).is_file():
-            continue
-        if type(config).load(folder / CONFIG) != config:
-            raise ConfigError(
-                f"{folder} holds a run with other settings. Choose another --output, or delete it."
-            )
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        with (folder / CURVE).open(encoding="utf-8", newline="") as file:
-            curve = list(csv.DictReader(file))
-        found.append(Outcome(row, config, folder, result, curve, experiment.monitor(config)))
+        if (result := ended(folder, config)) is not None:
+            curve = pd.read_csv(folder / CURVE)
+            found.append(Outcome(row, config, folder, result, curve, experiment.monitor(config)))
     return found
 
 
-def best_epoch(curve: Sequence[dict[str, str]], monitor: str) -> int:
-    """The first epoch with the best development score, whose model is tested."""
-    values = [float(row[monitor]) for row in curve]
-    return int(curve[values.index(max(values))]["epoch"])
-
-
-def add_experiment(commands: Any, experiments: Mapping[str, Experiment]) -> None:
+def experiment_command(
+    experiments: Mapping[str, Experiment],
+) -> tuple[ArgumentParser, Callable[[Any], None]]:
     """The command `experiment`."""
-    command = commands.add_parser("experiment", help="every method with several seeds; tables")
+    command = make_parser("every method with several seeds; tables")
     add = command.add_argument
-    add("name", choices=experiments)
+    add("name", choices=list(experiments))
+    add("--data", type=Path | None, help="folder of licensed data, for `sdp`")
     add("--processes", type=int, default=1, help="runs at once, a thread each (%(default)s)")
-    add("--seeds", type=int, help="how many")
+    add("--seeds", type=int | None, help="how many")
     add("--methods", nargs="+", metavar="METHOD", help="only these rows of the table")
-    add("--output", type=Path, help="folder of the runs (runs/NAME); what is there is not redone")
-    add("--report", type=Path, help="folder of the tables (that of the runs)")
+    add("--output", type=Path | None, help="folder of the runs (runs/NAME); nothing is redone")
+    add("--report", type=Path | None, help="folder of the tables (that of the runs)")
     add("--report-only", action="store_true", help="of the runs that have ended")
-    command.set_defaults(run=lambda options: run_experiment(experiments[options.name], options))
+    return command, lambda options: run_experiment(experiments[options.name], options)
 
 
-def run_experiment(experiment: Experiment, options: argparse.Namespace) -> None:
+def run_experiment(experiment: Experiment, options: Namespace) -> None:
     """Trains, then prints and writes the tables."""
     from . import report
 
+    if options.data is not None:
+        experiment = replace(experiment, data=options.data)
     if options.seeds is not None:
         experiment = replace(experiment, seeds=options.seeds)
     if options.methods is not None:
@@ -218,9 +231,9 @@ def run_experiment(experiment: Experiment, options: argparse.Namespace) -> None:
     if not options.report_only:
         experiment.prepare(output, options.processes)
         failed = run_all(experiment.PACKAGE, experiment.runs(), output, options.processes)
-    ended = outcomes(experiment, output)
-    if not ended:
+    found = outcomes(experiment, output)
+    if not found:
         raise ConfigError(f"No run has ended in {output}. " + " ".join(failed.values()))
-    report.write(experiment, ended, options.report or output, options.name)
+    report.write(experiment, found, options.report or output, options.name)
     if failed:
         raise ConfigError(f"{len(failed)} runs failed: {json.dumps(failed, indent=1)}")

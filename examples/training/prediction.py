@@ -1,131 +1,107 @@
-"""What a trained model makes of the sentences of a file, by one process or more."""
+"""What a trained model makes of the sentences of a file, by Lightning's `predict`."""
 
-import multiprocessing
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from functools import partial
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, TextIO
 
-import torch
+import lightning
+from lightning.pytorch.callbacks import BasePredictionWriter
+from torch.utils.data import DataLoader, IterableDataset
 
 from examples.data import DataError, Sentence
 from examples.data.text import output as whole_file
 
+from .module import JointModule
 from .settings import ConfigError
 
 CHUNK = 250
 """Sentences that are read, given to a model and written at once; batches are made of these."""
 
-Texts = list[str]
-"""What each of the files gets."""
+IGNORED = (  # each is about a choice made here on purpose
+    ".*Couldn't infer the batch indices.*",  # the writer does not ask for them
+    ".*does not have many workers.*",
+    ".*GPU available but not used.*",
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning, of torch 2.13
+)
 
-M = TypeVar("M")
+Texts = Callable[[list[Sentence]], list[str]]
+"""What each of the files gets about some sentences."""
 
-_texts: Callable[[list[Sentence]], Texts]  # of a process of a pool
 
-
-@dataclass(frozen=True)
-class Prediction(Generic[M]):
-    """Sentences in, files out.
-
-    Each process computes with one thread, so that the files do not depend on how many there are.
-    They may depend on the size of the chunks, in the last digits: sums are rounded in the order
-    that the longest sentence of a batch asks for.
+class Writer(BasePredictionWriter):
+    """Writes what is found as it is found.
 
     Args:
-        folder: The run.
-        load: Its model; a function of a module, as processes find it by its name.
-        texts: What is written about some sentences; likewise.
-        processes: How many compute.
-        chunk: Sentences that each of them gets at once.
-
-    Raises:
-        ConfigError: If there is no process, or nothing in a chunk.
+        files: One for each text.
+        texts: What is written.
     """
 
-    folder: str | Path
-    load: Callable[[str | Path], M]
-    texts: Callable[[M, list[Sentence]], Texts]
-    processes: int = 1
-    chunk: int = CHUNK
+    def __init__(self, files: Sequence[TextIO], texts: Texts):
+        super().__init__("batch")
+        self.files, self.texts = files, texts
 
-    def __post_init__(self):
-        for name in ("processes", "chunk"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"`{name}` must be positive. Got {getattr(self, name)}.")
-
-    def write(self, model: M, sentences: Iterable[Sentence], files: Mapping[Path, str]) -> None:
-        """Writes the files, which appear when they are complete.
-
-        Args:
-            model: That of the folder, for when there is one process.
-            sentences: In the order of the files.
-            files: The first lines of each; in the order of `texts`.
-        """
-        with ExitStack() as stack:
-            opened = [stack.enter_context(whole_file(file)) for file in files]
-            for file, text in zip(opened, files.values(), strict=True):
-                file.write(text)
-            parts = stack.enter_context(closing(self.parts(model, sentences)))
-            for texts in parts:
-                for file, text in zip(opened, texts, strict=True):
-                    file.write(text)
-
-    def parts(self, model: M, sentences: Iterable[Sentence]) -> Generator[Texts, None, None]:
-        """What is written for each chunk, in order; at most two of each process are waiting."""
-        if self.processes == 1:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
-                yield from (self.texts(model, chunk) for chunk in chunks(sentences, self.chunk))
-            finally:
-                torch.set_num_threads(threads)
-            return
-        context = multiprocessing.get_context("spawn")
-        arguments = (self.folder, self.load, self.texts)
-        pool = ProcessPoolExecutor(self.processes, context, initializer=_start, initargs=arguments)
-        waiting: deque[Future[Texts]] = deque()
-        try:
-            for chunk in chunks(sentences, self.chunk):
-                waiting.append(pool.submit(_texts_of, chunk))
-                if len(waiting) > 2 * self.processes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise ConfigError(
-                "One of the processes was killed, perhaps for want of memory. Nothing was written. "
-                f"Try fewer than {self.processes} --processes."
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    def write_on_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: Any,
+        prediction: list[Sentence],
+        batch_indices: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Writes the answers to some sentences."""
+        for file, text in zip(self.files, self.texts(prediction), strict=True):
+            file.write(text)
 
 
-def _start(
-    folder: str | Path,
-    load: Callable[[str | Path], M],
-    texts: Callable[[M, list[Sentence]], Texts],
-) -> None:
-    global _texts  # noqa: PLW0603  (what a process of a pool has to itself)
-    torch.set_num_threads(1)
-    _texts = partial(texts, load(folder))
-
-
-def _texts_of(sentences: list[Sentence]) -> Texts:
-    return _texts(sentences)
-
-
-def chunks(sentences: Iterable[Sentence], size: int) -> Iterator[list[Sentence]]:
+class Chunks(IterableDataset):
     """The sentences, so many at once."""
-    sentences = iter(sentences)
-    while chunk := list(islice(sentences, size)):
-        yield chunk
+
+    def __init__(self, sentences: Iterable[Sentence], size: int):
+        self.sentences, self.size = sentences, size
+
+    def __iter__(self) -> Iterator[list[Sentence]]:
+        sentences = iter(self.sentences)
+        while chunk := list(islice(sentences, self.size)):
+            yield chunk
+
+
+def write_predictions(
+    model: JointModule[Any],
+    sentences: Iterable[Sentence],
+    files: Mapping[Path, str],
+    texts: Texts,
+    chunk: int = CHUNK,
+) -> None:
+    """Writes the files, which appear when they are complete.
+
+    Args:
+        model: A trained model.
+        sentences: In the order of the files.
+        files: The first lines of each.
+        texts: What is written about some sentences, in the order of the files.
+        chunk: Sentences that are read, given to the model and written at once.
+    """
+    chunks = DataLoader(Chunks(sentences, chunk), batch_size=None)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(whole_file(file)) for file in files]
+        for file, text in zip(opened, files.values(), strict=True):
+            file.write(text)
+        stack.enter_context(warnings.catch_warnings())
+        for message in IGNORED:
+            warnings.filterwarnings("ignore", message)
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            logger=False,
+            callbacks=[Writer(opened, texts)],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.predict(model, chunks, return_predictions=False)
 
 
 # ---------------------------------------------------------------------- before anything is computed

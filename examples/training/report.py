@@ -1,21 +1,20 @@
 """The pages of an experiment: tables, significance, raw numbers."""
 
-import csv
 import platform
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.markdown import Markdown
 
 from examples.metrics import Comparison, paired_bootstrap, shown_p
 
-from .experiments import Experiment, Outcome, best_epoch
+from .experiments import Experiment, Outcome, Section
 
 
 def write(experiment: Experiment, ended: Sequence[Outcome], folder: Path, name: str) -> None:
@@ -23,9 +22,11 @@ def write(experiment: Experiment, ended: Sequence[Outcome], folder: Path, name: 
     folder.mkdir(parents=True, exist_ok=True)
     pipeline = experiment.PACKAGE.rpartition(".")[2].replace("_", "-")
     stem = f"{pipeline}-{name}"
-    _write_csv(folder / f"{stem}.csv", [row(experiment, outcome) for outcome in ended])
-    curves = [{**experiment.key(outcome), **epoch} for outcome in ended for epoch in outcome.curve]
-    _write_csv(folder / f"{stem}-curves.csv", curves)
+    rows = pd.DataFrame([row(experiment, outcome) for outcome in ended])
+    rows.round(6).to_csv(folder / f"{stem}.csv", index=False)
+    curves = [outcome.curve.assign(**experiment.key(outcome)) for outcome in ended]
+    keys = list(experiment.key(ended[0]))
+    pd.concat(curves).set_index(keys).round(6).to_csv(folder / f"{stem}-curves.csv")
     text = page(experiment, ended, f"python -m {experiment.PACKAGE} experiment {name}", stem)
     (folder / f"{stem}.md").write_text(text, encoding="utf-8")
     Console().print(Markdown(text))
@@ -34,12 +35,13 @@ def write(experiment: Experiment, ended: Sequence[Outcome], folder: Path, name: 
 def row(experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
     """Everything about a run on one line; scores are fractions."""
     scores = {
-        f"{part}_{score}": round(value, 6)
-        for part in ("dev", "test")
-        for score, value in outcome.result[part].items()
+        f"{part}_{score}": value
+        for part in ("dev", "test", "ood")
+        for score, value in outcome.result.get(part, {}).items()
     }
-    best = best_epoch(outcome.curve, outcome.monitor)
-    epochs = {"epochs": len(outcome.curve), "best_epoch": best}
+    curve = outcome.curve
+    best = int(curve["epoch"][curve[outcome.monitor].idxmax()])
+    epochs = {"epochs": len(curve), "best_epoch": best}
     return {**experiment.key(outcome), **epochs, **scores, "seconds": outcome.result["seconds"]}
 
 
@@ -55,22 +57,19 @@ def page(experiment: Experiment, ended: Sequence[Outcome], command: str, stem: s
         f"{date.today()}; {versions}, Python {platform.python_version()}; {platform.machine()}, "
         f"one thread a run. Config `{experiment.config}`"
         + "".join(f", {key}={value}" for key, value in experiment.settings.items())
-        + f". {len(ended)} of {wanted} runs. Percent on the test part, mean ± standard deviation "
-        f"over seeds; of each run the epoch with the best development {experiment.METRIC}.",
+        + f". {len(ended)} of {wanted} runs. Percent, mean ± standard deviation over seeds; on the "
+        f"test part unless a heading says otherwise; of each run the epoch with the best "
+        f"development {experiment.METRIC}.",
         "",
         *_notes(experiment, ended),
     ]
-    for heading, runs in experiment.sections(ended):
-        lines += [f"## {heading}", "", *_table(experiment, runs), ""]
+    for section in experiment.sections(ended):
+        source = [f"Columns *paper*: {section.source}.", ""] if section.source else []
+        lines += [f"## {section.heading}", "", *source, *table(experiment, section), ""]
     if experiment.compared:
         lines += significance(experiment, ended)
-    return "\n".join(
-        [
-            *lines,
-            f"Raw numbers: `{stem}.csv`, a row per run; `{stem}-curves.csv`, a row per epoch.",
-            "",
-        ]
-    )
+    raw = f"Raw numbers: `{stem}.csv`, a row per run; `{stem}-curves.csv`, a row per epoch."
+    return "\n".join([*lines, raw, ""])
 
 
 def _notes(experiment: Experiment, ended: Sequence[Outcome]) -> list[str]:
@@ -82,23 +81,33 @@ def _notes(experiment: Experiment, ended: Sequence[Outcome]) -> list[str]:
     return [f"Sentences: {', '.join(counts)}.", ""]
 
 
-def _table(experiment: Experiment, runs: Sequence[Outcome]) -> list[str]:
-    body = []
-    for method in experiment.methods:
-        group = [o for o in runs if o.name == method]
-        if group:
-            tests = [o.result["test"] for o in group]
-            cells = [summary([t.get(score) for t in tests]) for score in experiment.columns]
-            body.append([experiment.title_of(method), *cells, str(len(group))])
-    return grid(["method", *experiment.columns.values(), "seeds"], body)
+def table(experiment: Experiment, section: Section) -> list[str]:
+    """A row for each method, in the experiment's order, with mean and deviation over its seeds.
+
+    A method that only the paper has is a row as well.
+    """
+    scores = pd.DataFrame(
+        [{"method": o.name, **o.result.get(section.part, {})} for o in section.runs],
+        columns=["method", *experiment.columns],
+    )
+    groups = scores.groupby("method", sort=False)
+    shown = groups.agg(summary).rename(columns=experiment.columns)
+    shown["seeds"] = groups.size().astype(str)
+    for score, figures in section.quoted.items():
+        column = pd.Series(figures, dtype=float).map("{:.1f}".format)
+        shown = shown.join(column.rename(f"paper {score}"), how="outer")
+    order = dict.fromkeys((*experiment.methods, *shown.index))
+    shown = shown.reindex([name for name in order if name in shown.index]).fillna("-")
+    body = [[experiment.title_of(str(name)), *values] for name, *values in shown.itertuples()]
+    return grid(["method", *shown.columns], body)
 
 
-def summary(values: Sequence[float | None]) -> str:
+def summary(values: pd.Series) -> str:
     """`76.3 ±0.4` in percent: mean and sample standard deviation; `-` where there is no score."""
-    known = [100 * value for value in values if value is not None]
-    if not known:
+    known = 100 * values.dropna().astype(float)
+    if known.empty:
         return "-"
-    return f"{mean(known):.1f}" + (f" ±{stdev(known):.1f}" if len(known) > 1 else "")
+    return f"{known.mean():.1f}" + (f" ±{known.std():.1f}" if len(known) > 1 else "")
 
 
 def significance(experiment: Experiment, ended: Sequence[Outcome]) -> list[str]:
@@ -108,7 +117,9 @@ def significance(experiment: Experiment, ended: Sequence[Outcome]) -> list[str]:
     body = []
     for a, b in combinations([m for m in experiment.compared if m in systems], 2):
         seeds = min(len(systems[a]), len(systems[b]))
-        found = paired_bootstrap(gold, systems[a][:seeds], systems[b][:seeds], metric)
+        found = paired_bootstrap(
+            gold, systems[a][:seeds], systems[b][:seeds], metric, tops=experiment.tops
+        )
         body.append([*map(experiment.title_of, (a, b)), *comparison(found), str(seeds)])
     header = ["A", "B", f"{metric} A - {metric} B", "95 % interval", "p", "seeds"]
     text = (
@@ -117,14 +128,8 @@ def significance(experiment: Experiment, ended: Sequence[Outcome]) -> list[str]:
         "method is not better. Counts of all seeds are added: p is about other sentences, not "
         "about other seeds."
     )
-    return [
-        f"## Differences in {metric}, paired bootstrap",
-        "",
-        text,
-        "",
-        *grid(header, body),
-        "",
-    ]
+    heading = f"## Differences in {metric}, paired bootstrap"
+    return [heading, "", text, "", *grid(header, body), ""]
 
 
 def comparison(found: Comparison) -> list[str]:
@@ -137,7 +142,7 @@ def comparison(found: Comparison) -> list[str]:
     ]
 
 
-def grid(header: list[str], body: list[list[str]]) -> list[str]:
+def grid(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """A table in Markdown."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
     return ["| " + " | ".join(line) + " |" for line in lines]
@@ -148,11 +153,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # run from a checkout
         return "(checkout)"
-
-
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    columns = list(dict.fromkeys(name for line in rows for name in line))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)

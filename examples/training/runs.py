@@ -1,176 +1,157 @@
-"""A run: trains one model with one seed into a folder; resumes what was interrupted."""
+"""A run: trains one model with one seed into a folder; resumes what was interrupted.
+
+A run that was killed goes on from its last finished epoch, to the same digits as if it had never
+stopped. Its folder has `config.yaml`, `vocabulary.json`, checkpoints that load without executing
+pickles (`last.ckpt`, `best.ckpt`), Lightning's logs (`logs/`, and `tensorboard/`) and, once it has
+ended, `metrics.csv`, a row per epoch, and `result.json`, the scores.
+"""
 
 import json
 import logging
+import random
 import sys
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import lightning
+import numpy as np
+import pandas as pd
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from examples.data import Corpus, DataError, Sentence
+from examples.data import DataError
 from examples.data.text import output as whole_file
 from examples.parsing.batches import Batches
 from examples.parsing.vocabulary import Vocabulary
 
-from .callbacks import BEST, LAST, WholeFiles, make_callbacks
 from .module import JointModule
-from .processes import is_first, strategy
-from .settings import C, ConfigError, TrainingConfig
+from .settings import ConfigError, TrainingConfig, plain
 
-CONFIG, VOCABULARY, RESULT = "config.json", "vocabulary.json", "result.json"
+CONFIG, VOCABULARY, RESULT = "config.yaml", "vocabulary.json", "result.json"
+LAST, BEST = "last.ckpt", "best.ckpt"
+LOGS, CURVE = "logs", "metrics.csv"
 IGNORED = (  # each is about a choice made here on purpose
     ".*does not have many workers.*",  # batches are made faster than they are used
     ".*Checkpoint directory .* exists and is not empty.*",  # it is resumed from
     ".*dataloader.*batch size.*",
     ".*GPU available but not used.*",
-    ".*recommended to use `self.log.*sync_dist=True.*",  # all processes log the same numbers
-    ".*find_unused_parameters=True was specified.*",  # only batches of some kinds leave some unused
+    ".*smaller than the logging interval.*",  # epochs are logged, not steps
     ".*isinstance.treespec, LeafSpec.*",  # Lightning, of torch 2.13
-    ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # it is exact
 )
 
-M = TypeVar("M", bound=JointModule[Any])
+
+def ended(folder: Path, config: TrainingConfig) -> dict[str, Any] | None:
+    """The result of a run, if it has ended; None if it is to begin, or to go on.
+
+    Raises:
+        ConfigError: If the folder holds a run of another config.
+    """
+    path = folder / CONFIG
+    if path.exists() and plain(type(config).load(path)) != plain(config):
+        raise ConfigError(
+            f"{folder} holds a run with other settings ({path.name}). Choose another --output, or "
+            "delete it."
+        )
+    result = folder / RESULT
+    return json.loads(result.read_text(encoding="utf-8")) if result.exists() else None
 
 
-@dataclass(frozen=True)
-class Recipe(Generic[C, M]):
-    """What the runs of a pipeline are made of.
+def begin(folder: Path, model: JointModule[Any]) -> None:
+    """Writes what a model is made from, or says that a run to resume was of other data."""
+    path = folder / VOCABULARY
+    if path.exists() and Vocabulary.load(path) != model.vocabulary:
+        raise ConfigError(
+            f"{path} is the vocabulary of other data: the files have changed since this run began. "
+            "Choose another --output, or delete it."
+        )
+    if not path.exists():
+        model.vocabulary.save(path)
+    if not (folder / CONFIG).exists():
+        model.config.save(folder / CONFIG)
+
+
+def fit(
+    model: JointModule[Any],
+    train: Batches,
+    dev: Batches,
+    folder: Path,
+    monitor: str,
+    *,
+    tensorboard: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> None:
+    """Trains a model from the folder's last checkpoint, if it has one.
 
     Args:
-        load_data: The corpus of a config.
-        make_model: A new model for a config and a corpus.
-        load_model: The model of a run's best epoch.
-        prepare: Trains what has to be trained first, as runs of their own within the folder: gets
-            the model, the folder, the corpus and the settings of `train`.
-        banks: Sentences by kind of the batches, of "train" or a part to score.
-        evaluate: Scores of a model on a part of a corpus.
-        monitor: The score of the development part that decides which epoch was best.
-        summary: What the result says about the config.
-        shares: The share of the batches of a kind that an epoch sees, where it is not all.
+        model: The model.
+        train: What it is trained on.
+        dev: What decides which epoch is best.
+        folder: Where checkpoints and logs go.
+        monitor: The score that decides it.
+        tensorboard: Whether to write logs for TensorBoard too.
+        quiet: Shows no progress.
+        **options: More of Lightning's Trainer.
+
+    Raises:
+        ConfigError: If Lightning refuses the options.
     """
-
-    load_data: Callable[[C], Corpus]
-    make_model: Callable[[C, Corpus], M]
-    load_model: Callable[[Path], M]
-    prepare: Callable[[M, Path, Corpus, dict[str, Any]], None]
-    banks: Callable[[C, Corpus, str], Mapping[str, Sequence[Sentence]]]
-    evaluate: Callable[[M, Corpus, str], dict[str, float]]
-    monitor: Callable[[C], str]
-    summary: Callable[[C], dict[str, Any]]
-    shares: Callable[[C], dict[str, float]] = lambda _: {}
-
-    def train(
-        self,
-        config: C,
-        output: str | Path,
-        *,
-        corpus: Corpus | None = None,
-        accelerator: str = "auto",
-        devices: int | str = 1,
-        precision: Any = "32-true",
-        save_every: int | None = None,
-        tensorboard: bool = False,
-        quiet: bool = False,
-        **trainer_options: Any,
-    ) -> dict[str, Any]:
-        """Trains into a folder, and scores the best epoch on the development and test parts.
-
-        If the folder has a checkpoint of the same config, training goes on from there, to the same
-        result as if it had never stopped; if it has a result, that is it.
-
-        Args:
-            config: All settings.
-            output: The folder.
-            corpus: Instead of the one that the config names.
-            accelerator: As of Lightning's Trainer.
-            devices: Likewise.
-            precision: Likewise; "bf16-mixed" for bfloat16.
-            save_every: Steps between checkpoints within an epoch; else there is one per epoch.
-            tensorboard: Whether to write logs for TensorBoard too, into `OUTPUT/tensorboard`.
-            quiet: Shows no progress.
-            **trainer_options: More for the Trainer.
-
-        Returns:
-            The scores; nothing in processes other than the first. Several processes need a program
-            that Lightning can start again: this one as `python -m`, or a script.
-
-        Raises:
-            ConfigError: If the folder holds a run of another config.
-        """
-        output = Path(output)
-        _check_config(output / CONFIG, config)
-        if (output / RESULT).exists():
-            return json.loads((output / RESULT).read_text(encoding="utf-8"))
-        start = time.perf_counter()
-        corpus = self.load_data(config) if corpus is None else corpus
-        settings = {"accelerator": accelerator, "devices": devices, "precision": precision}
-        settings |= {"quiet": quiet, "save_every": save_every, "tensorboard": tensorboard}
-        settings |= trainer_options
-        lightning.seed_everything(config.seed, verbose=False)
-        model = self.make_model(config, corpus)
-        _keep_config(output / CONFIG, config)
-        self.prepare(model, output, corpus, settings)
-        _keep_vocabulary(model.vocabulary, output / VOCABULARY)
-        self._fit(model, corpus, output, **settings)
-        if not is_first():
-            return {}
-        best = self.load_model(output)
-        result = self.summary(config)
-        result |= {part: self.evaluate(best, corpus, part) for part in ("dev", "test")}
-        result["seconds"] = round(time.perf_counter() - start, 1)
-        with whole_file(output / RESULT) as file:
-            file.write(json.dumps(result, indent=1) + "\n")
-        return result
-
-    def _fit(
-        self,
-        model: M,
-        corpus: Corpus,
-        output: Path,
-        *,
-        save_every: int | None,
-        tensorboard: bool,
-        quiet: bool,
-        **trainer_options: Any,
-    ) -> None:
-        config: Any = model.config
-        train_part, dev_part = (self.banks(config, corpus, part) for part in ("train", "dev"))
-        batches = Batches(
-            train_part,
-            model.vocabulary,
-            config.batch_size,
-            config.seed,
-            pairs=config.pairs,
-            shares=self.shares(config),
-        )
-        dev = Batches(dev_part, model.vocabulary, 2 * config.batch_size, pairs=config.pairs)
-        callbacks = make_callbacks(
-            config,
-            output,
-            monitor=self.monitor(config),
-            batches=(batches, dev),
-            save_every=save_every,
-            tensorboard=tensorboard,
-            quiet=quiet,
-        )
-        for name in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        with warnings.catch_warnings():
-            for message in IGNORED:
-                warnings.filterwarnings("ignore", message)
-            trainer = _trainer(trainer_options, config, callbacks, quiet)
-            last = output / LAST
-            trainer.fit(
-                model, batches, dev, ckpt_path=last if last.exists() else None, weights_only=True
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    loggers = [CSVLogger(folder, name=LOGS)]
+    loggers += [TensorBoardLogger(folder, name="", version="tensorboard")] if tensorboard else []
+    chosen: dict[str, Any] = {"devices": 1} | options
+    common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(folder, Path(BEST).stem, monitor=monitor, mode="max", **common)
+    # Not `save_last=True`, which saves the epochs that are the best so far, and no others.
+    last = ModelCheckpoint(folder, Path(LAST).stem, every_n_epochs=1, **common)
+    stopping = Stopping(monitor, mode="max", patience=model.config.patience, min_delta=0.0)
+    with warnings.catch_warnings():
+        for message in IGNORED:
+            warnings.filterwarnings("ignore", message)
+        try:
+            trainer = lightning.Trainer(
+                max_epochs=model.config.epochs,
+                logger=loggers,
+                callbacks=[RandomStates(), stopping, best, last],
+                plugins=[WholeFiles()],
+                use_distributed_sampler=False,
+                num_sanity_val_steps=0,
+                enable_model_summary=False,
+                enable_progress_bar=not quiet and sys.stderr.isatty(),
+                **chosen,
             )
+        except (MisconfigurationException, ValueError) as error:
+            raise ConfigError(f"Lightning cannot train like this: {error}") from None
+        path = folder / LAST
+        trainer.fit(model, train, dev, ckpt_path=path if path.exists() else None, weights_only=True)
+
+
+def finish(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Writes the curve and the scores, the last file of a run; returns them."""
+    with whole_file(folder / CURVE) as file:
+        history(folder).to_csv(file, index=False)
+    with whole_file(folder / RESULT) as file:
+        file.write(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def history(folder: str | Path) -> pd.DataFrame:
+    """A row per epoch, from the logs of a run; an epoch that was broken off counts when it ended.
+
+    Lightning begins a new log whenever a run is resumed.
+    """
+    logs = sorted(
+        Path(folder, LOGS).glob("version_*/metrics.csv"),
+        key=lambda path: int(path.parent.name.rpartition("_")[2]),
+    )
+    rows = pd.concat([pd.read_csv(log) for log in logs])
+    rows["epoch"] = rows["epoch"].astype(int) + 1
+    return rows.groupby("epoch", as_index=False).last()
 
 
 def weights(folder: str | Path, name: str = BEST) -> dict[str, torch.Tensor]:
@@ -185,47 +166,72 @@ def weights(folder: str | Path, name: str = BEST) -> dict[str, torch.Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
 
 
-def _check_config(path: Path, config: TrainingConfig) -> None:
-    """The folder is this run's, or the run says why not."""
-    if path.exists() and type(config).load(path) != config:
-        raise ConfigError(
-            f"{path.parent} holds a run with other settings ({path.name}). Choose another "
-            "--output, or delete it."
-        )
+# ---------------------------------------------------------------------- what Lightning lacks
 
 
-def _keep_config(path: Path, config: TrainingConfig) -> None:
-    """Writes it, once the config has made a model: what cannot be trained leaves no folder."""
-    if is_first() and not path.exists():
-        config.save(path)
+class RandomStates(Callback):
+    """Keeps the states of all generators of random numbers in the checkpoint.
+
+    As tensors and plain numbers: the checkpoint loads without executing pickles.
+    """
+
+    def __init__(self):
+        self._loaded: dict[str, Any] = {}
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds them."""
+        name, keys, *rest = np.random.get_state()  # noqa: NPY002  (that of the global generator)
+        checkpoint["random_states"] = {
+            "python": random.getstate(),
+            "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        }
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remembers them until everything that draws numbers is set up."""
+        self._loaded = checkpoint["random_states"]
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Restores them."""
+        if not self._loaded:
+            return
+        version, state, gauss = self._loaded["python"]
+        random.setstate((version, tuple(state), gauss))
+        name, keys, *rest = self._loaded["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+        torch.set_rng_state(self._loaded["torch"].cpu())
+        if self._loaded["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
+        self._loaded = {}
 
 
-def _keep_vocabulary(vocabulary: Vocabulary, path: Path) -> None:
-    """Writes it, or says that a run to resume was of other data."""
-    if path.exists() and Vocabulary.load(path) != vocabulary:
-        raise ConfigError(
-            f"{path} is the vocabulary of other data: the files have changed since this run began. "
-            "Choose another --output, or delete it."
-        )
-    if is_first() and not path.exists():
-        vocabulary.save(path)
+class Stopping(EarlyStopping):
+    """Early stopping that a run remembers which was killed after it stopped."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Lightning would train one more epoch before it looks."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
-def _trainer(
-    options: dict[str, Any], config: TrainingConfig, callbacks: list[Callback], quiet: bool
-) -> lightning.Trainer:
-    defaults: dict[str, Any] = {"strategy": strategy(options["devices"])}
-    try:
-        return lightning.Trainer(
-            **defaults | options,
-            max_epochs=config.epochs,
-            callbacks=callbacks,
-            plugins=[WholeFiles()],
-            logger=False,  # see `History` and `Board`
-            use_distributed_sampler=False,  # see `Batches`
-            num_sanity_val_steps=0,
-            enable_model_summary=False,
-            enable_progress_bar=not quiet and sys.stderr.isatty(),
-        )
-    except (MisconfigurationException, ValueError) as error:
-        raise ConfigError(f"Lightning cannot train like this: {error}") from None
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints that take the place of older ones when they are complete.
+
+    Lightning's own are written where the system keeps temporary files. If that is another disk,
+    moving them is copying, and a run that is killed meanwhile is left with a part of a checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Writes beside the old file, then renames."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        torch.save(checkpoint, temporary)
+        temporary.replace(path)

@@ -9,17 +9,22 @@ from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
 from .common import PreparedDecoder, inward, static_limits
 
+_LARGE = 1e150  # scores beyond it are scaled down before they are divided by a weight
+
 
 class _Reflected(NamedTuple):
     """The block in coordinates in which every coefficient is positive and every lower bound 0."""
 
     positive: Tensor  # (count, size) coefficient > 0
     weight: Tensor  # (count, size) |coefficient|
+    a: Tensor  # (count, size) coefficient
     anchor: Tensor  # (N or 1, count, size) value of a variable that takes nothing
     far: Tensor  # value of a variable that takes all it can
     capacity: Tensor  # what it then takes of the row
     least: Tensor  # (N or 1, count, 1) what must be taken of the row
     most: Tensor
+    low: Tensor  # (N or 1, count, 1) what the row itself must end at, at least
+    high: Tensor
 
 
 class OneRowArgmax(PreparedDecoder):
@@ -34,6 +39,8 @@ class OneRowArgmax(PreparedDecoder):
     References:
         Dantzig (1957), *Discrete-variable extremum problems*.
     """
+
+    wide_limits = True
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -59,30 +66,48 @@ class OneRowArgmax(PreparedDecoder):
         bad = _without_integers(found)
         anchor = torch.where(bad[:, None, None], torch.nan, found.anchor)
         # Not `_replace`, which `torch.compile` of torch 2.6 cannot trace.
-        positive, weight, _, far, capacity, least, most = found
-        return _Reflected(positive, weight, anchor, far, capacity, least, most), bad
+        positive, weight, a, _, *rest = found
+        return _Reflected(positive, weight, a, anchor, *rest), bad
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Sort, fill, undo the sort; NaN if a score is NaN."""
-        at = self.prepared(limits, x.shape[0], report)
-        gain = torch.where(at.positive, x, -x) / at.weight
+        at, scores = self.prepared(limits, x.shape[0], report), x.double()
+        # A gain per unit of the row must not overflow: only the order counts.
+        largest = torch.where(scores.isfinite(), scores.abs(), 0).amax(-1, keepdim=True)
+        scores = torch.where(largest > _LARGE, scores / _LARGE, scores)
+        gain = torch.where(at.positive, scores, -scores) / at.weight
         # At a score of 0 a part is not chosen; for z = u - x that means that x is.
-        gain = torch.where((gain == 0) & ~at.positive, torch.finfo(x.dtype).tiny, gain)
+        gain = torch.where((gain == 0) & ~at.positive, torch.finfo(gain.dtype).tiny, gain)
         # Stable, so that of equal gains the lower number comes first.
         gain, order = gain.sort(dim=-1, descending=True, stable=True)
-        filled = at.capacity.expand_as(x).gather(-1, order).cumsum(-1)
+        filled = at.capacity.expand_as(scores).gather(-1, order).cumsum(-1)
         before = torch.nn.functional.pad(filled[..., :-1], (1, 0))
         wanted = torch.where(gain > 0, filled, 0).amax(-1, keepdim=True)
         units = torch.maximum(torch.minimum(wanted, at.most), at.least)
         # Sums of unequal weights round; without slack a variable that just fits would be split.
-        slack = 0.0 if self.block.integral else 8 * torch.finfo(x.dtype).eps
+        slack = 0.0 if self.block.integral else 8 * torch.finfo(gain.dtype).eps
         left = torch.where(units - before > units * slack, units - before, 0)
-        part = left / at.weight.expand_as(x).gather(-1, order)
+        part = left / at.weight.expand_as(scores).gather(-1, order)
         part = torch.where(filled <= units * (1 + slack), torch.inf, part)
         part = torch.empty_like(part).scatter(-1, order, part)
         between = torch.where(at.positive, at.anchor + part, at.anchor - part)
         z = torch.where(part == torch.inf, at.far, between)
-        return torch.where((x + at.anchor).isnan().any(-1, keepdim=True), torch.nan, z)
+        if not self.block.integral:
+            z = _on_the_row(z, (part > 0) & (part < torch.inf), units, wanted, at)
+        return torch.where((x + at.anchor).isnan().any(-1, keepdim=True), torch.nan, z).to(x.dtype)
+
+
+def _on_the_row(z: Tensor, split: Tensor, units: Tensor, wanted: Tensor, at: _Reflected) -> Tensor:
+    """The variable between its bounds once more, by what the row leaves it.
+
+    Counted from a bound it has the digits of the bound, which may be 1e10.
+    """
+    others = torch.where(split, 0, at.a * z).sum(-1, keepdim=True)
+    goal = torch.where(units < wanted, at.high, at.low)
+    again = torch.where(units == wanted, z, (goal - others) / at.a)
+    low, high = torch.minimum(at.anchor, at.far), torch.maximum(at.anchor, at.far)
+    again = torch.minimum(torch.maximum(again, low), high)
+    return torch.where(split, again, z)
 
 
 def _reflect(block: Block, limits: Limits) -> _Reflected:
@@ -92,10 +117,12 @@ def _reflect(block: Block, limits: Limits) -> _Reflected:
         lower, upper = inward(lower, upper)
     anchor, far = torch.where(a > 0, lower, upper), torch.where(a > 0, upper, lower)
     offset = (a * anchor).sum(-1, keepdim=True)
-    least, most = limits.row_lower - offset, limits.row_upper - offset
+    low, high = limits.row_lower, limits.row_upper
+    least, most = low - offset, high - offset
     if block.integral:  # rows are divided by their largest coefficient, so here all |a| are 1
         least, most = inward(least, most)
-    return _Reflected(a > 0, a.abs(), anchor, far, a.abs() * (upper - lower), least, most)
+    capacity = a.abs() * (upper - lower)
+    return _Reflected(a > 0, a.abs(), a, anchor, far, capacity, least, most, low, high)
 
 
 def _without_integers(at: _Reflected) -> Tensor:

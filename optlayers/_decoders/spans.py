@@ -1,18 +1,16 @@
 """Blocks that select words in few contiguous spans: a dynamic program."""
 
-from functools import cache
 from typing import ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 from torch import Tensor
 
 from .. import _kernels
 from .._errors import InfeasibleError
 from .._kernels.untraced import eager
-from .._plan.blocks import Block, canonical_block
+from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
-from .._polytope.constructors import spans
+from .._projections.spans import RowsOfSpans, selects_spans
 from .common import NO_INTEGER, back, instance_of, on_host
 from .milp import MILP
 
@@ -37,18 +35,9 @@ class Spans(AbstractBlockMap):
     @classmethod
     def why_not(cls, block: Block) -> str | None:
         """Refuse anything whose coefficients are not exactly those of `spans`."""
-        n = block.size // 2
         if not block.integral:
             return "it decodes integers only"
-        shape = n >= 2 and block.size == 2 * n and block.num_rows == n + 2
-        if not shape or not (block.is_aux == (np.arange(2 * n) >= n)).all():
-            return "it does not select words in spans"
-        rows = _rows_of_spans(n)
-        same = all(
-            np.array_equal(getattr(rows, k), getattr(block.matrix, k))
-            for k in ("indptr", "indices", "data")
-        )
-        return None if same else "it does not select words in spans"
+        return None if selects_spans(block) else "it does not select words in spans"
 
     @eager
     def forward(  # type: ignore[override]
@@ -75,29 +64,13 @@ class Spans(AbstractBlockMap):
         return back(z, x)
 
 
-@cache
-def _rows_of_spans(n: int) -> sp.csr_array:
-    """Return the rows of `spans(n)` in the order in which blocks hold theirs."""
-    return canonical_block(spans(n, 1, 1)).matrix
-
-
 def _read(matrix, low, high, lower, upper):
     """Limits on words and starts, and whether all else is as in `spans`; per component."""
-    n = matrix.shape[1] // 2
-    first, counts = matrix.indices[matrix.indptr[:-1]], np.diff(matrix.indptr)
-    # A step row has z_t, s_t and maybe z_{t-1}, of both signs; the two sums have n equal signs.
-    signs = np.add.reduceat(np.sign(matrix.data), matrix.indptr[:-1])
-    total = np.abs(signs) == counts
-    words, starts = np.flatnonzero(total & (first == 0))[0], np.flatnonzero(total & (first == n))[0]
-    steps = ~total
-    # z_1 - s_1 <= 0 keeps its sign; z_t - z_{t-1} - s_t <= 0 begins with -z_{t-1}: negated.
-    negated = steps & (counts == 3)
-    kept = steps & (counts == 2)
-    plain = (low[..., [words, starts]] == -np.inf).all(-1)
-    plain &= ((low[..., negated] == 0) & (high[..., negated] == np.inf)).all(-1)
-    plain &= ((high[..., kept] == 0) & (low[..., kept] == -np.inf)).all(-1)
+    n, rows = matrix.shape[1] // 2, RowsOfSpans.of(matrix)
+    sums = [rows.words, rows.starts]
+    plain = rows.plain(low, high)
     z_low, z_high, s_low, s_high = lower[..., :n], upper[..., :n], lower[..., n:], upper[..., n:]
     plain &= ((z_low == 0) | (z_low == 1)).all(-1) & ((z_high == 0) | (z_high == 1)).all(-1)
     plain &= (s_low == 0).all(-1) & (s_high >= 0).all(-1)
-    most = (np.floor(high[..., [words, starts]] + 1e-9).clip(-1, [n, n // 2 + 1])).astype(np.int64)
+    most = (np.floor(high[..., sums] + 1e-9).clip(-1, [n, n // 2 + 1])).astype(np.int64)
     return most[..., 0], most[..., 1], plain

@@ -4,35 +4,40 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from .._errors import InputError
 from .._polytope.polytope import Polytope
-from .multipliers import find_auxiliary, flatten, problem_of, recompute, row_norms
+from .multipliers import CertifiedProblem, find_auxiliary, flatten, problem_of, recompute
+from .repair import feasible_near
 
-_FEASIBLE = 1e-6  # above this violation (or sqrt(eps), if larger) there is no distance bound
+# Times sqrt(tol) * scale: a distance bound above it is not "within tol". A duality gap is about as
+# large as the residuals, and the bound its square root; beyond, small residuals prove nothing.
+_FAR = 100.0
+_ROUNDING = 4 * np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
     r"""How far a point is from satisfying the optimality conditions of the projection.
 
-    All residuals are absolute; `scale` = max(1, max |y|, max |z|) is what they are compared with,
-    because rounding in a projection grows with both. Tensors are float64 on the CPU and have the
-    batch shape.
+    All residuals are absolute, in the units of z, whatever rows and auxiliary variables are
+    multiplied with; `scale` is what they are compared with, because rounding in a projection grows
+    with the point. Tensors are float64 on the CPU and have the batch shape.
 
     Attributes:
-        primal: Largest violation of a row, divided by max(1, norm of the row), or of a bound.
+        primal: Largest violation of a row, divided by the norm of its coefficients on z (of all,
+            where it has none there), or of a bound.
         dual: Largest entry of $|z - \mathrm{clip}(y - A^\top\lambda - A_{eq}^\top\nu, l, u)|$, and
-            of the same residual without y for auxiliary variables.
+            of the same residual without y for auxiliary variables, each in units in which its
+            largest coefficient is about 1.
         complementarity: Largest $\min(\lambda_i |a_i|, (b - Az)_i / |a_i|)$, which is zero where a
-            row is active or its multiplier is; in the units of z, as the others are.
-        distance: Upper bound on $\|z - z^*\|_2$. Exact arithmetic aside, it holds for feasible z;
-            for a violation of at most 1e-6 (relative to `scale`), it is for the polytope whose
-            right-hand sides are moved onto z, plus the norm of the violation; else it is inf.
-        scale: max(1, max |y|, max |z|).
+            row is active or its multiplier is.
+        distance: Upper bound on $\|z - z^*\|_2$, exact arithmetic aside, whether z satisfies the
+            constraints or not: inf where no point of the set was found near z. A set that is empty
+            by less than about 1e-6 is read with the nearest right-hand sides that are not.
+        scale: The largest of 1, |z| and those |y| that a bound does not make irrelevant.
         lam: Multipliers of the inequality rows, `(..., m)`, never negative.
         nu: Multipliers of the equality rows, `(..., m_eq)`.
     """
@@ -52,11 +57,16 @@ class Certificate:
         return largest / self.scale
 
     def within(self, tol: float) -> Tensor:
-        """Per instance, whether all residuals are at most `tol * scale`; NaN is not."""
-        return self.residual <= tol
+        """Per instance, whether all residuals are at most `tol * scale`, and the point is near.
+
+        Near: `distance` is at most `100 sqrt(tol) scale`, about the square root of the gap that
+        such residuals leave. Where it is larger or infinite, or anything is NaN: False.
+        """
+        near = self.distance <= _FAR * tol**0.5 * self.scale
+        return (self.residual <= tol) & near & self.distance.isfinite()
 
     def holds(self, tol: float) -> bool:
-        """Whether all residuals of all instances are at most `tol * scale`."""
+        """Return whether every instance is `within(tol)`."""
         return bool(self.within(tol).all())
 
     def worst(self) -> tuple[int, ...]:
@@ -87,6 +97,7 @@ class Residuals(NamedTuple):
     dual: np.ndarray
     complementarity: np.ndarray
     distance: np.ndarray
+    scale: np.ndarray
 
 
 def certify(
@@ -101,10 +112,12 @@ def certify(
 
     The multipliers are recomputed from z: in closed form for components of the constraints with one
     row, else by nonnegative least squares on the rows and bounds active at z. The objective is
-    1-strongly convex, so for feasible z and any dual value d (here with the bounds minimised over
-    exactly), $\|z - z^*\| \le \sqrt{2 (f(z) - d)}$. Auxiliary variables are found by a linear
-    program. Cost: linear in the nonzeros for one-row components, a small dense problem per instance
-    and component otherwise. Computed in float64 on the CPU.
+    1-strongly convex, so for a feasible point $z_f$ and any dual value d (here with the bounds
+    minimised over exactly), $\|z_f - z^*\| \le \sqrt{2 (f(z_f) - d)}$; where z violates a row, a
+    feasible $z_f$ is found nearby and $\|z - z_f\|$ added. Auxiliary variables are found by a
+    linear program. Cost: linear in the nonzeros for one-row components, a small dense problem per
+    instance and component otherwise, and a linear program for points far outside. Computed in
+    float64 on the CPU.
 
     Args:
         polytope: What was projected onto; batch dimensions broadcast with those of y and z.
@@ -143,99 +156,109 @@ def certify(
     if psi is None:
         psi = find_auxiliary(problem, z)
     else:
-        psi = flatten(_as_points(psi, polytope.num_aux, "psi"), batch)
-    x = np.concatenate([z, psi], 1)
+        psi = flatten(_as_points(psi, polytope.num_aux, "psi"), batch) * problem.form.aux_scale
+    x, row_scale = np.concatenate([z, psi], 1), problem.form.row_scale
+    m = polytope.A.shape[0]
     if multipliers is None:
-        lam, nu = recompute(problem, y, x, eps)
+        lam, nu = recompute(problem, _shortened(problem, y, z, eps), x, eps)
     else:
-        sizes = (polytope.A.shape[0], polytope.A_eq.shape[0])
+        sizes = (m, polytope.A_eq.shape[0])
         given = zip(multipliers, sizes, ("lam", "nu"), strict=True)
         lam, nu = (flatten(_as_points(v, size, name), batch) for v, size, name in given)
-        lam = np.maximum(lam, 0.0)
-    found = residuals(*problem[:7], y, x, lam, nu, max(_FEASIBLE, eps**0.5))
-    found = [np.where(bad, np.inf, v) for v in found]
-    scale = np.maximum(np.abs(y).max(1, initial=1.0), np.abs(z).max(1, initial=1.0))
+        lam, nu = np.maximum(lam, 0.0) / row_scale[:m], nu / row_scale[m:]
+    found = residuals(problem, y, x, lam, nu)
+    scale = found.scale
+    found = [np.where(bad | np.isnan(v), np.inf, v) for v in found[:4]]
     primal, dual, complementarity, distance, scale = (
         torch.from_numpy(np.ascontiguousarray(v)).reshape(batch) for v in (*found, scale)
     )
-    lam, nu = (torch.from_numpy(v).reshape(*batch, v.shape[1]) for v in (lam, nu))
+    lam, nu = (
+        torch.from_numpy(v * s).reshape(*batch, v.shape[1])
+        for v, s in ((lam, row_scale[:m]), (nu, row_scale[m:]))
+    )
     return Certificate(primal, dual, complementarity, distance, scale, lam, nu)
 
 
+def _shortened(problem: CertifiedProblem, y: np.ndarray, z: np.ndarray, eps: float) -> np.ndarray:
+    """Points whose masks are no larger than others can make them matter.
+
+    An entry far beyond the bound at which z has it says no more than one that is a bit beyond: what
+    explains z for the nearer point explains it for y. Tolerances that grow with the point then do
+    not grow with a mask of -1e30. The residuals are those of y itself.
+    """
+    n, near = z.shape[1], 16 * eps * (1 + np.abs(z))
+    below = (y < z) & (z <= problem.lower[:, :n] + near)
+    above = (y > z) & (z >= problem.upper[:, :n] - near)
+    masked = below | above
+    reach = 1 + 1e3 * np.where(masked, 0.0, np.abs(y - z)).max(1, initial=0.0)[:, None]
+    reach = np.maximum(reach, 1e3 * (1 + np.abs(z).max(1, initial=0.0)[:, None]))
+    return np.where(masked, np.clip(y, z - reach, z + reach), y)
+
+
 def residuals(
-    A: sp.csr_array,
-    A_eq: sp.csr_array,
-    b: np.ndarray,
-    b_eq: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    num_aux: int,
-    y: np.ndarray,
-    x: np.ndarray,
-    lam: np.ndarray,
-    nu: np.ndarray,
-    feasible: float = _FEASIBLE,
+    problem: CertifiedProblem, y: np.ndarray, x: np.ndarray, lam: np.ndarray, nu: np.ndarray
 ) -> Residuals:
-    """Residuals of `(x, lam, nu)`, where x = [z; psi], for `N` instances in float64.
+    """Compute the residuals of `(x, lam, nu)`, where x = [z; psi], for `N` instances in float64.
 
     Args:
-        A: Inequality rows, `(m, num_vars)`.
-        A_eq: Equality rows, `(m_eq, num_vars)`.
-        b: `(N or 1, m)`; inf says nothing.
-        b_eq: `(N or 1, m_eq)`.
-        lower: `(N or 1, num_vars)`.
-        upper: `(N or 1, num_vars)`.
-        num_aux: How many of the last columns are auxiliary.
+        problem: Equilibrated rows and values; x, lam and nu are in its units.
         y: `(N, n)`.
         x: `(N, num_vars)`.
         lam: `(N, m)`, not negative.
         nu: `(N, m_eq)`.
-        feasible: Violation, relative to max(1, max |y|, max |z|), above which there is no distance
-            bound.
     """
-    n = x.shape[1] - num_aux
-    slack, gap_eq = b - (A @ x.T).T, b_eq - (A_eq @ x.T).T
-    inside = np.clip(x, lower, upper)
-    violation = np.concatenate(
-        [
-            np.maximum(-slack, 0.0) / np.maximum(1.0, row_norms(A)),
-            np.abs(gap_eq) / np.maximum(1.0, row_norms(A_eq)),
-        ],
-        1,
-    )
-    primal = np.maximum(violation.max(1, initial=0.0), np.abs(x - inside).max(1, initial=0.0))
-    g = (A.T @ lam.T).T + (A_eq.T @ nu.T).T
+    n, (lower, upper) = y.shape[1], (problem.lower, problem.upper)
+    norms, norms_eq = np.split(problem.form.norms, [problem.A.shape[0]])
+    slack = (problem.b - (problem.A @ x.T).T) / norms
+    gap_eq = np.abs(problem.b_eq - (problem.A_eq @ x.T).T) / norms_eq
+    primal = np.maximum(np.maximum(-slack, 0.0).max(1, initial=0.0), gap_eq.max(1, initial=0.0))
+    primal = np.maximum(primal, np.abs(x - np.clip(x, lower, upper)).max(1, initial=0.0))
+    g = (problem.A.T @ lam.T).T + (problem.A_eq.T @ nu.T).T
     best = np.concatenate([y - g[:, :n], x[:, n:] - g[:, n:]], 1)
-    dual = np.abs(x - np.clip(best, lower, upper)).max(1, initial=0.0)
-    norms = row_norms(A)
-    norms = np.where(norms > 0, norms, 1.0)
-    either = np.minimum(lam * norms, slack / norms)
-    complementarity = np.maximum(either, 0.0).max(1, initial=0.0)
+    w = np.clip(best, lower, upper)
+    dual = np.abs(x - w).max(1, initial=0.0)
+    either = np.maximum(np.minimum(lam * norms, slack), 0.0)
+    # An entry of y that lies beyond a bound, and not because rows pull it there, does not matter.
+    matters = np.abs(best - w)[:, :n] <= np.abs(y) / 2
+    scale = np.where(matters, np.abs(y), 1.0).max(1, initial=1.0)
+    scale = np.maximum(scale, np.abs(x[:, :n]).max(1, initial=1.0))
+    distance = _distance(problem, y, x, lam, nu, g)
+    return Residuals(primal, dual, either.max(1, initial=0.0), distance, scale)
 
-    # f(z) - d, from terms that are each nonnegative so that nothing cancels. With w the minimiser
-    # of the Lagrangian over the bounds, f(z) + g.z - f(w) - g.w = (z - w).((z + w)/2 - y + g).
-    z, w = inside[:, :n], np.clip(y - g[:, :n], lower[:, :n], upper[:, :n])
+
+def _distance(problem: CertifiedProblem, y, x, lam, nu, g) -> np.ndarray:
+    """`(N,)`: the distance from x to a feasible point, and from there at most to the projection.
+
+    f(z) - d is a sum of terms that are each nonnegative, so that nothing cancels. With w the
+    minimiser of the Lagrangian over the bounds,
+    f(z) + g.z - f(w) - g.w = (z - w).((z + w)/2 - y + g).
+    """
+    n, (lower, upper) = y.shape[1], (problem.lower, problem.upper)
+    near = feasible_near(problem, x, np.concatenate([lam > 0, nu != 0], 1))
+    z, w = near.x[:, :n], np.clip(y - g[:, :n], lower[:, :n], upper[:, :n])
     gap = ((z - w) * ((z + w) / 2 - y + g[:, :n])).sum(1)
-    slack_inside = b - (A @ inside.T).T if num_aux or (inside != x).any() else slack
-    gap += np.multiply(
-        lam, np.maximum(slack_inside, 0.0), out=np.zeros_like(lam), where=lam > 0
-    ).sum(1)
-    scale = np.maximum(np.abs(y).max(1, initial=1.0), np.abs(x[:, :n]).max(1, initial=1.0))
-    if num_aux:
-        gap += _auxiliary_gap(g[:, n:], inside[:, n:], lower[:, n:], upper[:, n:], scale)
-    moved = np.linalg.norm(violation, axis=1) + np.linalg.norm(x[:, :n] - z, axis=1)
-    distance = np.sqrt(2 * np.maximum(gap, 0.0)) + moved
-    distance = np.where(primal <= feasible * scale, distance, np.inf)
-    return Residuals(primal, dual, complementarity, distance)
+    slack = np.maximum(problem.b - (problem.A @ near.x.T).T, 0.0)
+    gap += np.multiply(lam, slack, out=np.zeros_like(lam), where=lam > 0).sum(1)
+    if problem.num_aux:
+        gap += _auxiliary_gap(problem, near.x, lam, nu, g)
+    distance = np.sqrt(2 * np.maximum(gap, 0.0)) + np.linalg.norm(x[:, :n] - z, axis=1)
+    return np.where(near.found & ~np.isnan(distance), distance, np.inf)
 
 
-def _auxiliary_gap(g, psi, lower, upper, scale) -> np.ndarray:
-    """g.psi minus its minimum over the bounds; inf where a coefficient meets an infinite bound."""
-    tiny = np.abs(g) <= 1e-12 * scale[:, None]
-    end = np.where(g > 0, lower, upper)
+def _auxiliary_gap(problem: CertifiedProblem, x, lam, nu, g) -> np.ndarray:
+    """g.psi minus its minimum over the bounds; inf where a coefficient meets an infinite bound.
+
+    A coefficient that may be nothing but the rounding of its own sum is zero.
+    """
+    n = x.shape[1] - problem.num_aux
+    terms = (abs(problem.A.T) @ lam.T).T + (abs(problem.A_eq.T) @ np.abs(nu).T).T
+    count = np.diff(problem.form.rows.tocsc().indptr)[n:]
+    g, psi = g[:, n:], x[:, n:]
+    tiny = np.abs(g) <= _ROUNDING * (4 + count) * terms[:, n:]
+    end = np.where(g > 0, problem.lower[:, n:], problem.upper[:, n:])
     unbounded = ~np.isfinite(end)
-    terms = g * (psi - np.where(unbounded, psi, end))
-    return np.where(unbounded & ~tiny, np.inf, terms).sum(1)
+    gaps = g * (psi - np.where(unbounded, psi, end))
+    return np.where(unbounded & ~tiny, np.inf, gaps).sum(1)
 
 
 def _as_points(values: Any, size: int, name: str) -> Tensor:

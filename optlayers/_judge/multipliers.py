@@ -13,9 +13,10 @@ from .._polytope.polytope import Polytope
 # point from a closed form sits on its bounds to rounding, one from a QP solver to 1e-9 ... 1e-5.
 _POWERS = (0.75, 0.5, 1 / 3, 1 / 4)
 _GOOD_ENOUGH = 1e-12  # residual at which no other activity tolerance is tried
+_NOTHING = 1e-11  # a multiplier of this size, relative to the point, is the rounding of none
 _DENSE_LIMIT = 400_000  # entries of a dense least-squares problem; beyond it, a sparse program
 _CHUNK = 2_000_000  # entries of a vectorised pass: it bounds the memory, not the result
-_MOST_PARTS = 32  # matrices whose components are kept
+_MOST_FORMS = 32  # matrices whose equilibrated form is kept
 _HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
@@ -25,7 +26,7 @@ class Component(NamedTuple):
     rows: np.ndarray  # numbers in [A; A_eq]
     columns: np.ndarray
     matrix: np.ndarray | sp.csr_array  # dense if small
-    norms: np.ndarray  # of its rows
+    norms: np.ndarray  # of its rows, as in `Equilibrated`
 
 
 class Parts(NamedTuple):
@@ -36,11 +37,37 @@ class Parts(NamedTuple):
     others: list[Component]
 
 
-_PARTS: dict[bytes, Parts] = {}  # by the fingerprint of the rows
+class Equilibrated(NamedTuple):
+    """Rows in the units of z, by powers of two, which rounding does not see.
+
+    A row is divided by about the norm of its part on z, or, where it has none, of all of it; then
+    an auxiliary variable by what makes its largest coefficient about one. A violation, a slack and
+    a gradient are then what they mean for z, whatever was declared.
+    """
+
+    rows: sp.csr_array  # [A; A_eq]
+    row_scale: np.ndarray  # (m + m_eq,) row = row_scale * declared row
+    aux_scale: np.ndarray  # (num_aux,) variable = aux_scale * declared variable
+    norms: np.ndarray  # of the parts of the rows on z, or of all; 1 for rows without coefficients
+    parts: Parts
 
 
-class Problem(NamedTuple):
-    """The polytope with its values flattened to `(N or 1, ...)` in numpy."""
+_FORMS: dict[tuple[bytes, int], Equilibrated] = {}  # by the fingerprint of the rows
+
+
+class CertifiedProblem(NamedTuple):
+    """What a point is judged against: equilibrated rows, values flattened to `(N or 1, ...)`.
+
+    Attributes:
+        A: Inequality rows, `(m, num_vars)`.
+        A_eq: Equality rows, `(m_eq, num_vars)`.
+        b: `(N or 1, m)`; inf says nothing.
+        b_eq: `(N or 1, m_eq)`.
+        lower: `(N or 1, num_vars)`.
+        upper: `(N or 1, num_vars)`.
+        num_aux: How many of the last columns are auxiliary.
+        form: Both kinds of rows in one matrix, their scales and their components.
+    """
 
     A: sp.csr_array
     A_eq: sp.csr_array
@@ -49,10 +76,10 @@ class Problem(NamedTuple):
     lower: np.ndarray
     upper: np.ndarray
     num_aux: int
-    parts: Parts
+    form: Equilibrated
 
-    def part(self, chosen: slice) -> "Problem":
-        """The same for some of the instances."""
+    def part(self, chosen: slice | np.ndarray) -> "CertifiedProblem":
+        """Return the problem of some of the instances."""
         b, b_eq, lower, upper = (v if len(v) == 1 else v[chosen] for v in self.values)
         return self._replace(b=b, b_eq=b_eq, lower=lower, upper=upper)
 
@@ -62,25 +89,62 @@ class Problem(NamedTuple):
         return self.b, self.b_eq, self.lower, self.upper
 
     def right_hand_side(self) -> np.ndarray:
-        """`(N or 1, m + m_eq)`."""
+        """Return `(N or 1, m + m_eq)`."""
         count = max(len(self.b), len(self.b_eq))
         both = [np.broadcast_to(v, (count, v.shape[1])) for v in (self.b, self.b_eq)]
         return np.concatenate(both, 1)
 
 
-def problem_of(polytope: Polytope, batch: torch.Size) -> Problem:
-    """Values of a polytope for a batch; the components of its rows are found once."""
+def problem_of(polytope: Polytope, batch: torch.Size) -> CertifiedProblem:
+    """Return the values of a polytope for a batch; its rows are equilibrated once."""
     b, b_eq, lower, upper = (
         v.cpu().numpy()[None] if v.ndim == 1 else flatten(v.cpu(), batch)
         for v in (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
     )
-    parts = _PARTS.get(polytope.fingerprint)
-    if parts is None:  # they depend on the rows alone
-        while len(_PARTS) >= _MOST_PARTS:
-            _PARTS.pop(next(iter(_PARTS)), None)
-        parts = _PARTS[polytope.fingerprint] = _split(polytope.A, polytope.A_eq)
-    rows = (polytope.A, polytope.A_eq)
-    return Problem(*rows, b, b_eq, lower, upper, polytope.num_aux, parts)
+    key = (polytope.fingerprint, polytope.num_aux)
+    form = _FORMS.get(key)
+    if form is None:  # it depends on the rows alone
+        while len(_FORMS) >= _MOST_FORMS:
+            _FORMS.pop(next(iter(_FORMS)), None)
+        form = _FORMS[key] = _equilibrate(polytope.A, polytope.A_eq, polytope.num_aux)
+    m = polytope.A.shape[0]
+    columns = np.concatenate([np.ones(polytope.n), form.aux_scale])
+    return CertifiedProblem(
+        sp.csr_array(form.rows[:m]),
+        sp.csr_array(form.rows[m:]),
+        b * form.row_scale[:m],
+        b_eq * form.row_scale[m:],
+        lower * columns,
+        upper * columns,
+        polytope.num_aux,
+        form,
+    )
+
+
+def _equilibrate(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int) -> Equilibrated:
+    rows = sp.csr_array(sp.vstack([A, A_eq], format="csr"), dtype=np.float64)
+    n = rows.shape[1] - num_aux
+    own = np.diff(sp.csr_array(rows[:, :n]).indptr) > 0
+
+    def sizes() -> np.ndarray:
+        return np.where(own, row_norms(sp.csr_array(rows[:, :n])), row_norms(rows))
+
+    row_scale, aux_scale = _towards_one(sizes()), np.ones(num_aux)
+    rows = sp.csr_array(sp.diags_array(row_scale) @ rows)
+    if num_aux and rows.shape[0]:
+        columns = _towards_one(abs(rows[:, n:]).max(axis=0).toarray().ravel())
+        rows = sp.csr_array(rows @ sp.diags_array(np.concatenate([np.ones(n), columns])))
+        again = np.where(own, 1.0, _towards_one(sizes()))
+        rows = sp.csr_array(sp.diags_array(again) @ rows)
+        row_scale, aux_scale = row_scale * again, 1 / columns
+    norms = sizes()
+    norms = np.where(norms > 0, norms, 1.0)
+    return Equilibrated(rows, row_scale, aux_scale, norms, _split(rows, norms))
+
+
+def _towards_one(sizes: np.ndarray) -> np.ndarray:
+    """Return the powers of two that bring positive sizes near one; 1 for zero."""
+    return np.where(sizes > 0, np.exp2(-np.round(np.log2(np.where(sizes > 0, sizes, 1.0)))), 1.0)
 
 
 def flatten(values: Tensor, batch: torch.Size) -> np.ndarray:
@@ -88,10 +152,9 @@ def flatten(values: Tensor, batch: torch.Size) -> np.ndarray:
     return values.expand(*batch, -1).reshape(batch.numel(), values.shape[-1]).numpy()
 
 
-def _split(A: sp.csr_array, A_eq: sp.csr_array) -> Parts:
+def _split(rows: sp.csr_array, norms: np.ndarray) -> Parts:
     from scipy.sparse.csgraph import connected_components
 
-    rows = sp.csr_array(sp.vstack([A, A_eq], format="csr"))
     m = rows.shape[0]
     if not m:
         return Parts(np.zeros(0, dtype=int), rows, [])
@@ -114,25 +177,28 @@ def _split(A: sp.csr_array, A_eq: sp.csr_array) -> Parts:
             (local.data, np.searchsorted(columns, local.indices), local.indptr),
             (len(own), len(columns)),
         )
-        norms = row_norms(local)
         dense = local.shape[0] * local.shape[1] <= _DENSE_LIMIT
-        others.append(Component(own, columns, local.toarray() if dense else local, norms))
+        others.append(Component(own, columns, local.toarray() if dense else local, norms[own]))
     return Parts(single, sp.csr_array(rows[single]), others)
 
 
 def row_norms(rows: sp.csr_array) -> np.ndarray:
-    """Euclidean norm of every row."""
-    return np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    """Return the Euclidean norm of every row, whatever its size."""
+    if not rows.nnz:
+        return np.zeros(rows.shape[0])
+    largest = abs(rows).max(axis=1).toarray().ravel()
+    unit = sp.csr_array(sp.diags_array(1 / np.where(largest > 0, largest, 1.0)) @ rows)
+    return largest * np.sqrt(np.asarray(unit.multiply(unit).sum(axis=1)).ravel())
 
 
 # ---------------------------------------------------------------------- auxiliary variables
 
 
-def find_auxiliary(problem: Problem, z: np.ndarray) -> np.ndarray:
-    """`(N, num_aux)` values that violate the rows least, by one linear program per instance."""
+def find_auxiliary(problem: CertifiedProblem, z: np.ndarray) -> np.ndarray:
+    """Return `(N, num_aux)` values that violate the rows least: a linear program per instance."""
     if not problem.num_aux:
         return np.zeros((len(z), 0))
-    rows = sp.csr_array(sp.vstack([problem.A, problem.A_eq], format="csr"))
+    rows = problem.form.rows
     n = rows.shape[1] - problem.num_aux
     chosen = np.flatnonzero(np.diff(sp.csr_array(rows[:, n:]).indptr))
     equality = chosen >= problem.A.shape[0]
@@ -173,14 +239,14 @@ def _least_violation(rows, rest, lower, upper, equality) -> np.ndarray:
 
 
 def recompute(
-    problem: Problem, y: np.ndarray, x: np.ndarray, eps: float
+    problem: CertifiedProblem, y: np.ndarray, x: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The multipliers `lam, nu` that come closest to explaining x = [z; psi]."""
     m, m_eq = problem.A.shape[0], problem.A_eq.shape[0]
     both = np.zeros((len(x), m + m_eq))
     target = np.concatenate([y, x[:, y.shape[1] :]], 1) - x  # what rows and bounds must explain
     scale = np.maximum(1.0, np.abs(y).max(1, initial=0.0))
-    parts = problem.parts
+    parts = problem.form.parts
     if len(parts.single):
         step = max(1, _CHUNK // parts.entries.nnz)
         for start in range(0, len(x), step):
@@ -195,7 +261,12 @@ def recompute(
         aim = target[:, part.columns]
         for i in range(len(x)):
             values = (slack[i], aim[i], low[i], high[i])
-            both[i, part.rows] = _explain(part, part.rows >= m, *values, scale[i], eps)
+            found = _explain(part, part.rows >= m, *values, scale[i], eps)
+            endless = (part.columns >= y.shape[1]) & np.isinf(low[i] + high[i])
+            if endless.any():
+                found = np.where(np.abs(found) <= _NOTHING * scale[i], 0.0, found)
+                found = _balanced(part, part.rows >= m, found, low[i], high[i], endless)
+            both[i, part.rows] = found
     return both[:, :m], both[:, m:]
 
 
@@ -204,16 +275,21 @@ def _tolerances(eps: float, scale):
     return [eps**power + 16 * eps * scale for power in _POWERS]
 
 
-def _one_row(problem: Problem, target, x, scale, eps: float) -> np.ndarray:
+def _one_row(problem: CertifiedProblem, target, x, scale, eps: float) -> np.ndarray:
     """`(N, rows)` multipliers of rows that share no variable with others, all at once."""
-    single, rows = problem.parts.single, problem.parts.entries
+    single, rows = problem.form.parts.single, problem.form.parts.entries
     column, a, start, counts = rows.indices, rows.data, rows.indptr[:-1], np.diff(rows.indptr)
     equality = single >= problem.A.shape[0]
-    slack = (problem.right_hand_side()[:, single] - (rows @ x.T).T) / row_norms(rows)
+    slack = (problem.right_hand_side()[:, single] - (rows @ x.T).T) / problem.form.norms[single]
     t, x = target[:, column], x[:, column]
     low, high = x - problem.lower[:, column], problem.upper[:, column] - x
     best = np.zeros_like(slack)
     best_residual = np.full_like(slack, np.inf)
+    endless = (column >= problem.A.shape[1] - problem.num_aux) & np.isinf(low + high)
+    if endless.any():  # no multiplier at all, to the last digit, wherever that explains the point
+        nothing = np.maximum.reduceat(np.abs(np.clip(t, -low, high)), start, axis=1)
+        endless = np.logical_or.reduceat(endless, start, axis=1)
+        best_residual = np.where(endless & (nothing <= _NOTHING * scale), 0.0, best_residual)
     for tol in _tolerances(eps, scale):
         tau = _threshold(a, t, low <= tol, high <= tol, start)
         tau = np.where(equality, tau, np.where(slack <= tol, np.maximum(tau, 0.0), 0.0))
@@ -272,6 +348,29 @@ def _explain(part: Component, equality, slack, target, low, high, scale, eps) ->
         if residual <= _GOOD_ENOUGH * scale:
             break
     return best
+
+
+def _balanced(part: Component, equality, multipliers, low, high, endless) -> np.ndarray:
+    """Multipliers whose sums in auxiliary variables without a bound are zero to rounding.
+
+    Only then does the Lagrangian have a minimum; the correction is as large as the rounding of the
+    least squares that found them.
+    """
+    used = equality | (multipliers > 0)
+    if not used.any():
+        return multipliers
+    rows = part.matrix[used]
+    rows, found = rows.toarray() if sp.issparse(rows) else rows, multipliers[used]
+    for _ in range(3):
+        sums = rows.T @ found
+        wrong = endless & (np.isinf(low) & (sums > 0) | np.isinf(high) & (sums < 0))
+        if not wrong.any():
+            break
+        found = found - np.linalg.lstsq(rows[:, wrong].T, sums[wrong], rcond=1e-12)[0]
+        found = np.where(equality[used], found, np.maximum(found, 0.0))
+    result = multipliers.copy()
+    result[used] = found
+    return result
 
 
 def _fit(columns, equality, target, at_low, at_high) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import Tensor
 from .._errors import InputError, SolverFailed
 from .._polytope.polytope import Polytope
 from .._solvers import require
-from .multipliers import Problem, problem_of
+from .multipliers import CertifiedProblem, problem_of
 
 _EPS = 1e-9  # accuracy asked of first-order solvers
 # Tolerances of the interior-point solver, in turn: at the first it may stall far from the answer.
@@ -40,13 +40,13 @@ def check_installed(name: str) -> None:
     require(name, "leave it out of `against`")
 
 
-def _instances(problem: Problem, y: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+def _instances(problem: CertifiedProblem, y: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """`b, b_eq, lower, upper, y` of every instance."""
     values = [np.broadcast_to(v, (len(y), v.shape[1])) for v in problem.values]
     return zip(*values, y, strict=True)
 
 
-def _with_osqp(problem: Problem, y: np.ndarray) -> tuple[np.ndarray, float]:
+def _with_osqp(problem: CertifiedProblem, y: np.ndarray) -> tuple[np.ndarray, float]:
     import osqp
 
     n, width = y.shape[1], problem.A.shape[1]
@@ -74,7 +74,9 @@ def _with_osqp(problem: Problem, y: np.ndarray) -> tuple[np.ndarray, float]:
     return found, 1e3 * (time.perf_counter() - start) / max(len(y), 1)
 
 
-def _model(problem: Problem) -> tuple[Any, list[Any], Any, Callable[..., list[np.ndarray]]]:
+def _model(
+    problem: CertifiedProblem,
+) -> tuple[Any, list[Any], Any, Callable[..., list[np.ndarray]]]:
     """The QP in cvxpy; its parameters: y, and what varies in the batch; how to fill them."""
     import cvxpy as cp
 
@@ -103,7 +105,7 @@ def _model(problem: Problem) -> tuple[Any, list[Any], Any, Callable[..., list[np
     return cp.Problem(goal, constraints), parameters, x, fill
 
 
-def _with_cvxpy(problem: Problem, y: np.ndarray) -> tuple[np.ndarray, float]:
+def _with_cvxpy(problem: CertifiedProblem, y: np.ndarray) -> tuple[np.ndarray, float]:
     model, parameters, x, fill = _model(problem)
     found, start = np.full(y.shape, np.nan), time.perf_counter()
     for i, values in enumerate(_instances(problem, y)):
@@ -134,7 +136,7 @@ def _solve_accurately(model: Any) -> bool:
     return model.status == cp.OPTIMAL_INACCURATE  # the certificate decides what it is worth
 
 
-def _with_cvxpylayers(problem: Problem, y: np.ndarray) -> tuple[np.ndarray, float]:
+def _with_cvxpylayers(problem: CertifiedProblem, y: np.ndarray) -> tuple[np.ndarray, float]:
     from cvxpylayers.torch import CvxpyLayer
 
     model, parameters, x, fill = _model(problem)
@@ -154,7 +156,7 @@ def _with_cvxpylayers(problem: Problem, y: np.ndarray) -> tuple[np.ndarray, floa
 
 
 # The names are those of the table of solvers; what is done with them is written here once more.
-Reference = Callable[[Problem, np.ndarray], tuple[np.ndarray, float]]
+Reference = Callable[[CertifiedProblem, np.ndarray], tuple[np.ndarray, float]]
 REFERENCES: dict[str, Reference] = {
     "osqp": _with_osqp,
     "cvxpy": _with_cvxpy,

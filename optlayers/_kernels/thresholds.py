@@ -216,7 +216,7 @@ def evaluate(x, a, low, high, flip, tau):
 
 @numba.njit(cache=True, nogil=True)
 def solve(x, a, low, high, flip, goal):
-    """Return the tau >= 0 with activity(tau) = goal, given activity(0) > goal; nan if none."""
+    """Return the tau >= 0 with activity(tau) = goal, given activity(0) > goal; else the nearest."""
     tau, lo, hi = 0.0, 0.0, np.inf
     for step in range(3000):
         act, right, left, after, before, size = evaluate(x, a, low, high, flip, tau)
@@ -229,8 +229,8 @@ def solve(x, a, low, high, flip, goal):
                 new = tau + miss / right
             elif after < np.inf:
                 new = after
-            else:  # nothing can move any more: out of reach, unless by rounding
-                return tau if miss <= 1e-9 * (1.0 + size) else np.nan
+            else:  # nothing can move any more: the nearest there is, should the goal be farther
+                return tau
         else:
             hi = tau
             new = tau + miss / left if left > 0 else before

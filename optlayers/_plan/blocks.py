@@ -12,7 +12,7 @@ import torch
 
 from .._errors import BlockRefused
 from .._polytope.polytope import Polytope
-from .presolve import Reduction, Values, reduce_rows, reduce_values
+from .presolve import FAR_ANCHOR, Reduction, Values, reduce_rows, reduce_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,8 @@ def simplex_form(weights, low, high, lower, upper):
 
     With all |coefficients| equal, write z = lower + x where the coefficient is positive and
     z = upper - x where it is negative. The row becomes sum(x) = total (or <= total), and if every
-    x may grow to `total` or is fixed at 0, that is a simplex. So `sum(labels) = arc`, with
+    x may grow to `total` or is fixed at 0, that is a simplex. A bound far from zero is no
+    anchor: digits of the point would be lost between the two. So `sum(labels) = arc`, with
     x = 1 - arc, is one. The row may be read from either side, so both signs are tried.
 
     Returns:
@@ -205,6 +206,7 @@ def _simplex_form(weights, low, high, lower, upper):
         least = (low - offset) / size[:, 0]
         fits = (size == size[:, :1]).all(1) & np.isfinite(anchor).all(1) & np.isfinite(total)
         fits &= (total > 0) & ((low == high) | (least <= 0))
+        fits &= (np.abs(anchor) <= FAR_ANCHOR).all(1)
         room = (span >= total[:, None] * (1 - 1e-12)) | (span == 0)
     return fits & room.all(1) & (span > 0).any(1), total
 

@@ -36,6 +36,7 @@ class AbstractBlockMap(ABC):
 
     shares_matrix: ClassVar[bool] = False  # True: every component must have the same coefficients
     wide_limits: ClassVar[bool] = False  # True: limits come in float64, whatever x is
+    uses_near: ClassVar[bool] = False  # True: `forward` takes `near`, where answers are expected
 
     def __init__(self, block: Block):
         if reason := self.why_not(block):
@@ -81,8 +82,8 @@ class AbstractBlockMap(ABC):
             f"{type(self).__name__} has no derivative. Define `vjp` to differentiate through it."
         )
 
-    def vjp_limits(self, z: Tensor, limits: Limits, grad: Tensor) -> Limits:
-        """The same with respect to the limits, each in its own shape."""
+    def vjp_limits(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Limits:
+        """Return the vector-Jacobian product of `forward` in the limits, each in its own shape."""
         raise NotImplementedError(
             f"{type(self).__name__} has no derivative with respect to right-hand sides and bounds. "
             "Define `vjp_limits`, or detach them."

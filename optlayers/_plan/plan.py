@@ -87,35 +87,56 @@ class Plan:
         part = x[:, at] if isinstance(at, slice) else x.index_select(1, at)
         return part.reshape(x.shape[0], map_.block.count, map_.block.size)
 
-    def forward(self, x: Tensor, limits: list[Limits], report: Report) -> Tensor:
-        """Apply every map to its part of `(N, n)`; what comes out as NaN is a failure."""
-        z = self._forward(x, limits, report)
+    def forward(
+        self, x: Tensor, limits: list[Limits], report: Report, near: Tensor | None = None
+    ) -> Tensor:
+        """Apply every map to its part of `(N, n)`; what comes out as NaN is a failure.
+
+        Args:
+            x: Points or scores.
+            limits: Of every map.
+            report: Told which instances have no answer.
+            near: `(N, n)`, where answers are expected: less work for maps with `uses_near`, and
+                the same answers.
+        """
+        z = self._forward(x, limits, report, near)
         report.refuse_nan(x, z)
         return z
 
-    def _forward(self, x: Tensor, limits: list[Limits], report: Report) -> Tensor:
+    def _forward(
+        self, x: Tensor, limits: list[Limits], report: Report, near: Tensor | None
+    ) -> Tensor:
         if self.num_vars > self.n:
             x = torch.cat([x, x.new_zeros(x.shape[0], self.num_vars - self.n)], 1)
+            if near is not None:
+                near = torch.cat([near, near.new_zeros(len(near), self.num_vars - self.n)], 1)
         if self.covers_in_order:
-            map_ = self.maps[0]
-            part = x.reshape(x.shape[0], map_.block.count, map_.block.size)
-            return map_.forward(part, limits[0], report).reshape(x.shape)[:, : self.n]
+            result = self._apply(self.maps[0], slice(None), x, limits[0], report, near)
+            return result.reshape(x.shape)[:, : self.n]
         out = torch.empty_like(x)
         for map_, at, limit in zip(self.maps, self.index(x.device), limits, strict=True):
-            result = map_.forward(self.gather(x, at, map_), limit, report).flatten(1)
+            result = self._apply(map_, at, x, limit, report, near).flatten(1)
             if isinstance(at, slice):
                 out[:, at] = result
             else:
                 out.index_copy_(1, at, result)
         return out[:, : self.n]
 
-    def vjp_limits(self, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:
-        """Vector-Jacobian product of `forward` with respect to the limits, map by map."""
+    def _apply(self, map_: AbstractBlockMap, at: Any, x, limits, report, near) -> Tensor:
+        part = self.gather(x, at, map_)
+        if near is None or not map_.uses_near:
+            return map_.forward(part, limits, report)
+        return map_.forward(part, limits, report, self.gather(near, at, map_))  # type: ignore[call-arg]
+
+    def vjp_limits(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:
+        """Return the vector-Jacobian product of `forward` in the limits, map by map."""
         if self.num_vars > self.n:
             pad = z.new_zeros(z.shape[0], self.num_vars - self.n)
-            z, grad = (torch.cat([v, pad], 1) for v in (z, grad))
+            x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))
         return [
-            map_.vjp_limits(self.gather(z, at, map_), limit, self.gather(grad, at, map_))
+            map_.vjp_limits(
+                *(self.gather(v, at, map_) for v in (x, z)), limit, self.gather(grad, at, map_)
+            )
             for map_, at, limit in zip(self.maps, self.index(z.device), limits, strict=True)
         ]
 

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from .._polytope.polytope import Polytope
 
+# A point counted from a bound keeps its digits to the rounding of the bound: 1e-13 for this one.
+FAR_ANCHOR = 1e3
+
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
@@ -211,6 +214,7 @@ def _simplex_in_batch(positive, low, high, lower, upper) -> np.ndarray:
     span = upper - lower
     room = (span >= total[..., None] * (1 - 1e-12)) | (span <= 0)
     fits = room.all(-1) & total.isfinite() & offset.isfinite() & (equality | (low <= offset))
+    fits &= (anchor.abs() <= FAR_ANCHOR).all(-1)
     fits, some, every = fits.all(0), equality.any(0), equality.all(0)
     code = torch.where(every, 1, torch.where(some, 0, 2))
     return torch.where(fits, code, 0).cpu().numpy()

@@ -6,8 +6,11 @@ active, and the others free (F):
 $$ dz_F = (I - R_{AF}^+ R_{AF})\, dy_F + R_{AF}^+ (dc_A - R_{A\bar F}\, dz_{\bar F}), \qquad
    dz_{\bar F} = d(\text{bounds}) $$
 
-At a kink everything active is kept, which is the limit of derivatives from inside the smallest
-face. The vector-Jacobian product needs one vector per instance, $\nu = (R_{AF}^+)^\top g_F$.
+At a kink everything active is kept for the derivative in y, which is the limit of derivatives from
+inside the smallest face. Where more rows and bounds are active than are independent, as at
+vertices, the derivative in c and in the bounds keeps those that the multipliers of $y - z$ need,
+and of these as many as are independent (see `vertices.py`). The vector-Jacobian product needs one
+vector per instance, $\nu = (R_{AF}^+)^\top g_F$.
 """
 
 from typing import NamedTuple
@@ -20,11 +23,14 @@ from torch import Tensor
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits
 from .derivative_aux import free_auxiliaries
+from .vertices import Basis, basis_of, one_row_basis, solve_basis
 
 _DENSE = 4_000_000  # entries of one instance's system; beyond, it is kept sparse
 _CHUNK = 32_000_000  # entries of a batch of systems made at a time
 _RANK = 1e-9  # a smaller singular value is zero; the largest entry of each row is 1
+_LOST = 1e-10  # the same of an eigenvalue of a Gram matrix, relative to the largest
 _DAMPING, _PASSES = 1e-8, 4  # a dependent row costs accuracy only where these do not suffice
+_SMALL = 2000  # variables up to which the multipliers at a vertex are looked for
 
 
 class Gradients(NamedTuple):
@@ -40,14 +46,32 @@ class Gradients(NamedTuple):
 class Projection(AbstractBlockMap):
     """A projection, whose derivative with respect to the limits its active face tells."""
 
-    def vjp_limits(self, z: Tensor, limits: Limits, grad: Tensor) -> Limits:
-        """Vector-Jacobian product of the limits, each in its own shape."""
-        found = face_vjp(self.block, z, limits, grad)[1:]
+    def vjp_limits(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Limits:
+        """Return the vector-Jacobian product of the limits, each in its own shape."""
+        found = face_vjp(self.block, x, z, limits, grad)[1:]
         return Limits(*(g.sum_to_size(v.shape) for g, v in zip(found, limits, strict=True)))
 
 
-def face_vjp(block: Block, z: Tensor, limits: Limits, grad: Tensor) -> Gradients:
-    """Vector-Jacobian product of the projection onto a block at its answer `z`.
+class _Face(NamedTuple):
+    """Where an answer lies, `(N, count, size)` and `(N, count, num_rows)`."""
+
+    lower: Tensor
+    upper: Tensor
+    low: Tensor
+    high: Tensor
+    lone: bool  # one row, or none, and no auxiliary variable: closed forms
+
+    @property
+    def free(self) -> Tensor:
+        return ~(self.lower | self.upper)
+
+    @property
+    def active(self) -> Tensor:
+        return self.low | self.high
+
+
+def tangent(block: Block, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+    """Return the vector-Jacobian product of the projection with respect to its point.
 
     Args:
         block: Rows of any kind.
@@ -55,49 +79,132 @@ def face_vjp(block: Block, z: Tensor, limits: Limits, grad: Tensor) -> Gradients
         limits: As the projection had them.
         grad: `(N, count, size)`, of the answer.
     """
-    count, m = block.count, block.num_rows
-    points, limits = z.double(), Limits(*(v.double() for v in limits))
-    g, near = grad.double(), 1e-8 if z.dtype == torch.float64 else 1e-5
-    lone = block.weights is not None and not block.is_aux.any()
-    if lone or not m:
-        act = _one_row_act(block, points)
-    elif block.is_aux.any():
-        points, near = free_auxiliaries(block, points, limits, near), 20 * near
-        g = torch.where(torch.from_numpy(block.is_aux).to(g.device), 0.0, g)
-        act = _activity(block, points)
+    face, g = _face_of(block, z, limits), _own(block, grad)
+    v = g - _pull(block, _multipliers(block, face, face.free, face.active, g))
+    return torch.where(face.free, v, 0.0).to(grad.dtype)
+
+
+def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Gradients:
+    """Return the vector-Jacobian product of the projection and of its limits at its answer `z`.
+
+    Args:
+        block: Rows of any kind.
+        x: `(N, count, size)`, the point that was projected.
+        z: `(N, count, size)`, the answer; entries of auxiliary variables are not read.
+        limits: As the projection had them.
+        grad: `(N, count, size)`, of the answer.
+    """
+    face, g = _face_of(block, z, limits), _own(block, grad)
+    r = _own(block, x.double() - z.double())
+    if face.lone:
+        lone = face.low, face.high
+        basis = one_row_basis(block.weights, r, face.lower, face.upper, *lone)
+        nu = _multipliers(block, face, basis.free, basis.active, g)
+        # What holds both sides of a limit that is no equality: the multiplier tells which.
+        tau = _multipliers(block, face, basis.free, basis.active, r)
     else:
-        act = _activity(block, points)
-    near = near * (1 + points.abs().amax(-1, keepdim=True))
-    at_low, at_high = act <= limits.row_lower + near, act >= limits.row_upper - near
-    lower, upper = points <= limits.lower + near, points >= limits.upper - near
-    free, active = ~(lower | upper), at_low | at_high
+        nu = _multipliers(block, face, face.free, face.active, g)
+        tau = torch.zeros_like(nu)
+        basis = Basis(face.free, face.active)
+        for n, c, found in _vertices(block, face, r):
+            basis.free[n, c], basis.active[n, c] = found.free, found.active
+            nu[n, c] = solve_basis(block, found, g[n, c])
+    nu = torch.where(basis.active, nu, 0.0)
+    v = g - _pull(block, nu)
+    rest = r - _pull(block, tau) if face.lone else torch.zeros_like(r)
+    held = ~basis.free
+    rows = _sides(face.low, face.high, tau, torch.where(basis.active, nu, 0.0))
+    bounds = _sides(face.lower & held, face.upper & held, rest, torch.where(held, v, 0.0))
+    parts = (torch.where(basis.free, v, 0.0), *rows, *bounds)
+    return Gradients(*(part.to(grad.dtype) for part in parts))
+
+
+def _own(block: Block, v: Tensor) -> Tensor:
+    if not block.is_aux.any():
+        return v.double()
+    return torch.where(torch.from_numpy(block.is_aux).to(v.device), 0.0, v.double())
+
+
+def _sides(low: Tensor, high: Tensor, multiplier: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """To the side that is active; where both are, to the one that pushes, or in halves."""
+    both = low & high
+    share = torch.where(multiplier < 0, 1.0, torch.where(multiplier > 0, 0.0, 0.5))
+    of_low = torch.where(both, share, low.to(v)) * v
+    of_high = torch.where(both, 1 - share, high.to(v)) * v
+    return of_low, of_high
+
+
+def _face_of(block: Block, z: Tensor, limits: Limits) -> _Face:
+    """Activity of rows and bounds, by the rounding of closed forms or the accuracy of a solver."""
+    points, wide = z.double(), Limits(*(v.double() for v in limits))
+    lone = not block.num_rows or (block.weights is not None and not block.is_aux.any())
+    eps = torch.finfo(z.dtype).eps
     if lone:
-        a = torch.from_numpy(block.weights).to(g)
-        nu = _one_row(a, free, active, g)
-        v = g - a * nu
-    elif m:
-        nu = _many_rows(block, free.flatten(0, 1), active.flatten(0, 1), g.flatten(0, 1))
-        nu = nu.reshape(-1, count, m)
-        v = g - _transposed(block, nu)
+        near, size = 64 * eps, _one_row_act(block, points.abs(), absolute=True)
+        act, slip = _one_row_act(block, points), torch.zeros_like(points)
     else:
-        nu, v = act, g
-    nu = torch.where(active, nu, 0.0)
-    share = _halves(lower, upper, v, free), _halves(at_low, at_high, nu, ~active)
-    return Gradients(
-        *(part.to(grad.dtype) for part in (torch.where(free, v, 0.0), *share[1], *share[0]))
+        near = 1e-8 if z.dtype == torch.float64 else 1e-5
+        if block.is_aux.any():
+            points, near = free_auxiliaries(block, points, wide, near), 20 * near
+        act = _activity(block, points)
+        slip = size = 1 + points.abs().amax(-1, keepdim=True)
+    lower, upper = wide.lower, wide.upper
+    if lone:  # the answer of a closed form is a bound to the last digit, in its own precision
+        lower, upper = (v.to(z.dtype).double() for v in (lower, upper))
+    return _Face(
+        points <= lower + near * slip,
+        points >= upper - near * slip,
+        act <= wide.row_lower + near * (size + _finite(wide.row_lower)),
+        act >= wide.row_upper - near * (size + _finite(wide.row_upper)),
+        lone,
     )
 
 
-def _halves(low: Tensor, high: Tensor, v: Tensor, neither: Tensor) -> tuple[Tensor, Tensor]:
-    """To the side that is active; in halves where both are, as they move together."""
-    half = torch.where(low & high, 0.5, 1.0) * torch.where(neither, 0.0, v)
-    return torch.where(low, half, 0.0), torch.where(high, half, 0.0)
+def _finite(v: Tensor) -> Tensor:
+    return torch.where(v.isfinite(), v.abs(), 0.0)
 
 
-def _one_row_act(block: Block, points: Tensor) -> Tensor:
+def _multipliers(block: Block, face: _Face, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
+    """`(N, count, num_rows)`: the shortest nu with R_AF^T nu = g_F, in least squares."""
+    if face.lone:
+        if block.weights is None:
+            return torch.zeros_like(active, dtype=torch.float64)
+        return _one_row(torch.from_numpy(block.weights).to(g), free, active, g)
+    nu = _many_rows(block, *(v.flatten(0, 1) for v in (free, active, g)))
+    return torch.where(active, nu.reshape(active.shape), 0.0)
+
+
+def _pull(block: Block, nu: Tensor) -> Tensor | float:
+    if not block.num_rows:
+        return 0.0
+    if block.weights is not None:
+        return torch.from_numpy(block.weights).to(nu) * nu
+    return _transposed(block, nu)
+
+
+def _vertices(block: Block, face: _Face, r: Tensor):
+    """Instance, component and basis wherever rows are lost with the variables at bounds."""
+    if block.size > _SMALL:
+        return
+    R = _matrix(block, r)
+    unit = R / R.norm(dim=1, keepdim=True)
+    rows = torch.where(face.active[..., None], unit, 0.0)
+
+    def rank(chosen: Tensor) -> Tensor:
+        part = torch.where(chosen[..., None, :], rows, 0.0)
+        return (torch.linalg.eigvalsh(part @ part.mT) > _LOST).sum(-1)
+
+    lost = rank(face.free) < rank(~(face.lower & face.upper))
+    for n, c in lost.nonzero().tolist():
+        masks = (v[n, c].cpu().numpy() for v in face[:4])
+        yield n, c, basis_of(block, r[n, c].cpu().numpy(), *masks)
+
+
+def _one_row_act(block: Block, points: Tensor, absolute: bool = False) -> Tensor:
     if block.weights is None:
         return points.new_zeros(*points.shape[:2], 0)
-    return (torch.from_numpy(block.weights).to(points) * points).sum(-1, keepdim=True)
+    weights = np.abs(block.weights) if absolute else block.weights
+    return (torch.from_numpy(weights).to(points) * points).sum(-1, keepdim=True)
 
 
 def _one_row(a: Tensor, free: Tensor, active: Tensor, g: Tensor) -> Tensor:

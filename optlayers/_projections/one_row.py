@@ -18,13 +18,16 @@ class OneRow(Projection):
     $a \cdot z(\tau)$ falls with $\tau$ and is linear between the breakpoints $(y - u)/a$ and
     $(y - l)/a$. If $z(0)$ meets the row it is the answer; otherwise $\tau$ solves one scalar
     equation for the side that is violated. Any signs and weights, infinite bounds, fixed variables,
-    right-hand sides and bounds per instance. CPU: safeguarded Newton, a few passes. CUDA:
-    breakpoints sorted, then bisected by index, $O(n \log n)$, without synchronisation.
+    right-hand sides and bounds per instance. Computed in float64, rounded at the end. CPU:
+    safeguarded Newton, a few passes. CUDA: breakpoints sorted, then bisected by index,
+    $O(n \log n)$, without synchronisation.
 
     References:
         Brucker (1984), *An O(n) algorithm for quadratic knapsack problems*; Kiwiel (2008),
         *Breakpoint searching algorithms for the continuous quadratic knapsack problem*.
     """
+
+    wide_limits = True  # a total at a corner is out of reach once it is rounded
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -52,7 +55,7 @@ class OneRow(Projection):
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return the coefficients of the row."""
-        return (torch.as_tensor(self.block.weights, dtype=dtype, device=device),)
+        return (torch.as_tensor(self.block.weights, dtype=torch.float64, device=device),)
 
     def _a(self, x: Tensor) -> Tensor:
         return self.constants(x.device, x.dtype)[0]
@@ -65,6 +68,9 @@ class OneRow(Projection):
         return goal, goal != act
 
     def _by_breakpoints(self, x: Tensor, limits: Limits) -> Tensor:
+        return self._by_breakpoints_wide(x.double(), limits).to(x.dtype)
+
+    def _by_breakpoints_wide(self, x: Tensor, limits: Limits) -> Tensor:
         a, lower, upper = self._a(x), limits.lower, limits.upper
         goal, moves = self._goal(x, limits)
         one, two = (x - upper) / a, (x - lower) / a
@@ -103,13 +109,13 @@ class OneRow(Projection):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         r"""$g_F - a_F (a_F \cdot g_F)/(a_F \cdot a_F)$ on the free set $F$ if the row is active."""
-        a = self._a(x)
-        free = (z > limits.lower) & (z < limits.upper)
-        _, moves = self._goal(x, limits)
+        a, g = self._a(x), grad.double()
+        free = (z > limits.lower.to(z.dtype)) & (z < limits.upper.to(z.dtype))
+        _, moves = self._goal(x.double(), limits)
         a_free = torch.where(free, a, 0)
-        along = (a_free * grad).sum(-1, keepdim=True)
+        along = (a_free * g).sum(-1, keepdim=True)
         norm = (a_free * a_free).sum(-1, keepdim=True)
         # A point that is on an equality already does not move, and yet may not leave it.
         active = (moves | (limits.row_lower == limits.row_upper)) & (norm > 0)
         step = torch.where(active, along / torch.where(active, norm, 1), 0)
-        return torch.where(free, grad - step * a_free, 0)
+        return torch.where(free, g - step * a_free, 0).to(grad.dtype)

@@ -19,7 +19,7 @@ from .._solvers.block import Answer, ProjectionProblem, least_violation, measure
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.least_distance import LeastDistance
 from .._solvers.osqp import OSQPSolver
-from .derivative import Projection, face_vjp
+from .derivative import Projection, tangent
 from .units import units_of
 
 GOOD = ACCURACY  # residual at which the first answer is taken
@@ -164,4 +164,4 @@ class QP(SolverMap, Projection):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""
-        return face_vjp(self.block, z, limits, grad).y
+        return tangent(self.block, z, limits, grad)

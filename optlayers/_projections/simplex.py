@@ -36,11 +36,14 @@ class Simplex(Projection):
     Reflection about a bound, $z_i = u_i - x_i$ for negative coefficients, is an isometry, so more
     blocks are simplices than look like it: the coupling $\sum_\ell z_\ell = z_{arc}$ of labels and
     arc is the simplex $\sum_\ell z_\ell + (1 - z_{arc}) = 1$.
+    Computed in float64, rounded at the end.
 
     References:
         Held, Wolfe and Crowder (1974), *Validation of subgradient optimization*; Michelot (1986),
         *A finite algorithm for finding the projection of a point onto the canonical simplex*.
     """
+
+    wide_limits = True  # totals are differences of limits
 
     def __init__(self, block: Block):
         super().__init__(block)
@@ -59,7 +62,6 @@ class Simplex(Projection):
         self.plain = bool(
             (self.sign > 0).all() and (self.anchor == 0).all() and not self.fixed.any()
         )
-        self._arrays_of: dict[np.dtype, tuple[np.ndarray, np.ndarray]] = {}
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -105,7 +107,8 @@ class Simplex(Projection):
             x.numel(),
             array(x).reshape(-1, size),
             z.numpy().reshape(-1, size),
-            *self._arrays(z.numpy().dtype),
+            self.sign,
+            self.anchor,
             self.fixed,
             self.total,
             self.equality,
@@ -113,18 +116,16 @@ class Simplex(Projection):
         )
         return z
 
-    def _arrays(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        if dtype not in self._arrays_of:
-            self._arrays_of[dtype] = (self.sign.astype(dtype), self.anchor.astype(dtype))
-        return self._arrays_of[dtype]
-
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return signs, anchors, totals and fixed variables; of what varies, only the signs."""
+
+        def numbers(v: np.ndarray) -> Tensor:
+            return torch.as_tensor(v, dtype=torch.float64, device=device)
+
         if self.varies:
-            return (torch.as_tensor(self.sign, dtype=dtype, device=device),)
-        values = (self.sign, self.anchor, self.total[:, None])
-        numbers = tuple(torch.as_tensor(v, dtype=dtype, device=device) for v in values)
-        return (*numbers, torch.as_tensor(self.fixed, device=device))
+            return (numbers(self.sign),)
+        fixed = torch.as_tensor(self.fixed, device=device)
+        return (*map(numbers, (self.sign, self.anchor, self.total[:, None])), fixed)
 
     def _form(self, x: Tensor, limits: Limits) -> tuple[Tensor, ...]:
         """Return signs, anchors, totals and fixed variables, broadcasting against `x`."""
@@ -137,6 +138,9 @@ class Simplex(Projection):
         return sign, anchor, total, limits.lower >= limits.upper
 
     def _by_sorting(self, x: Tensor, limits: Limits) -> Tensor:
+        return self._by_sorting_wide(x.double(), limits).to(x.dtype)
+
+    def _by_sorting_wide(self, x: Tensor, limits: Limits) -> Tensor:
         sign, anchor, total, fixed = self._form(x, limits)
         broken = x.isnan().any(-1, keepdim=True)
         if not self.plain:
@@ -153,10 +157,10 @@ class Simplex(Projection):
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Subtract the mean over the support, in reflected coordinates."""
         sign, anchor, total, fixed = self._form(x, limits)
-        free = ((z - anchor).abs() > 0) & ~fixed
-        reflected = torch.where(free, grad * sign, 0)
+        free, g = (z != anchor.to(z.dtype)) & ~fixed, grad.double()
+        reflected = torch.where(free, g * sign, 0)
         mean = reflected.sum(-1, keepdim=True) / free.sum(-1, keepdim=True).clamp(min=1)
         if not self.equality:  # inside the simplex no row is active
-            inside = (torch.where(fixed, 0, sign * (x - anchor)).clamp(min=0)).sum(-1, keepdim=True)
-            mean = torch.where(inside > total, mean, 0)
-        return torch.where(free, grad - sign * mean, 0)
+            above = torch.where(fixed, 0, sign * (x.double() - anchor)).clamp(min=0)
+            mean = torch.where(above.sum(-1, keepdim=True) > total, mean, 0)
+        return torch.where(free, g - sign * mean, 0).to(grad.dtype)

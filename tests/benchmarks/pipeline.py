@@ -103,7 +103,7 @@ def measure(
         used = {
             name: model
             for name, model in models.items()
-            if kind in pipeline.recipe.banks(model.config, corpus, "train")
+            if kind in pipeline.banks(model.config, corpus, "train")
         }
         for number, sentences in enumerate(drawn(models["spigot"], corpus, kind, options.batches)):
             for name, model in used.items():

@@ -10,19 +10,20 @@ import torch
 import optlayers as ol
 from examples.data import Corpus
 from examples.semantics_to_sentiment import config as sentiment
+from examples.semantics_to_sentiment import run as sentiment_run
 from examples.semantics_to_sentiment.classifier import Classifier
 from examples.semantics_to_sentiment.methods import METHODS as READERS
 from examples.semantics_to_sentiment.run import adopt
-from examples.semantics_to_sentiment.train import RECIPE as SENTIMENT
+from examples.semantics_to_sentiment.train import banks as sentiment_banks
 from examples.syntax_to_semantics import config as syntax
+from examples.syntax_to_semantics import run as syntax_run
 from examples.syntax_to_semantics.experiment import ALL
 from examples.syntax_to_semantics.methods import METHODS
 from examples.syntax_to_semantics.model import JointParser
 from examples.syntax_to_semantics.pruner import Pruner
 from examples.syntax_to_semantics.run import load_model
-from examples.syntax_to_semantics.train import RECIPE as SYNTAX
+from examples.syntax_to_semantics.train import banks as syntax_banks
 from examples.training.module import JointModule
-from examples.training.runs import Recipe
 
 LONGEST = 40
 """Words of a sentence."""
@@ -42,7 +43,8 @@ class Pipeline:
     Args:
         stem: Of the page.
         title: Of the page.
-        recipe: Of the runs.
+        run: The module that loads data and makes models.
+        banks: Sentences by kind of the batches.
         make_config: A config by name, with other settings.
         settings: These.
         titles: Of the methods.
@@ -55,7 +57,8 @@ class Pipeline:
 
     stem: str
     title: str
-    recipe: Recipe[Any, Any]
+    run: Any
+    banks: Callable[..., Mapping[str, Any]]
     make_config: Callable[..., Any]
     settings: Callable[[argparse.Namespace], dict[str, Any]]
     titles: Mapping[str, str]
@@ -72,16 +75,14 @@ class Pipeline:
     def models(self, options: argparse.Namespace) -> tuple[Models, Corpus]:
         """A model for each method, with the same random numbers, and the sentences."""
         settings = self.settings(options)
-        corpus = self.recipe.load_data(
-            self.make_config(options.config, method="spigot", **settings)
-        )
+        corpus = self.run.load_data(self.make_config(options.config, method="spigot", **settings))
         found = {}
         for name in self.titles:
             config = self.make_config(options.config, method=name, **settings)
             # A classifier without a parser knows the words of the reviews alone.
             own = replace(corpus, trees={}, graphs={}) if name == "bilstm" else corpus
             torch.manual_seed(config.seed)
-            found[name] = model = self.recipe.make_model(config, own)
+            found[name] = model = self.run.make_model(config, own)
             if options.parser and model.parser is not None:
                 adopt(model.parser, load_model(options.parser))
         return found, corpus
@@ -102,7 +103,8 @@ PIPELINES = {
     "syntax": Pipeline(
         "pipeline-speed",
         "Speed of joint training",
-        SYNTAX,
+        syntax_run,
+        syntax_banks,
         syntax.make_config,
         lambda _: {"data": "ewt", "data_options": LENGTH},
         {name: METHODS[name].title for name in ALL},
@@ -123,7 +125,8 @@ PIPELINES = {
     "sentiment": Pipeline(
         "sentiment-speed",
         "Speed of joint training, semantics to sentiment",
-        SENTIMENT,
+        sentiment_run,
+        sentiment_banks,
         sentiment.make_config,
         sentiment_settings,
         {name: method.title for name, method in READERS.items()},

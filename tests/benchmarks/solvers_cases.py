@@ -69,6 +69,33 @@ def _birkhoff(n: int) -> Callable[[], ol.Polytope]:
     return lambda: ol.assignment(n)
 
 
+# What a user declares: variables, inequalities, points.
+DECLARED = [
+    (2, 2, 512),
+    (5, 3, 512),
+    (10, 5, 512),
+    (20, 10, 512),
+    (20, 40, 256),
+    (50, 20, 256),
+    (50, 100, 128),
+    (100, 50, 128),
+    (200, 100, 32),
+    (500, 250, 8),
+]
+
+
+def _declared(n: int, m: int) -> Callable[[], ol.Polytope]:
+    """Dense inequalities with normal coefficients in the unit box, around an inner point."""
+
+    def make() -> ol.Polytope:
+        rng = np.random.default_rng([14, n, m])
+        A = rng.standard_normal((m, n))
+        b = A @ rng.uniform(0.2, 0.8, n) + rng.uniform(0, 0.5, m)
+        return ol.Polytope(A, b, lower=0, upper=1)
+
+    return make
+
+
 CASES = {
     "birkhoff15": Case("Birkhoff, 15 x 15: 225 variables, 30 equations", _birkhoff(15), 64),
     "birkhoff20": Case(
@@ -101,6 +128,15 @@ CASES = {
     ),
     "conflicts-1024": Case("conflicts again, a larger batch", _conflicts, 1024, gpu=True),
 }
+CASES |= {
+    f"declared-{n}x{m}": Case(
+        f"what a user declares: {m} dense inequalities, {n} variables", _declared(n, m), batch
+    )
+    for n, m, batch in DECLARED
+}
+CASES["declared-20x10-alone"] = Case(
+    "what a user declares, one instance: 10 dense inequalities, 20 variables", _declared(20, 10), 1
+)
 HIDDEN = {SMALL: Case("loads the code of a method", lambda: _sparse(300, 150), 4)}
 
 

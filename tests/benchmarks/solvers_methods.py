@@ -78,6 +78,14 @@ METHODS = [
     _proxsuite("proxsuite dense, batch", "dense-batch", 2, like=_BOX, dense=True, gpu=True),
     _proxsuite(_SPARSE, "sparse", memory=True),
     _proxsuite("proxsuite sparse, batch", "sparse-batch", 2, like=_SPARSE),
+    *(
+        Method(label, "solvers_one_by_one", method, start=8, peers=True, dense=True, **more)
+        for label, method, more in (
+            ("DAQP, one by one", "daqp", {}),
+            ("quadprog, one by one", "quadprog", {}),
+            ("PIQP dense, one by one", "piqp", {"ladder": TIGHTER}),
+        )
+    ),
     Method(
         "cvxpylayers",
         "peers",

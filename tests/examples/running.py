@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def command(package: str, folder: Path, config: TrainingConfig, *options: str) -> list[str]:
     """The command line that trains; the config goes through a file."""
-    source = folder.with_name(f"{folder.name}-settings.json")
+    source = folder.with_name(f"{folder.name}-settings.yaml")
     config.save(source)
     arguments = ["--config", str(source), "--output", str(folder), "--accelerator", "cpu"]
     module = [sys.executable, "-m", f"examples.{package}", "train"]
@@ -64,10 +64,7 @@ def kill_after(process: subprocess.Popen[str], checkpoint: Path) -> None:
 
 def table(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        assert 0 <= float(row.pop("seconds")) < 300
-    return rows
+        return list(csv.DictReader(file))
 
 
 def result(folder: Path) -> dict:
@@ -77,8 +74,8 @@ def result(folder: Path) -> dict:
 
 
 def tensors(value, path: str = "") -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint by their place in it, but what `best.ckpt` is called where."""
-    if "Checkpoint{" in path:
+    """All tensors of a checkpoint by their place in it, but those of Lightning's callbacks."""
+    if path == "/callbacks":
         return {}
     if isinstance(value, torch.Tensor):
         return {path: value}
@@ -93,7 +90,8 @@ def assert_same(first: Path, second: Path) -> None:
     assert table(first) == table(second)
     one, other = (tensors(torch.load(f / "last.ckpt", weights_only=True)) for f in (first, second))
     assert one.keys() == other.keys()
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    unlike = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not unlike, unlike
     assert any("/optimizer_states/" in name for name in one)
     assert any("/random_states/" in name for name in one)
 

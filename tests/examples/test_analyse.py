@@ -1,6 +1,5 @@
 """The analysis of two systems: counts worked out by hand, and the command on two small runs."""
 
-import argparse
 import csv
 import json
 import shutil
@@ -16,12 +15,12 @@ from examples.data import DataError, Sentence
 from examples.data.toy import generate
 from examples.syntax_to_semantics import analyse as command
 from examples.syntax_to_semantics import compare
-from examples.syntax_to_semantics.analyse import add_analyse
+from examples.syntax_to_semantics.analyse import analyse_command
 from examples.syntax_to_semantics.config import make_config
 from examples.syntax_to_semantics.evaluate import evaluate
 from examples.syntax_to_semantics.run import load_data, load_model, make_model
 from examples.syntax_to_semantics.train import train
-from examples.training.settings import ConfigError
+from examples.training.settings import ConfigError, read_yaml
 from optlayers.plotting import ROOT
 
 picture: Any = command.picture  # tests let what draws return its arguments
@@ -61,12 +60,12 @@ def trio():
 def test_each_changed_word_has_its_category_and_its_effect(trio):
     found = [tuple(vars(change).values()) for change in compare.find_changes(*trio)]
     assert found == [
-        (0, 0, 3, 2, "new", "wrong to right"),
-        (0, 1, 1, 0, "old", "wrong to right"),  # 1 and 2 are joined; the root is to nothing
-        (0, 2, 4, 5, "neither", "wrong to wrong"),
-        (0, 3, 5, 2, "both", "wrong to right"),
-        (1, 0, 2, 3, "old", "right to wrong"),
-        (2, 4, 4, 3, "old", None),
+        (0, 0, 3, 2, ("a",), "wrong to right"),
+        (0, 1, 1, 0, ("c",), "wrong to right"),
+        (0, 2, 4, 5, (), "wrong to wrong"),
+        (0, 3, 5, 2, ("a",), "wrong to right"),  # 5 is its head in the graph, too: no category
+        (1, 0, 2, 3, (), "right to wrong"),
+        (2, 4, 4, 3, ("c",), None),
     ]
 
 
@@ -75,13 +74,50 @@ def test_changes_are_counted_by_category(trio):
     assert counted["changed"] == 6
     table = {name: tuple(row.values()) for name, row in counted["categories"].items()}
     assert table == {
-        "new": (1, pytest.approx(1 / 6), 1, 0, 0),
-        "old": (3, pytest.approx(1 / 2), 1, 1, 0),
-        "both": (1, pytest.approx(1 / 6), 1, 0, 0),
-        "neither": (1, pytest.approx(1 / 6), 0, 0, 1),
-        "rest": (2, pytest.approx(1 / 3), 1, 0, 1),
+        "a": (2, pytest.approx(1 / 3), 2, 0, 0),
+        "b": (0, 0, 0, 0, 0),
+        "c": (2, pytest.approx(1 / 3), 1, 0, 0),
+        "any": (4, pytest.approx(2 / 3), 3, 0, 0),
+        "several": (0, 0, 0, 0, 0),
+        "none": (2, pytest.approx(1 / 3), 0, 1, 1),
         "all": (6, 1, 3, 1, 1),
     }
+
+
+@pytest.mark.parametrize(
+    ("arcs", "categories"),
+    [
+        # The head of word 3 changes from 1 to 2. Arcs are from heads to modifiers, from 0.
+        ([(1, 2, "L")], ("a",)),
+        ([(2, 1, "L")], ("b",)),
+        ([(2, 0, "L")], ("c",)),
+        ([(0, 2, "L")], ()),
+        ([(1, 2, "L"), (2, 0, "L")], ("a", "c")),
+        ([(2, 1, "L"), (2, 0, "L")], ("b", "c")),
+        ([(1, 2, "L"), (2, 1, "L"), (2, 0, "L")], ("a", "b", "c")),
+        ([(2, 2, "L"), (0, 1, "L"), (1, 0, "L")], ()),
+        ([], ()),
+    ],
+)
+def test_the_categories_of_the_paper_are_directed(arcs, categories):
+    heads = [2, 0, 1, 2, 4]
+    gold = sentence("s", None, arcs)
+    a, b = sentence("s", heads, []), sentence("s", [2, 0, 2, 2, 4], [])
+    (change,) = compare.find_changes([gold], [a], [b])
+    assert (change.old, change.new, change.categories) == (1, 2, categories)
+    counted = compare.count_changes([change])["categories"]
+    held = [name for name in compare.CATEGORIES if counted[name]["count"]]
+    assert tuple(held) == categories
+    assert counted["any"]["count"] == bool(categories)
+    assert counted["several"]["count"] == (len(categories) > 1)
+    assert counted["none"]["count"] == (not categories)
+
+
+def test_the_root_is_in_no_category():
+    gold = sentence("s", None, [(1, 2, "L"), (2, 1, "L")])
+    a, b = sentence("s", [2, 0, 2, 2, 4], []), sentence("s", [2, 3, 0, 2, 4], [])
+    found = [(c.word, c.categories) for c in compare.find_changes([gold], [a], [b])]
+    assert found == [(1, ("a", "b")), (2, ("c",))]
 
 
 def test_groups_have_the_scores_of_both_systems(trio):
@@ -248,10 +284,8 @@ def runs(tmp_path_factory):
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    add_analyse(parser.add_subparsers(required=True))
-    options = parser.parse_args(["analyse", *map(str, arguments)])
-    options.run(options)
+    command, analyse = analyse_command()
+    analyse(command.parse_args(list(map(str, arguments))))
 
 
 def test_the_command_writes_what_it_prints(runs, tmp_path, capsys):
@@ -275,7 +309,7 @@ def test_the_command_writes_what_it_prints(runs, tmp_path, capsys):
         table = {tuple(row[:3]): row[3] for row in csv.reader(file)}
     assert table["table", "row", "measure"] == "value"
     assert float(table["groups", "ALL", "LF B"]) == groups["ALL"]["B"]["LF"]
-    assert int(table["changes", "old", "count"]) == categories["old"]["count"]
+    assert int(table["changes", "c", "count"]) == categories["c"]["count"]
     assert float(table["effect", "LF", "high"]) == written["effect"]["LF"]["interval"][1]
 
 
@@ -297,7 +331,7 @@ def test_scores_are_those_of_evaluate(runs, capsys):
 def test_the_command_prints_tables(runs, capsys):
     run(runs / "pipeline", runs / "spigot", "--samples", 10)
     printed = capsys.readouterr().out
-    for text in ("A: pipeline, seed 0", "B: SPIGOT", "SAME", "DIFF", "(a) to the new head only"):
+    for text in ("A: pipeline, seed 0", "B: SPIGOT", "SAME", "DIFF", "(a) the new head is"):
         assert text in printed
     assert "UAS, treebank" in printed
     assert "picture" not in printed
@@ -328,8 +362,8 @@ def test_a_run_against_itself_has_nothing_to_draw(runs, tmp_path, capsys):
 def altered(folder, target, **settings):
     """A copy of a run that says it had other settings."""
     shutil.copytree(folder, target)
-    config = json.loads((target / "config.json").read_text())
-    (target / "config.json").write_text(json.dumps(config | settings))
+    path = target / "config.yaml"
+    path.write_text(json.dumps(read_yaml(path) | settings))
     return target
 
 
@@ -351,7 +385,7 @@ def test_other_seeds_and_sizes_are_not_other_data(runs, tmp_path, capsys):
 
 def test_runs_without_trees_or_graphs_are_refused(runs, tmp_path):
     model = make_model(replace(TINY, method="none"), load_data(TINY))
-    model.config.save(tmp_path / "config.json")
+    model.config.save(tmp_path / "config.yaml")
     model.vocabulary.save(tmp_path / "vocabulary.json")
     torch.save({"state_dict": model.state_dict()}, tmp_path / "best.ckpt")
     with pytest.raises(ConfigError, match=r"trained by 'none', which gives no trees\. Wanted two"):

@@ -19,6 +19,7 @@ from examples.data import (
 )
 from examples.data.fetch import graph_file, tree_file
 from examples.data.load import held_out_documents
+from examples.data.load_sdp import PAPER, TREE_SECTIONS
 from examples.data.propbank import document
 
 # The arc from 3 to 1 covers 2, which hangs on 4; and that one covers 3.
@@ -266,14 +267,27 @@ def test_parts_of_sdp(banks):
         "ood": ["a01-1"],
     }
     assert {part: len(bank) for part, bank in corpus.trees.items()} == {
-        "train": 3,
+        "train": 4,  # 02, 19, 22 and 23, not 00
         "dev": 1,
         "test": 1,
     }
     assert all(is_projective(s.heads) for s in corpus.trees["train"])
-    assert len(load_sdp(banks, non_projective="skip").trees["train"]) == 2
+    assert len(load_sdp(banks, non_projective="skip").trees["train"]) == 3
     assert corpus.graphs["train"][0].heads is None
     assert load_sdp(banks, max_words=1).graphs["train"] == []
+
+
+def test_counts_are_reported_beside_those_of_the_paper(banks, capsys):
+    load_sdp(banks, ood=banks / "en.ood.dm.sdp", max_words=1)
+    graphs, trees = capsys.readouterr().err.splitlines()
+    assert graphs.endswith("train 3 (33,961), dev 1 (1,692), test 2 (1,410), ood 1 (1,849)")
+    assert trees.endswith("train 4 (40,265), dev 1 (2,012), test 1 (1,671)")
+
+
+def test_the_treebank_trains_on_the_sections_that_are_left():
+    """The sizes of 02-21, 22 and 23 are known; without 20 and 21 they are the paper's."""
+    assert PAPER["trees"]["train"] == 39_832 + 1_700 + 2_416 - 2_012 - 1_671
+    assert set(TREE_SECTIONS["train"]) == {*range(2, 22), 22, 23} - {20, 21}
 
 
 def test_companions_of_sdp(banks):
@@ -306,9 +320,9 @@ def test_sections_in_the_names_of_files(banks, name):
 
 def test_sections_in_ids_of_trees(banks):
     path = banks / "99.conllu"
-    write_conllu(path, [sentence(f"2{s:02d}01001") for s in (1, 1, 20, 21)][1:])
+    write_conllu(path, [sentence(f"2{s:02d}01001") for s in (2, 2, 20, 21)][1:])
     trees = load_sdp(banks, trees=[path]).trees
-    assert ids(trees["train"]) == ["20101001"]
+    assert ids(trees["train"]) == ["20201001"]
 
 
 def test_sentences_without_a_section(banks):

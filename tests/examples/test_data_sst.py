@@ -244,7 +244,7 @@ def treebank(server) -> Treebank:
 
 def fetch(folder, treebank) -> list[str]:
     said: list[str] = []
-    fetch_sst(folder, treebank, say=said.append, pause=0.0)
+    fetch_sst(folder, treebank, say=said.append)
     return said
 
 
@@ -263,7 +263,7 @@ def test_fetch(server, treebank, tmp_path):
         assert sst_file(tmp_path, part).read_text() == FILES[f"trees/{part}.txt"]
     assert load_reviews("sst", data=tmp_path)["dev"][0].words == ["dev"]
     assert all(line.endswith(": there already") for line in fetch(tmp_path, treebank))
-    assert len(server.requests) == 1
+    assert server.requests == 1
 
 
 def test_what_is_missing_or_damaged_is_fetched_again(server, treebank, tmp_path):
@@ -276,18 +276,8 @@ def test_what_is_missing_or_damaged_is_fetched_again(server, treebank, tmp_path)
     assert files_in(tmp_path) == WANTED
 
 
-def test_a_broken_download_is_continued(server, treebank, tmp_path):
-    server.limits = [100] * 4
-    with pytest.raises(DataError, match=r"400 bytes are kept in .*sst\.zip\.part\. Run the same"):
-        fetch(tmp_path, treebank)
-    assert files_in(tmp_path) == ["sst.zip.part"]
-    fetch(tmp_path, treebank)
-    assert server.requests[-1] == "bytes=400-"
-    assert files_in(tmp_path) == WANTED
-
-
 def test_another_archive_is_refused(treebank, tmp_path):
-    with pytest.raises(DataError, match="wanted SHA-256 0000, found"):
+    with pytest.raises(DataError, match="wanted SHA-256 0000, and something else arrived"):
         fetch(tmp_path, replace(treebank, archive="0000"))
     assert files_in(tmp_path) == []
 
@@ -326,8 +316,8 @@ def test_nothing_else_leaves_the_archive(server, tmp_path):
 def test_the_command(treebank, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "fetch_sst", lambda to, **kw: fetch_sst(to, treebank, **kw))
     assert command.main(["fetch", "sst", "--to", str(tmp_path)]) == 0
-    out, err = capsys.readouterr()
-    assert "train.txt: fetched" in "".join(err.split("\n"))
+    out = capsys.readouterr().out
+    assert "train.txt: fetched" in out
     assert "Socher et al. (2013)" in out
     assert "CC BY-SA" not in out
     assert files_in(tmp_path) == WANTED
@@ -335,7 +325,7 @@ def test_the_command(treebank, tmp_path, monkeypatch, capsys):
     gone = replace(treebank, url=treebank.url + ".old")
     monkeypatch.setattr(command, "fetch_sst", lambda to, **kw: fetch_sst(to, gone, **kw))
     assert command.main(["fetch", "sst", "--to", str(tmp_path)]) == 2
-    assert "the server answers 404" in capsys.readouterr().err
+    assert "404 " in capsys.readouterr().err
 
 
 def test_the_pinned_figures_are_those_of_the_real_files(data_dir):

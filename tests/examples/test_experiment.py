@@ -1,10 +1,10 @@
 """Every method with several seeds: what is run, what is not run again, and the tables."""
 
-import argparse
 import csv
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from examples.syntax_to_semantics.config import make_config
@@ -12,8 +12,8 @@ from examples.syntax_to_semantics.experiment import EXPERIMENTS, SyntaxExperimen
 from examples.syntax_to_semantics.train import train
 from examples.training import experiments as module
 from examples.training import report
-from examples.training.experiments import add_experiment, best_epoch, outcomes, run_all
-from examples.training.settings import ConfigError
+from examples.training.experiments import experiment_command, outcomes, run_all
+from examples.training.settings import ConfigError, plain
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
 
@@ -46,12 +46,19 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_runs_that_make_no_sense_are_left_out():
+def run(*arguments):
+    command, experiment = experiment_command(EXPERIMENTS)
+    experiment(command.parse_args(list(map(str, arguments))))
+
+
+def test_runs_that_make_no_sense_are_left_out(tmp_path):
     assert list(TINY.runs()) == ["none-1-0", "pipeline-1-0", "spigot-1-0", "spigot-0-0"]
     toy = EXPERIMENTS["toy"].runs()
     assert len(toy) == 5 * (9 + 7 + 6)
-    assert toy["spigot-0.1-4"] == make_config("small", method="spigot", treebank=0.1, seed=4)
-    for known in EXPERIMENTS.values():
+    expected = make_config("small", method="spigot", treebank=0.1, seed=4)
+    assert plain(toy["spigot-0.1-4"]) == plain(expected)
+    licensed = replace(EXPERIMENTS["sdp"], data=tmp_path, seeds=2)
+    for known in (EXPERIMENTS | {"sdp": licensed}).values():
         seeds = [config.seed for config in known.runs().values()]
         assert seeds == sorted(seeds)  # what is interrupted has whole seeds
 
@@ -81,18 +88,14 @@ def test_what_is_missing_is_run_in_another_process(folder):
 
 def test_runs_of_other_settings_are_not_reported(folder):
     others = replace(TINY, settings=TINY.settings | {"epochs": 3})
-    with pytest.raises(ConfigError, match=r"holds a run with other settings\. Choose another"):
+    with pytest.raises(ConfigError, match=r"holds a run with other settings .*Choose another"):
         outcomes(others, folder)
     assert outcomes(TINY, folder / "nothing") == []
 
 
 def test_the_tables_have_the_scores_of_the_runs(folder, monkeypatch, capsys):
     monkeypatch.setitem(EXPERIMENTS, "toy", TINY)
-    parser = argparse.ArgumentParser()
-    add_experiment(parser.add_subparsers(), EXPERIMENTS)
-    command = ["experiment", "toy", "--output", str(folder), "--report-only", "--report"]
-    options = parser.parse_args([*command, str(folder / "tables")])
-    options.run(options)
+    run("toy", "--output", folder, "--report-only", "--report", folder / "tables")
     assert "A tiny experiment" in capsys.readouterr().out
     text = (folder / "tables" / "syntax-to-semantics-toy.md").read_text()
     assert "`python -m examples.syntax_to_semantics experiment toy`" in text
@@ -122,31 +125,28 @@ def test_differences_are_those_of_the_scores(folder):
 
 
 def test_nothing_to_report_is_said(tmp_path):
-    parser = argparse.ArgumentParser()
-    add_experiment(parser.add_subparsers(), EXPERIMENTS)
-    options = parser.parse_args(["experiment", "toy", "--output", str(tmp_path), "--report-only"])
     with pytest.raises(ConfigError, match="No run has ended in"):
-        options.run(options)
+        run("toy", "--output", tmp_path, "--report-only")
 
 
 def test_summaries():
-    assert report.summary([0.5]) == "50.0"
-    assert report.summary([0.5, 0.7]) == "60.0 ±14.1"
-    assert report.summary([None, None]) == "-"
-    curve = [{"epoch": "1", "dev/LF": "0.2"}, {"epoch": "2", "dev/LF": "0.4"}]
-    assert best_epoch([*curve, {"epoch": "3", "dev/LF": "0.4"}], "dev/LF") == 2
+    assert report.summary(pd.Series([0.5])) == "50.0"
+    assert report.summary(pd.Series([0.5, 0.7])) == "60.0 ±14.1"
+    assert report.summary(pd.Series([None, None])) == "-"
+
+
+def test_the_best_epoch_is_the_first_with_the_best_score(folder):
+    outcome = outcomes(TINY, folder)[-1]
+    curve = pd.DataFrame({"epoch": [1, 2, 3], "dev/LF": [0.2, 0.4, 0.4]})
+    found = report.row(TINY, replace(outcome, curve=curve))
+    assert (found["epochs"], found["best_epoch"]) == (3, 2)
 
 
 def test_fewer_methods_and_seeds(monkeypatch, tmp_path):
     seen = {}
     monkeypatch.setattr(module, "run_all", lambda _, runs, *__: seen.update(runs) or {})
-    parser = argparse.ArgumentParser()
-    add_experiment(parser.add_subparsers(), EXPERIMENTS)
-    command = ["experiment", "ewt", "--methods", "none", "spigot", "--seeds", "2"]
-    options = parser.parse_args([*command, "--output", str(tmp_path)])
     with pytest.raises(ConfigError, match="No run has ended"):
-        options.run(options)
+        run("ewt", "--output", tmp_path, "--seeds", "2", "--methods", "none", "spigot")
     assert list(seen) == ["none-1-0", "spigot-1-0", "none-1-1", "spigot-1-1"]
-    options = parser.parse_args(["experiment", "ewt", "--methods", "magic"])
     with pytest.raises(ConfigError, match=r"rows of 'ewt': none; pipeline; .*Got magic"):
-        options.run(options)
+        run("ewt", "--methods", "magic")

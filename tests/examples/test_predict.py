@@ -1,15 +1,13 @@
-"""New files parsed by one process or more; files scored against each other; settings in files."""
+"""New files parsed; files scored against each other; the licensed data's configs."""
 
 import inspect
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from examples import syntax_to_semantics
 from examples.data import (
     DataError,
     Sentence,
@@ -18,24 +16,22 @@ from examples.data import (
     write_conllu,
     write_sdp,
 )
-from examples.data.load import load_ewt, load_sdp
+from examples.data.load_sdp import load_sdp
 from examples.data.toy import generate
 from examples.files import score_files
 from examples.syntax_to_semantics import predict as predict_module
 from examples.syntax_to_semantics.__main__ import main
-from examples.syntax_to_semantics.config import CONFIGS, Config, make_config
+from examples.syntax_to_semantics.config import Config, make_config
+from examples.syntax_to_semantics.model import JointParser
 from examples.syntax_to_semantics.predict import predict
-from examples.syntax_to_semantics.run import load_model, make_model, parse
+from examples.syntax_to_semantics.run import load_model, parse
 from examples.syntax_to_semantics.train import train
-from examples.training.config_files import read_config
-from examples.training.prediction import Prediction
 from examples.training.settings import ConfigError
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
 
 TINY = make_config("small", word_size=8, tag_size=4, hidden=6, mlp=6, batch_size=8, epochs=1)
-FILES = Path(str(syntax_to_semantics.__file__)).parent / "configs"
 CORPUS = generate(0, trees=(16, 4, 4), graphs=(24, 6, 30))
 
 
@@ -70,14 +66,6 @@ def different_lengths() -> list[Sentence]:
 # ---------------------------------------------------------------------- predict
 
 
-def test_two_processes_write_the_same_bytes_as_one(folder, tmp_path):
-    source = new_file(tmp_path / "new.conllu", different_lengths())
-    one = predict(folder, source, tmp_path / "one", chunk=7)
-    two = predict(folder, source, tmp_path / "two", processes=2, chunk=7)
-    assert [p.name for p in two] == ["two.conllu", "two.sdp"]
-    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
-
-
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
 def test_the_order_is_that_of_the_file(chunk, folder, tmp_path):
     sentences = different_lengths()
@@ -98,7 +86,7 @@ def test_the_order_is_that_of_the_file(chunk, folder, tmp_path):
 def test_an_empty_file_gives_files_without_sentences(folder, tmp_path):
     source = tmp_path / "none.conllu"
     source.write_text("")
-    trees, graphs = predict(folder, source, processes=2)
+    trees, graphs = predict(folder, source)
     assert (trees.read_text(), graphs.read_text()) == ("", "#SDP 2015\n")
     assert read_sdp(graphs) == []
 
@@ -147,15 +135,13 @@ def test_real_sentences_without_trees_and_graphs(data_dir, folder, tmp_path):
     bare = [replace(s, heads=None, relations=None, deps=None) for s in real]
     source = tmp_path / "dev.conllu"
     write_conllu(source, bare)
-    for processes in (1, 2):
-        trees, graphs = predict(folder, source, tmp_path / f"{processes}", processes, chunk=8)
-        parsed = read_conllu(trees)
-        assert all(s.heads is not None for s in parsed)
-        stripped = [replace(s, heads=None) for s in parsed]
-        # Comments and multiword tokens, too; not the empty nodes of the enhanced graphs.
-        assert stripped == [replace(s, deps=["_"] * len(s), skipped=ranges(s)) for s in bare]
-        assert [s.words for s in read_sdp(graphs)] == [s.words for s in real]
-    assert trees.read_bytes() == (tmp_path / "1.conllu").read_bytes()
+    trees, graphs = predict(folder, source, chunk=8)
+    parsed = read_conllu(trees)
+    assert all(s.heads is not None for s in parsed)
+    stripped = [replace(s, heads=None) for s in parsed]
+    # Comments and multiword tokens, too; not the empty nodes of the enhanced graphs.
+    assert stripped == [replace(s, deps=["_"] * len(s), skipped=ranges(s)) for s in bare]
+    assert [s.words for s in read_sdp(graphs)] == [s.words for s in real]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +150,7 @@ def test_real_sentences_without_trees_and_graphs(data_dir, folder, tmp_path):
         ("1\tGo\tgo\tVERB\tVB\n\n", r"new.conllu:5: wanted 10 columns"),
         (
             "1\t\tgo\tVERB\tVB\t_\t_\t_\t_\t_\n\n",
-            r"new.conllu: sentence 2 cannot be written.*empty",
+            r"new.conllu:5: FORM is empty",
         ),
         ("# sent_id = a\tb\n1\tGo\tgo\tV\tV\t_\t_\t_\t_\t_\n\n", r"sentence 2 .*id without tabs"),
     ],
@@ -175,7 +161,7 @@ def test_a_bad_file_is_refused_before_anything_is_parsed(
     def never(*_):
         raise AssertionError("parsed")
 
-    monkeypatch.setattr(predict_module, "parse", never)
+    monkeypatch.setattr(JointParser, "parse", never)
     source = tmp_path / "new.conllu"
     source.write_text("# sent_id = 1\n1\tGo\tgo\tVERB\tVB\t_\t_\t_\t_\t_\n\n\n" + text)
     (tmp_path / "new-parsed.sdp").write_text("of an earlier run")
@@ -208,29 +194,6 @@ def test_the_file_itself_is_not_replaced(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"would replace .*new.conllu. Choose another --output"):
         predict(folder, source, tmp_path / "new")
     assert source.read_bytes() == before
-    with pytest.raises(ConfigError, match=r"`processes` must be positive\. Got 0"):
-        predict(folder, source, processes=0)
-    with pytest.raises(ConfigError, match=r"`chunk` must be positive\. Got 0"):
-        predict(folder, source, chunk=0)
-
-
-class Killed:
-    """Stands for a run whose processes are killed as soon as they start."""
-
-    def __fspath__(self) -> str:
-        return os.devnull
-
-    def __reduce__(self):
-        return (os._exit, (9,))
-
-
-def test_a_killed_process_is_an_error_and_leaves_no_file(tmp_path):
-    prediction = Prediction(Killed(), load_model, predict_module._texts, 2)  # type: ignore[arg-type]
-    model = make_model(TINY, CORPUS)
-    source, file = CORPUS.graphs["dev"], tmp_path / "new.conllu"
-    with pytest.raises(ConfigError, match=r"One of the processes was killed.*fewer than 2"):
-        prediction.write(model, source, {file: ""})
-    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------------- evaluate
@@ -313,88 +276,11 @@ def test_files_without_heads_are_refused(tmp_path):
         score_files(a, b)
 
 
-# ---------------------------------------------------------------------- settings
+# ---------------------------------------------------------------------- licensed data
 
 
-FILE = """\
-base: ewt
-method: none            # not null
-learning_rate: 1e-3
-data_options: {max_words: 30}
-data.non_projective: skip
-"""
-
-
-def test_a_file_of_settings_changes_its_base(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(FILE)
-    config = read_config(path, {"eta": 0.5, "data_options": {"max_words": 20}}, CONFIGS)
-    options = {"max_words": 20, "non_projective": "skip"}
-    expected = replace(CONFIGS["ewt"], method="none", learning_rate=0.001, data_options=options)
-    assert config == replace(expected, eta=0.5)
-    path.write_text("")
-    assert read_config(path, {}, CONFIGS) == CONFIGS["paper"]
-    assert read_config("small", {"eta": 2}, CONFIGS) == make_config("small", eta=2)
-
-
-@pytest.mark.parametrize("path", sorted(FILES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_files_that_come_with_it_can_be_read(path):
-    config = read_config(path, {}, CONFIGS)
-    load = {"sdp": load_sdp, "ewt": load_ewt}[config.data]
-    inspect.signature(load).bind(**config.data_options)
-    with pytest.raises(DataError, match=r"cannot be read|does not exist"):
-        load(**config.data_options)  # until they are filled in
-
-
-def test_the_config_of_a_run_is_a_file_of_settings(tmp_path):
-    config = make_config("small", weight_decay=1e-7, vectors=None, data_options={"max_words": 9})
-    config.save(tmp_path / "config.json")
-    assert (
-        read_config(tmp_path / "config.json", {}, CONFIGS)
-        == config
-        == Config.load(tmp_path / "config.json")
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("epoch: 3", r"mine\.yaml: There is no setting 'epoch'\. Did you mean 'epochs'"),
-        ("epochs: many", r"mine\.yaml: `epochs` must be int\. Got 'many'"),
-        ("data_options: 3", r"mine\.yaml: `data_options` must be dict\. Got 3"),
-        ("data_options: 3\ndata.max_words: 3", r"mine\.yaml: `data_options` must be dict\. Got 3"),
-        ("base: smal", r"mine\.yaml: `base`: .*no config 'smal'\. Did you mean 'small'.*paper, "),
-        ("epochs: 3\neta: 1\nepochs: 4", r"(?s)mine\.yaml: not YAML: 'epochs' again.*line 3"),
-        ("epochs: [", r"mine\.yaml: not YAML: "),
-        ("just words", r"mine\.yaml: wanted lines of `setting: value`\. Got 'just words'"),
-        ("3: 4", r"mine\.yaml: wanted lines of `setting: value`"),
-        ("method: pipeline\ntreebank: 0", r"mine\.yaml: 'pipeline' trains its parser on trees"),
-    ],
-)
-def test_a_wrong_file_of_settings_is_refused(text, reason, tmp_path, capsys):
-    path = tmp_path / "mine.yaml"
-    path.write_text(text)
-    assert main(["train", "--config", str(path), "--output", str(tmp_path / "run")]) == 2
-    with pytest.raises(ConfigError, match=reason):
-        raise ConfigError(capsys.readouterr().err)
-    assert not (tmp_path / "run").exists()
-
-
-def test_missing_configs_are_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
-        read_config(tmp_path / "none.yaml", {}, CONFIGS)
-    with pytest.raises(ConfigError, match=r"no config 'papr'\. Did you mean 'paper'\? .*\.yaml"):
-        read_config("papr", {}, CONFIGS)
-
-
-def test_settings_of_the_command_line_go_before_those_of_the_file(tmp_path, capsys):
-    path = tmp_path / "mine.yaml"
-    sizes = "word_size: 8\nhidden: 6\nmlp: 6\nepochs: 5\nmethod: spigot\n"
-    path.write_text(f"base: small\n{sizes}data_options: {{trees: [8, 4, 4], graphs: [9, 9, 9]}}\n")
-    command = ["train", "--config", str(path), "--output", str(tmp_path / "run"), "--quiet"]
-    command += ["--method", "none", "--json", "--accelerator", "cpu", "--no-tensorboard"]
-    assert main([*command, "--set", "epochs=1", "data.graphs=[8,4,4]"]) == 0
-    config = Config.load(tmp_path / "run" / "config.json")
-    assert (config.method, config.epochs, config.hidden) == ("none", 1, 6)
-    assert config.data_options == {"trees": [8, 4, 4], "graphs": [8, 4, 4]}
-    assert "LF" in json.loads(capsys.readouterr().out)["test"]
+def test_the_config_of_licensed_data_can_be_filled_in():
+    config = Config.named("sdp-paper")
+    inspect.signature(load_sdp).bind(**config.data_options)
+    with pytest.raises(DataError, match="cannot be read"):
+        load_sdp(**config.data_options)

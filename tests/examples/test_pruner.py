@@ -62,7 +62,7 @@ def long_sentences(n: int) -> list[Sentence]:
 def posteriors(pruner: Pruner, batch) -> torch.Tensor:
     """P(arc) = P(predicate) P(arc | predicate), word by word."""
     graphs = ol.SemanticGraphs(batch.lengths, 1)
-    own, arcs, _ = graphs.unpack(pruner(batch, graphs).detach())
+    own, arcs, _ = graphs.unpack(pruner(batch, graphs)[0].detach())
     assert own is not None
     found = torch.zeros(len(batch), graphs.size, graphs.size)
     for b, n in enumerate(batch.lengths.tolist()):
@@ -122,7 +122,7 @@ def test_gold_arcs_are_added(long_batch):
 
 def test_the_loss_is_that_of_its_definition(pruner, long_batch):
     graphs = ol.SemanticGraphs(long_batch.lengths, 1)
-    scores = pruner(long_batch, graphs).detach()
+    scores = pruner(long_batch, graphs)[0].detach()
     own, arcs, _ = graphs.unpack(scores)
     assert own is not None
     by_hand = 0.0
@@ -145,8 +145,8 @@ def test_scores_of_kept_arcs_are_those_of_all(long_batch, heads):
     sparse = ol.SemanticGraphs(long_batch.lengths, 1, arcs=keep)
     assert sparse.num_slots < dense.num_slots / 2
     tree = torch.softmax(torch.randn(2, 31, 31), 1) if heads else None
-    whole = dense.unpack(parser(long_batch, dense, tree))
-    kept = sparse.unpack(parser(long_batch, sparse, tree))
+    whole = dense.unpack(parser(long_batch, dense, tree)[0])
+    kept = sparse.unpack(parser(long_batch, sparse, tree)[0])
     torch.testing.assert_close(kept.predicates, whole.predicates)
     for b in range(2):
         index = sparse.arc_index[b][sparse.arc_mask[b]]
@@ -244,7 +244,7 @@ def test_the_pruner_of_a_model_is_a_run_of_its_own(corpus, tmp_path):
     model = model_for(corpus, 1e-3)
     train_pruner(model, tmp_path, corpus, QUIET)
     drawn = torch.rand(3)
-    config = Config.load(tmp_path / "config.json")
+    config = Config.load(tmp_path / "config.yaml")
     assert (config.method, config.prune, config.epochs) == ("pruner", 0.0, 1)
     assert find_method(config.method).title == "pruner of arcs"
     trained = load_model(tmp_path)

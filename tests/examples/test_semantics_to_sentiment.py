@@ -13,9 +13,9 @@ import optlayers as ol
 from examples.data import Corpus, load_reviews
 from examples.data.toy import generate
 from examples.parsing.batches import collate
-from examples.parsing.vocabulary import PADDING
+from examples.parsing.vocabulary import PADDING, Vocabulary
 from examples.semantics_to_sentiment.__main__ import main
-from examples.semantics_to_sentiment.classifier import head_average
+from examples.semantics_to_sentiment.classifier import Classifier, head_average
 from examples.semantics_to_sentiment.config import Config, make_config, parser_config
 from examples.semantics_to_sentiment.evaluate import evaluate
 from examples.semantics_to_sentiment.methods import METHODS
@@ -30,7 +30,7 @@ from examples.semantics_to_sentiment.run import (
 )
 from examples.semantics_to_sentiment.train import take_parser, train
 from examples.syntax_to_semantics import run as parsing
-from examples.training.settings import ConfigError, override
+from examples.training.settings import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
 
@@ -59,7 +59,7 @@ def corpus() -> Corpus:
 
 def model_for(method: str, corpus: Corpus, **settings) -> SentimentModel:
     torch.manual_seed(0)
-    return make_model(override(TINY, {"method": method, **settings}), corpus)
+    return make_model(replace(TINY, method=method, **settings), corpus)
 
 
 def batch_of(model: SentimentModel, corpus: Corpus, kind: str = "reviews", count: int = 6):
@@ -115,6 +115,23 @@ def test_the_gradient_of_an_arc_is_its_head_over_the_number_of_heads(sparse):
             )
             wanted = roles @ weight[0, j, 4:] / count
             assert torch.allclose(labels[0, slot], wanted, atol=1e-6)
+
+
+def test_the_classifier_of_the_config_paper_is_the_published_one(corpus):
+    """An affine layer of 100, a hidden layer of 100, an output; dropout after the first two."""
+    config = make_config("paper")
+    known = Vocabulary.of(corpus.graphs["train"])
+    shapes = {
+        name: [tuple(p.shape) for p in part.parameters()]
+        for name, part in Classifier(known, config, graphs=True).named_children()
+    }
+    assert shapes["combine"] == [(100, 2 * 300 + 100), (100,)]
+    assert shapes["output"] == [(100, 100), (100,), (1, 100), (1,)]
+    baseline = Classifier(known, config, graphs=False)
+    assert next(baseline.output.parameters()).shape == (100, 300)
+    rates = [m.p for m in baseline.modules() if isinstance(m, torch.nn.Dropout) and m.p]
+    assert rates == [0.5, 0.2]  # of the input; of the hidden layer
+    assert baseline.encoder.alpha == 0
 
 
 @pytest.mark.parametrize("method", ["bilstm", "pipeline"])
@@ -202,6 +219,7 @@ def test_spigot_projects_the_step_of_each_review_onto_the_polytope(projection, c
     monkeypatch.setattr(model.argmax, "forward", watched)
     model.loss(batch).backward()
     z, g = seen["z"].detach(), seen["z"].grad
+    g = g * (ol.project(seen["graphs"], torch.ones_like(g)) > 0)  # no part of padding counts
     step = g * (0.3 / g.norm(dim=-1, keepdim=True)).clamp(max=1)
     assert (g.norm(dim=-1) > 0).all()
     assert torch.allclose(seen["scores"].grad, z - ol.project(seen["graphs"], z - step), atol=1e-6)
@@ -214,7 +232,7 @@ def test_spigot_projects_the_step_of_each_review_onto_the_polytope(projection, c
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "pipeline"
-    run(folder, override(TINY, {"method": "pipeline"}))
+    run(folder, replace(TINY, method="pipeline"))
     return folder
 
 
@@ -256,7 +274,7 @@ def test_a_parser_of_other_labels_is_refused(trained, corpus):
 def test_a_trained_parser_is_copied(trained, tmp_path):
     source = tmp_path / "parser"
     shutil.copytree(trained / "parser", source)
-    config = override(TINY, {"parser": str(source), "parser_options": {}})
+    config = replace(TINY, parser=str(source), parser_options={})
     result = run(tmp_path / "run", config)
     shutil.rmtree(source)
     model = load_model(tmp_path / "run")
@@ -267,7 +285,7 @@ def test_a_trained_parser_is_copied(trained, tmp_path):
 def test_a_copy_that_was_broken_off_is_completed(trained, tmp_path):
     (tmp_path / "vocabulary.json").write_text("broken off")
     take_parser(trained / "parser", tmp_path)
-    names = {"vocabulary.json", "best.ckpt", "result.json", "config.json"}
+    names = {"vocabulary.json", "best.ckpt", "result.json", "config.yaml"}
     assert {path.name for path in tmp_path.iterdir()} == names
     for name in names:
         assert (tmp_path / name).read_bytes() == (trained / "parser" / name).read_bytes()
@@ -290,7 +308,7 @@ def test_twenty_real_reviews_are_learned_by_heart(data_dir):
 
 
 def learned_by_heart(reviews, config) -> None:
-    config = override(config, {"word_size": 20, "hidden": 20, "mlp": 20, "dropout": 0.0})
+    config = replace(config, word_size=20, hidden=20, mlp=20, dropout=0.0)
     toy = generate(0, trees=(9, 4, 4), graphs=(30, 8, 8))
     corpus = replace(toy, reviews={"train": reviews, "dev": reviews, "test": reviews})
     torch.manual_seed(0)
@@ -315,7 +333,7 @@ def test_an_epoch_sees_a_share_of_the_graphs(tmp_path, corpus, monkeypatch):
         return step(self, batch, *args)
 
     monkeypatch.setattr(SentimentModel, "training_step", watched)
-    run(tmp_path, override(TINY, {"graph_share": 0.5, "epochs": 3}), corpus=corpus)
+    run(tmp_path, replace(TINY, graph_share=0.5, epochs=3), corpus=corpus)
     for epoch in range(3):
         reviews = [
             name for e, kind, names in seen for name in names if (e, kind) == (epoch, "reviews")
@@ -332,7 +350,7 @@ def test_resumed_equals_uninterrupted(tmp_path, corpus, monkeypatch, method, at)
     class KilledError(BaseException):
         """As abrupt as an exception can be."""
 
-    config = override(TINY, {"method": method, "epochs": 4})
+    config = replace(TINY, method=method, epochs=4)
     run(tmp_path / "whole", config, corpus=corpus)
     step, count = SentimentModel.training_step, [0]
 
@@ -345,8 +363,8 @@ def test_resumed_equals_uninterrupted(tmp_path, corpus, monkeypatch, method, at)
     with monkeypatch.context() as patch:
         patch.setattr(SentimentModel, "training_step", killed)
         with pytest.raises(KilledError):
-            run(tmp_path / "killed", config, corpus=corpus, save_every=2)
-    run(tmp_path / "killed", config, corpus=corpus, save_every=2)
+            run(tmp_path / "killed", config, corpus=corpus)
+    run(tmp_path / "killed", config, corpus=corpus)
     results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("whole", "killed")]
     for result in results:
         del result["seconds"]
@@ -359,45 +377,46 @@ def test_resumed_equals_uninterrupted(tmp_path, corpus, monkeypatch, method, at)
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("arguments", "message"),
     [
-        (["parser=huge"], r"`parser` is one of paper, small, ewt, or the folder of a run"),
-        (["parser.method=spigot"], r"one without syntax \(method 'none'\)\. Got 'spigot'"),
-        (["parser.colour=3"], r"`parser`: There is no setting 'colour'"),
-        (["graph_share=2"], r"`graph_share` is a share from 0 to 1\. Got 2"),
-        (["projection=round"], r"`projection` is one of exact, sequential\. Got 'round'"),
-        (["method=magic"], r"`method` is one of bilstm, pipeline, straight-through"),
-        (["data=imdb"], r"There are no reviews 'imdb'\. Choose one of toy, sst"),
-        (["data.colour=3"], r"Options of the data 'toy': .*'colour'"),
-        (["role_size=0"], r"`role_size` must be positive\. Got 0"),
+        (["--parser=huge"], r"`parser` is one of ewt, paper, .* or the folder of a run"),
+        (
+            ["--parser_options.method=spigot"],
+            r"one without syntax \(method 'none'\)\. Got 'spigot'",
+        ),
+        (["--parser_options.colour=3"], r"`parser`: .*colour"),
+        (["--graph_share=2"], r"`graph_share` is a share from 0 to 1\. Got 2"),
+        (["--projection=round"], r"projection.*round"),
+        (["--method=magic"], r"`method` is one of bilstm, pipeline, straight-through"),
+        (["--data=imdb"], r"There are no reviews 'imdb'\. Choose one of toy, sst"),
+        (["--data_options.colour=3"], r"Options of the data 'toy': .*'colour'"),
+        (["--role_size=0"], r"`role_size` must be positive\. Got 0"),
+        (["--surrogate=SPIGOT", "--method=pipeline"], r"pass a structure: .*Got 'pipeline'"),
     ],
 )
-def test_wrong_settings_are_refused(settings, message, tmp_path, capsys):
-    command = ["train", "--output", str(tmp_path / "run"), "--set", *settings]
-    assert main(command) == 2
+def test_wrong_settings_are_refused(arguments, message, tmp_path, capsys):
+    assert main(["train", "--output", str(tmp_path / "run"), *arguments]) == 2
     with pytest.raises(ConfigError, match=message):
-        raise ConfigError(capsys.readouterr().err)
+        raise ConfigError(" ".join(capsys.readouterr().err.split()))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_parser_that_reads_tags_is_refused_where_there_are_none(corpus):
     bare = [replace(s, tags=["_"] * len(s), lemmas=["_"] * len(s)) for s in corpus.reviews["train"]]
-    with pytest.raises(ConfigError, match=r"no parts of speech.*--set parser\.tag_size=0"):
+    with pytest.raises(ConfigError, match=r"no parts of speech.*--parser_options.tag_size 0"):
         make_model(TINY, replace(corpus, reviews=corpus.reviews | {"train": bare}))
 
 
 def test_other_graphs_do_not_get_the_options_of_these():
-    config = make_config("small", parser_options={"data": "ewt"})
-    assert parser_config(config).data_options == {}
-    dotted = make_config("small", parser_options={"data.max_words": 9})
-    assert parser_config(dotted).data_options == {"graphs": [300, 200, 400], "max_words": 9}
-    assert "max_words" not in make_config("small").parser_options["data_options"]
+    assert parser_config(make_config("small")).data_options == {"graphs": [300, 200, 400]}
+    other = parser_config(make_config("small", graphs="ewt"))
+    assert (other.data, other.data_options) == ("ewt", {})
 
 
 def test_train_and_evaluate_from_the_command_line(tmp_path, capsys):
-    TINY.save(tmp_path / "tiny.json")
+    TINY.save(tmp_path / "tiny.yaml")
     folder = tmp_path / "run"
-    command = ["train", "--config", str(tmp_path / "tiny.json"), "--output", str(folder)]
+    command = ["train", "--config", str(tmp_path / "tiny.yaml"), "--output", str(folder)]
     command += ["--method", "spigot-projection", "--quiet", "--json", "--accelerator", "cpu"]
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -15,14 +15,13 @@ from examples import metrics
 from examples.data import DataError, Sentence
 from examples.semantics_to_sentiment import analyse as command
 from examples.semantics_to_sentiment import compare
-from examples.semantics_to_sentiment.__main__ import parser
-from examples.semantics_to_sentiment.analyse import before
+from examples.semantics_to_sentiment.analyse import analyse_command, before
 from examples.semantics_to_sentiment.config import make_config
 from examples.semantics_to_sentiment.evaluate import evaluate
 from examples.semantics_to_sentiment.run import load_data, load_model, load_parser, parse
 from examples.semantics_to_sentiment.train import train
 from examples.syntax_to_semantics import run as parsing
-from examples.training.settings import ConfigError
+from examples.training.settings import ConfigError, read_yaml
 
 picture: Any = command.picture  # tests let what draws return its arguments
 
@@ -108,8 +107,8 @@ def runs(tmp_path_factory):
 
 
 def run(*arguments):
-    options = parser().parse_args(["analyse", *map(str, arguments)])
-    options.run(options)
+    command, analyse_runs = analyse_command()
+    analyse_runs(command.parse_args(list(map(str, arguments))))
 
 
 def printed_json(capsys, *arguments):
@@ -300,11 +299,10 @@ def test_a_graph_bank_without_the_part_is_left_out(runs, capsys, monkeypatch):
     assert "graph bank" not in capsys.readouterr().out
 
 
-def altered(folder, target, path="config.json", **settings):
+def altered(folder, target, path="config.yaml", **settings):
     """A copy of a run that says it had other settings."""
     shutil.copytree(folder, target)
-    config = json.loads((target / path).read_text())
-    (target / path).write_text(json.dumps(config | settings))
+    (target / path).write_text(json.dumps(read_yaml(target / path) | settings))
     return target
 
 
@@ -321,7 +319,7 @@ def test_runs_on_other_data_are_refused(runs, tmp_path, name, value):
     ("name", "value"), [("graphbank", 0.5), ("data_options", {"seed": 3}), ("data", "ewt")]
 )
 def test_parsers_on_other_data_are_refused(runs, tmp_path, name, value):
-    options = {"path": "parser/config.json", name: value}
+    options = {"path": "parser/config.yaml", name: value}
     other = altered(runs / "straight-through", tmp_path / "other", **options)
     with pytest.raises(
         ConfigError,

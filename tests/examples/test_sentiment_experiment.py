@@ -1,6 +1,5 @@
 """Experiments of the second pipeline: one parser per seed, and the page."""
 
-import argparse
 import csv
 import json
 
@@ -8,7 +7,7 @@ import pytest
 
 from examples.semantics_to_sentiment.experiment import EXPERIMENTS, SentimentExperiment
 from examples.semantics_to_sentiment.methods import METHODS
-from examples.training.experiments import add_experiment
+from examples.training.experiments import experiment_command
 
 from .test_semantics_to_sentiment import TINY as CONFIG
 
@@ -30,11 +29,9 @@ TINY = SentimentExperiment(
 
 def test_the_runs_of_a_seed_start_from_one_parser_and_are_reported(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(EXPERIMENTS, "toy", TINY)
-    parser = argparse.ArgumentParser()
-    add_experiment(parser.add_subparsers(), EXPERIMENTS)
+    command, experiment = experiment_command(EXPERIMENTS)
     runs = tmp_path / "runs"
-    options = parser.parse_args(["experiment", "toy", "--output", str(runs)])
-    options.run(options)
+    experiment(command.parse_args(["toy", "--output", str(runs)]))
     assert "A tiny experiment" in capsys.readouterr().out
     weights = {
         name: (runs / name / "best.ckpt").read_bytes()

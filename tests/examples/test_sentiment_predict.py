@@ -1,12 +1,10 @@
-"""Sentiments and graphs of new files by one process or more; their files scored."""
+"""Sentiments and graphs of new files; their files scored."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from examples.data import (
     Corpus,
@@ -25,10 +23,10 @@ from examples.files import score_files
 from examples.semantics_to_sentiment import predict as predict_module
 from examples.semantics_to_sentiment.config import make_config
 from examples.semantics_to_sentiment.evaluate import evaluate
+from examples.semantics_to_sentiment.model import SentimentModel
 from examples.semantics_to_sentiment.predict import predict
 from examples.semantics_to_sentiment.run import load_model, make_model, parse
 from examples.semantics_to_sentiment.train import train
-from examples.training.prediction import Prediction
 from examples.training.settings import ConfigError
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
@@ -106,16 +104,6 @@ def check(files: list[Path], expected: list[Sentence]) -> None:
 
 
 # ---------------------------------------------------------------------- predict
-
-
-def test_two_processes_write_the_same_bytes_as_one(folder, tmp_path):
-    source = tmp_path / "new.conllu"
-    write_conllu(source, different_lengths())
-    one = predict(folder, source, tmp_path / "one", chunk=7)
-    two = predict(folder, source, tmp_path / "two", processes=2, chunk=7)
-    assert [p.name for p in two] == ["two.tsv", "two.sdp"]
-    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
-    assert len(table(two[0])) == len(different_lengths())
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
@@ -214,7 +202,7 @@ def test_lemmas_and_tags_are_read_where_the_parser_wants_them(folder, tmp_path, 
 def test_an_empty_file_gives_files_without_sentences(folder, tmp_path):
     for name in ("none.txt", "none.conllu"):
         (tmp_path / name).write_text("")
-        scores, graphs = predict(folder, tmp_path / name, processes=2)
+        scores, graphs = predict(folder, tmp_path / name)
         header = "id\tsentiment\tprobability\ttext\n"
         assert (scores.read_text(), graphs.read_text()) == (header, "#SDP 2015\n")
         assert read_sentiments(scores) == []
@@ -242,7 +230,7 @@ GO = f"# sent_id = 1\n{WORD}"
             r"sentence 2 cannot .* carriage returns",
         ),
         ("new.conllu", GO + "# sent_id = a\tb\n" + WORD, r"sentence 2 cannot be written.*tabs"),
-        ("new.conllu", GO + WORD.replace("go", ""), r"sentence 2 cannot be written: .*empty"),
+        ("new.conllu", GO + WORD.replace("go", ""), r"new.conllu:4: LEMMA is empty"),
     ],
 )
 def test_a_bad_file_is_refused_before_anything_is_predicted(
@@ -251,7 +239,7 @@ def test_a_bad_file_is_refused_before_anything_is_predicted(
     def never(*_):
         raise AssertionError("predicted")
 
-    monkeypatch.setattr(predict_module, "parse", never)
+    monkeypatch.setattr(SentimentModel, "parse", never)
     source = tmp_path / name
     source.write_bytes(text if isinstance(text, bytes) else text.encode())
     (tmp_path / "new-predicted.tsv").write_text("of an earlier run")
@@ -269,53 +257,18 @@ def test_a_missing_file_is_named(folder, tmp_path):
 
 def test_what_breaks_off_leaves_no_file(folder, tmp_path, monkeypatch):
     source = text_file(tmp_path / "new.txt", REVIEWS)
-    texts, calls = predict_module._texts, []
+    texts, calls = predict_module._written, []
 
     def broken(*args):
         calls.append(args)
-        if len(calls) == 3:
+        if len(calls) == len(REVIEWS) + 3:  # each is tried first
             raise MemoryError
         return texts(*args)
 
-    monkeypatch.setattr(predict_module, "_texts", broken)
+    monkeypatch.setattr(predict_module, "_written", broken)
     with pytest.raises(MemoryError):
         predict(folder, source, chunk=5)
     assert [p.name for p in tmp_path.iterdir()] == ["new.txt"]
-
-
-def test_one_thread_computes_and_then_there_are_as_many_as_before(folder, tmp_path, monkeypatch):
-    source = text_file(tmp_path / "new.txt", REVIEWS)
-    texts, seen, before = predict_module._texts, [], torch.get_num_threads()
-
-    def counted(*args):
-        seen.append(torch.get_num_threads())
-        return texts(*args)
-
-    monkeypatch.setattr(predict_module, "_texts", counted)
-    torch.set_num_threads(2)
-    try:
-        predict(folder, source, chunk=20)
-        assert (seen, torch.get_num_threads()) == ([1, 1], 2)
-    finally:
-        torch.set_num_threads(before)
-
-
-class Killed:
-    """Stands for a run whose processes are killed as soon as they start."""
-
-    def __fspath__(self) -> str:
-        return os.devnull
-
-    def __reduce__(self):
-        return (os._exit, (9,))
-
-
-def test_a_killed_process_is_an_error_and_leaves_no_file(folder, tmp_path):
-    killed = Prediction(Killed(), load_model, predict_module._texts, 2, 5)  # type: ignore[arg-type]
-    file = tmp_path / "new.tsv"
-    with pytest.raises(ConfigError, match=r"One of the processes was killed.*fewer than 2"):
-        killed.write(load_model(folder), REVIEWS, {file: "", file.with_suffix(".sdp"): ""})
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_itself_is_not_replaced(folder, tmp_path):
@@ -326,10 +279,6 @@ def test_the_file_itself_is_not_replaced(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"would replace .*new\.txt\. Choose another --output"):
         predict(folder, source, tmp_path / "new")
     assert real.read_bytes() == before
-    with pytest.raises(ConfigError, match=r"`processes` must be positive\. Got 0"):
-        predict(folder, source, processes=0)
-    with pytest.raises(ConfigError, match=r"`chunk` must be positive\. Got 0"):
-        predict(folder, source, chunk=0)
 
 
 # ---------------------------------------------------------------------- evaluate

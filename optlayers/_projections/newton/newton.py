@@ -12,7 +12,7 @@ from ..._kernels.threads import run
 from ..._kernels.untraced import eager
 from ..._plan.blocks import Block
 from ..._plan.maps import ACCURACY, Limits, Report, SolverMap
-from ..derivative import Projection, face_vjp
+from ..derivative import Projection, tangent
 from ..qp import QP
 from . import batched
 from .ordering import OrderedRows, rows_of
@@ -146,4 +146,4 @@ class Newton(SolverMap, Projection):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""
-        return face_vjp(self.block, z, limits, grad).y
+        return tangent(self.block, z, limits, grad)

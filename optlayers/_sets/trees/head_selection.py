@@ -73,8 +73,8 @@ def _forward(y: Tensor, allowed: Tensor) -> Tensor:
 
 
 def _by_sorting(y: Tensor, allowed: Tensor) -> Tensor:
-    x = torch.where(allowed, y, -torch.inf).transpose(-1, -2)
+    x = torch.where(allowed, y.double(), -torch.inf).transpose(-1, -2)
     largest = x.amax(-1, keepdim=True)
     shifted = x - torch.where(largest.isfinite(), largest, torch.nan)
     z = (shifted - simplex_threshold(shifted, 1.0)).clamp(min=0)
-    return torch.where(allowed, z.transpose(-1, -2), 0)
+    return torch.where(allowed, z.transpose(-1, -2), 0).to(y.dtype)

@@ -1,0 +1,70 @@
+"""What maps share that are tried before Newton's method, and hand on to it."""
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._kernels.untraced import eager
+from .._plan.failures import Report
+from .._plan.maps import Limits, SolverMap
+from .derivative import Projection, tangent
+from .newton.newton import GOOD, Newton
+
+
+class BeforeNewton(SolverMap, Projection):
+    """A compiled projection on the CPU; Newton's method has what misses the accuracy.
+
+    Other devices get Newton's method for everything.
+    """
+
+    @cached_property
+    def newton(self) -> Newton:
+        """Who is asked next; made when it is."""
+        return Newton(self.block)
+
+    @abstractmethod
+    def on_host(self, y: Tensor, limits: Limits, near: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Project `(N, count, size)` in float64; the answers and the residual of each component.
+
+        What is not known to be right has a residual of inf or nan.
+        """
+
+    def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
+        """Newton's, which are needed on other devices than the CPU."""
+        return () if device.type == "cpu" else self.newton.constants(device, torch.float64)
+
+    @eager
+    def forward(
+        self, x: Tensor, limits: Limits, report: Report, near: Tensor | None = None
+    ) -> Tensor:
+        """Project; instances that miss the accuracy are handed on.
+
+        Args:
+            x: `(N, count, size)`.
+            limits: In float64.
+            report: Told which instances have no answer.
+            near: Points like `x`, whose active limits are tried first by maps that can do that.
+        """
+        y, wide = x.detach().double(), Limits(*(v.double() for v in limits))
+        if x.device.type != "cpu":
+            return self.newton.forward(y, wide, report).to(x.dtype)
+        z, quality = self.on_host(y, wide, None if near is None else near.detach().double())
+        late = ~(quality <= GOOD).all(-1)
+        if bool(late.any()):
+            self._hand_on(y, z, late, wide, report)
+        return z.to(x.dtype)
+
+    def _hand_on(self, y: Tensor, z: Tensor, late: Tensor, limits: Limits, report: Report) -> None:
+        """The instances that missed the accuracy, by Newton's method."""
+        chosen, inner = late.nonzero()[:, 0], Report()
+        sides = Limits(*(v if len(v) == 1 else v[chosen] for v in limits))
+        z[chosen] = self.newton.forward(y[chosen], sides, inner)
+        for i, failure in inner.failures.items():
+            report.add(int(chosen[i]), failure)
+
+    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+        """Project the gradient onto the directions in which the active face is free."""
+        return tangent(self.block, z, limits, grad)
