@@ -16,6 +16,7 @@ from ._nonfinite import (
     drop_input_failures,
     mask_nonfinite,
     may_synchronise,
+    refuse_vmap,
     restore_nonfinite,
 )
 from ._plan.failures import Failure, Report
@@ -78,20 +79,6 @@ def check_policies(on_failure: str, on_nonfinite: str, projecting: bool = False)
         raise InputError(f"`on_failure` must be {known}. Got {on_failure!r}.")
     if on_nonfinite not in ("raise", "propagate"):
         raise InputError(f"`on_nonfinite` must be 'raise' or 'propagate'. Got {on_nonfinite!r}.")
-
-
-def refuse_vmap(x: Tensor, name: str) -> None:
-    """Refuse a tensor that `torch.vmap` has taken a dimension from, in words.
-
-    Raises:
-        InputError: Whatever is in it.
-    """
-    if torch._C._functorch.is_batchedtensor(x):
-        raise InputError(
-            f"`{name}` comes from torch.vmap (or from is_grads_batched), which hides a dimension, "
-            "and decisions look at numbers. Leading dimensions are instances already: give all of "
-            "them in one call, without vmap."
-        )
 
 
 class Call:

@@ -6,10 +6,10 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from ._calls import OnFailure, Status, check_policies, refuse_vmap
+from ._calls import OnFailure, Status, check_policies
 from ._errors import InputError, NotTwiceDifferentiable
 from ._feasible_set import DecodedBy, FeasibleSet, as_set
-from ._nonfinite import OnNonfinite
+from ._nonfinite import OnNonfinite, refuse_vmap
 from ._surrogates import SPIGOT, AbstractSurrogate, Oracles, diagnose
 
 
@@ -220,8 +220,8 @@ class StructuredArgmax(nn.Module):
             raise InputError("Give a feasible set to the layer or to this call.")
         record = None
         if not torch.compiler.is_compiling():
-            if chosen is self.feasible_set:
-                self._prepare(chosen, scores)
+            if chosen is self.feasible_set and isinstance(scores, Tensor):
+                self._prepare(chosen, scores)  # what else scores may be is refused below
             self._record = record = _Latest(self.diagnostics)
         z_hat, self.status = _run(
             chosen,

@@ -26,6 +26,11 @@ class Polytope:
     decoding and in projection alike. `A` and `A_eq` are shared by a batch; `b`, `b_eq`, `lower`
     and `upper` may carry batch dimensions (torch tensors, on any device), one set per instance.
 
+    Arrays and tensors are copied: what happens to them later changes nothing. An `nn.Parameter` (or
+    another leaf that requires grad) given as a right-hand side or a bound is read again when it has
+    changed, so that the steps of an optimiser take effect; what was computed from one is refused
+    once that has changed: declare the polytope anew after each step.
+
     Args:
         A: Inequality rows, `(m, n + num_aux)`: dense numpy or torch, nested lists, or scipy.sparse.
         b: Right-hand side `(..., m)` of the inequality rows.
