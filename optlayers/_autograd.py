@@ -5,11 +5,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ._errors import InfeasibleError
+from ._nonfinite import refuse_vmap
 from ._plan.compile import limits_with_graph
 from ._plan.failures import Report
 from ._plan.limits import Ready
 from ._plan.maps import Limits
 from ._polytope.polytope import Polytope
+
+_GRAD = "the gradient of a projection"
 
 
 def decide(ready: Ready, x: Tensor, report: Report) -> Tensor:
@@ -68,6 +71,7 @@ class Project(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
+        _refuse_legacy_vmap(grad)
         y, z = ctx.saved_tensors
         return ProjectBackward.apply(grad, y, z, ctx.plan, ctx.limits), None, None, None
 
@@ -83,6 +87,18 @@ class ProjectBackward(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         _, y, z, ctx.plan, ctx.limits = inputs
         ctx.save_for_backward(y, z)
+
+    @staticmethod
+    def vmap(info, in_dims, grad, y, z, plan, limits):
+        """Gradients by the batch (is_grads_batched, torch.func.jacrev), one after the other."""
+        parts = [
+            [
+                v if at is None else v.select(at, i)
+                for v, at in zip((grad, y, z), in_dims, strict=False)
+            ]
+            for i in range(info.batch_size)
+        ]
+        return torch.stack([ProjectBackward.apply(*part, plan, limits) for part in parts]), 0
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
@@ -106,11 +122,18 @@ class ProjectWithLimits(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):  # type: ignore[override]
+        refuse_vmap(grad, _GRAD)
         y, z, *values = ctx.saved_tensors
         limits, grad = _as_limits(values), grad.contiguous()
         of_y = ctx.plan.vjp(y, z, limits, grad) if ctx.needs_input_grad[0] else None
         of_limits = [part for map_ in ctx.plan.vjp_limits(y, z, limits, grad) for part in map_]
         return of_y, None, None, *of_limits
+
+
+def _refuse_legacy_vmap(grad: Tensor) -> None:
+    """Refuse gradients of is_grads_batched; those of torch.func have a rule, `vmap` above."""
+    if torch._C._functorch.is_legacy_batchedtensor(grad):
+        refuse_vmap(grad, _GRAD)
 
 
 def _as_limits(values) -> list[Limits]:

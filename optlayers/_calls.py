@@ -16,6 +16,7 @@ from ._nonfinite import (
     drop_input_failures,
     mask_nonfinite,
     may_synchronise,
+    refuse_vmap,
     restore_nonfinite,
 )
 from ._plan.failures import Failure, Report
@@ -40,7 +41,7 @@ class Status:
     @property
     def ok(self) -> Tensor:
         """Boolean tensor of the batch shape, on the CPU: True where there is an answer."""
-        result = torch.ones(self.batch_shape, dtype=torch.bool)
+        result = torch.ones(self.batch_shape, dtype=torch.bool, device="cpu")
         for index in self.failures:
             result[index] = False
         return result
@@ -106,6 +107,7 @@ class Call:
         name = "scores" if decides else "y"
         if not isinstance(x, Tensor):
             raise InputError(f"`{name}` must be a tensor of floats. Got {type(x).__name__}.")
+        refuse_vmap(x, name)
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
         self.like, self.event_dim, self.report = x, feasible_set.event_dim, Report()
         self.report.may_look = may_synchronise(on_nonfinite)
@@ -159,7 +161,7 @@ class Call:
         if self.on_failure == "raise":
             report.raise_first(batch, advice=_ADVICE)
         if self.on_failure == "fallback":
-            keep = torch.ones(batch.numel(), dtype=torch.bool)
+            keep = torch.ones(batch.numel(), dtype=torch.bool, device="cpu")
             keep[list(report.failures)] = False
             keep = keep.to(z.device).reshape(*batch, *[1] * self.event_dim)
             z = torch.where(keep, z, 0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ._calls import OnFailure, Status, check_policies
 from ._errors import InputError, NotTwiceDifferentiable
 from ._feasible_set import DecodedBy, FeasibleSet, as_set
-from ._nonfinite import OnNonfinite
+from ._nonfinite import OnNonfinite, refuse_vmap
 from ._surrogates import SPIGOT, AbstractSurrogate, Oracles, diagnose
 
 
@@ -27,6 +27,7 @@ class _Surrogate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
+        refuse_vmap(grad, "the gradient of the layer")
         scores, z_hat, *saved = ctx.saved_tensors
         feasible_set, surrogate, on_failure, record = ctx.arguments
         again = torch.is_grad_enabled()  # create_graph=True
@@ -205,7 +206,7 @@ class StructuredArgmax(nn.Module):
         # A traced graph cannot look at constraints, so what a compiled layer needs is made here,
         # and for other devices and dtypes in the first call that is not traced.
         if feasible_set is not None:
-            self._prepare(feasible_set, torch.empty(0))
+            self._prepare(feasible_set, torch.empty(0, device="cpu"))
 
     def forward(self, scores: Tensor, feasible_set: FeasibleSet | None = None) -> Tensor:
         """Decode `scores` of shape `(..., n)`; same shape, dtype and device out.
@@ -219,8 +220,8 @@ class StructuredArgmax(nn.Module):
             raise InputError("Give a feasible set to the layer or to this call.")
         record = None
         if not torch.compiler.is_compiling():
-            if chosen is self.feasible_set:
-                self._prepare(chosen, scores)
+            if chosen is self.feasible_set and isinstance(scores, Tensor):
+                self._prepare(chosen, scores)  # what else scores may be is refused below
             self._record = record = _Latest(self.diagnostics)
         z_hat, self.status = _run(
             chosen,

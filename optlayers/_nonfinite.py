@@ -23,6 +23,21 @@ class Masked(NamedTuple):
     )  # the shape of x: entries of minus infinity that count; None: there is none
 
 
+def refuse_vmap(x: Tensor, name: str) -> None:
+    """Refuse a tensor that `torch.vmap` has taken a dimension from, in words.
+
+    Raises:
+        InputError: Whatever is in it.
+    """
+    hidden = torch._C._functorch.is_batchedtensor(x)
+    if hidden or torch._C._functorch.is_legacy_batchedtensor(x):
+        raise InputError(
+            f"`{name}` comes from torch.vmap (or from is_grads_batched), which hides a dimension, "
+            "and decisions look at numbers. Leading dimensions are instances already: give all of "
+            "them in one call, without vmap."
+        )
+
+
 def mask_nonfinite(
     x: Tensor,
     event_dim: int,

@@ -66,9 +66,9 @@ def _rows(
     event = as_set(feasible_set).event_shape
     shape = (args.batch, *polytope.batch_shape, *event)
     generator = torch.Generator().manual_seed(args.seed)
-    y = args.scale * torch.randn(shape, dtype=torch.float64, generator=generator)
+    y = args.scale * torch.randn(shape, dtype=torch.float64, generator=generator, device="cpu")
     y = y.to(device, getattr(torch, args.dtype))
-    grad = torch.randn(shape, dtype=torch.float64, generator=generator).to(y)
+    grad = torch.randn(shape, dtype=torch.float64, generator=generator, device="cpu").to(y)
     instances = y[(..., *[0] * len(event))].numel()
 
     def row(task: str, method: str, function: Callable[[], Any], residual=None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import InfeasibleError
+from .._kernels.untraced import ordinary
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
 
@@ -29,7 +30,7 @@ def static_limits(block: Block) -> Limits | None:
     values = (block.row_lower, block.row_upper, block.lower, block.upper)
     if block.varying:
         return None
-    return Limits(*(torch.as_tensor(v, dtype=torch.float64)[None] for v in values))
+    return Limits(*(torch.as_tensor(v, dtype=torch.float64, device="cpu")[None] for v in values))
 
 
 class _Prepared(NamedTuple):
@@ -56,6 +57,7 @@ class PreparedDecoder(AbstractBlockMap):
     def prepare(self, limits: Limits) -> tuple[Any, Tensor | None]:
         """Return what `forward` needs of the limits; a mask `(N or 1,)` of those with no point."""
 
+    @ordinary
     def prepared(self, limits: Limits, instances: int, report: Report) -> Any:
         """Return `prepare(limits)`, kept for the next call; report instances without a point."""
         if torch.compiler.is_compiling():

@@ -263,7 +263,7 @@ def _auxiliary_gap(problem: CertifiedProblem, x, lam, nu, g) -> np.ndarray:
 
 def _as_points(values: Any, size: int, name: str) -> Tensor:
     if not isinstance(values, Tensor):
-        values = torch.as_tensor(np.asarray(values, dtype=np.float64))
+        values = torch.tensor(np.array(values, dtype=np.float64, order="C"), device="cpu")
     values = values.detach().to("cpu", torch.float64)
     if values.ndim == 0 or values.shape[-1] != size:
         raise InputError(f"`{name}` must have shape (..., {size}). Got {tuple(values.shape)}.")

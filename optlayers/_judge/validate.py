@@ -188,7 +188,7 @@ def _points(polytope: Polytope, samples: int, scale: float, seed: int) -> Tensor
     middle = torch.where((upper - lower).abs() <= 100, middle, nearest)
     generator = torch.Generator().manual_seed(seed)
     shape = (samples, *polytope.batch_shape, polytope.n)
-    y = middle + scale * torch.randn(shape, dtype=torch.float64, generator=generator)
+    y = middle + scale * torch.randn(shape, dtype=torch.float64, generator=generator, device="cpu")
     y[1::2] = (2 * y[1::2]).round() / 2
     return y
 

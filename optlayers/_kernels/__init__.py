@@ -16,15 +16,49 @@ imports, and takes global numbers for constants: while developing, remove `_kern
 after changing what another file uses. The tests do.
 """
 
+import warnings
 from importlib import import_module
 from types import ModuleType
+
+
+def _cache_elsewhere(error: RuntimeError) -> None:
+    """Keep compiled loops for this process alone, where numba finds no folder to write to.
+
+    Happens in containers: the package is read-only, and there is no home folder.
+    """
+    import atexit
+    import shutil
+    import tempfile
+
+    import numba
+
+    advice = "Set NUMBA_CACHE_DIR to a folder that can be written."
+    if numba.config.CACHE_DIR:  # chosen by the user, or by us before
+        raise RuntimeError(f"{error} NUMBA_CACHE_DIR is {numba.config.CACHE_DIR!r}. {advice}")
+    try:
+        folder = tempfile.mkdtemp(prefix="optlayers-")
+    except OSError:
+        raise RuntimeError(f"{error}, and there is no temporary folder either. {advice}") from None
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    numba.config.CACHE_DIR = folder
+    warnings.warn(
+        f"Compiled loops cannot be kept, and are compiled anew by each process. {advice}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 def __getattr__(name: str) -> ModuleType:
     """Import a file of loops when it is first asked for."""
     full = f"{__name__}.{name}"
     try:
-        return import_module(full)
+        try:
+            return import_module(full)
+        except RuntimeError as error:
+            if "cannot cache function" not in str(error):
+                raise
+            _cache_elsewhere(error)
+            return import_module(full)
     except ModuleNotFoundError as error:
         if error.name != full:  # numba is missing, say
             raise

@@ -28,3 +28,20 @@ def eager(function: F) -> F:
     # What `torch.compiler.disable` sets as well: tracing stops here, and `call` runs as it is.
     call._torchdynamo_disable = True  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
+
+
+def ordinary(function: F) -> F:
+    """Make ordinary tensors in inference mode too: decorates what fills a cache.
+
+    A tensor that was made in inference mode can never be saved for a backward pass, and a set that
+    was first used for inference may be trained with later.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False):
+            return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .._kernels.untraced import eager
+from .._kernels.untraced import eager, ordinary
 from .._polytope.polytope import Polytope
 from .blocks import split_into_blocks
 from .limits import Ready, make_limits, rows_for, take_rows
@@ -117,6 +117,7 @@ def rows_of(polytope: Polytope) -> CompiledRows:
     return found
 
 
+@ordinary
 def compiled_of(polytope: Polytope) -> CompiledPolytope:
     """Return what was made of a polytope, so far.
 
@@ -125,6 +126,7 @@ def compiled_of(polytope: Polytope) -> CompiledPolytope:
     the compiler of torch: that guards on the whole dictionary, so every other polytope would have
     a graph traced anew, and after eight it gives up.
     """
+    polytope.read_again()
     found: CompiledPolytope | None = getattr(polytope, "compiled", None)
     if found is None:
         rows = rows_of(polytope)
@@ -137,6 +139,7 @@ def compiled_of(polytope: Polytope) -> CompiledPolytope:
 # ---------------------------------------------------------------------- plans
 
 
+@ordinary
 def compile_plan(polytope: Polytope, table: Table) -> Plan:
     """Return the plan of a polytope for a table: compiled on first use, then found.
 
@@ -190,6 +193,8 @@ def limits_with_graph(
 
 def ready(polytope: Polytope, table: Table, device: torch.device, dtype: torch.dtype) -> Ready:
     """Return what a call needs; made on first use, also after a map was registered."""
+    if polytope.requires_grad:
+        polytope.read_again()
     own = getattr(polytope, "compiled", None)
     key = (table.name, str(device), dtype)
     found = None if own is None else own.ready.get(key)
@@ -199,6 +204,7 @@ def ready(polytope: Polytope, table: Table, device: torch.device, dtype: torch.d
 
 
 @eager
+@ordinary
 def _make_ready(
     polytope: Polytope, table: Table, device: torch.device, dtype: torch.dtype
 ) -> Ready:
@@ -239,7 +245,7 @@ def infeasible_instances(polytope: Polytope, plan: Plan) -> Tensor | None:
     if not own.looked:
         bad = _out_of_reach(own.values, own.rows.reduction.R)
         if plan.hidden:
-            hidden = torch.tensor([bool(names) for names in polytope.conflicts()])
+            hidden = torch.tensor([bool(names) for names in polytope.conflicts()], device="cpu")
             bad = bad | hidden.to(bad.device)
         own.bad = bad if bool(bad.any()) else None
         own.looked = True

@@ -126,7 +126,13 @@ class Report:
     def spread(self, batch: torch.Size, wider: torch.Size) -> None:
         """Renumber for a batch that the present one is broadcast to."""
         if self.failures and batch != wider:
-            of = torch.arange(batch.numel()).reshape(batch).expand(wider).reshape(-1).tolist()
+            of = (
+                torch.arange(batch.numel(), device="cpu")
+                .reshape(batch)
+                .expand(wider)
+                .reshape(-1)
+                .tolist()
+            )
             old = self.failures
             self.failures = {i: old[k] for i, k in enumerate(of) if k in old}
 

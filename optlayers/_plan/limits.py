@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .._kernels.untraced import ordinary
 from .maps import Limits
 from .plan import Plan
 from .presolve import Values
@@ -89,6 +90,7 @@ class Ready:
             self._forget()
         return found
 
+    @ordinary
     def _expanded(self, own: torch.Size, batch: torch.Size) -> "Ready":
         rows = rows_for(own, batch, self.limits[0].lower.device)
         limits = [Limits(*(take_rows(v, rows) for v in limit)) for limit in self.limits]

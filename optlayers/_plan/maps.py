@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .._errors import BlockRefused
+from .._kernels.untraced import ordinary
 from .blocks import Block
 from .failures import ACCURACY as ACCURACY
 from .failures import Report as Report
@@ -67,6 +68,7 @@ class AbstractBlockMap(ABC):
         """What `constants` returns, made once per device and dtype, before the first call."""
         return ()
 
+    @ordinary
     def constants(self, device: torch.device, dtype: torch.dtype) -> Any:
         """Tensors that depend on the block alone."""
         key = (device, dtype)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .._errors import BlockRefused
+from .._kernels.untraced import ordinary
 from .._polytope.polytope import Polytope
 from .blocks import Block
 from .maps import AbstractBlockMap, Limits, Report, Table
@@ -72,6 +73,7 @@ class Plan:
 
     # ------------------------------------------------------------------ calls
 
+    @ordinary
     def index(self, device: torch.device) -> list[Any]:
         """Per map, the slice or the index tensor of its variables."""
         if device not in self._on_device:

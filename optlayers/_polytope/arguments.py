@@ -47,6 +47,18 @@ def as_rows(matrix: Any, name: str) -> sp.csr_array | None:
     return rows
 
 
+def as_host_tensor(values: Any) -> Tensor:
+    """A tensor as it is; else a copy on the CPU, whatever the memory of an array looks like.
+
+    Arrays may be views with negative strides, read-only, or of the other byte order, none of which
+    torch reads, and the default device may be another one.
+    """
+    if isinstance(values, Tensor):
+        return values
+    array = np.array(values, order="C")  # a copy; `ascontiguousarray` would make a number a vector
+    return torch.tensor(array.astype(array.dtype.newbyteorder("="), copy=False), device="cpu")
+
+
 def _refuse_complex(given: Any, name: str) -> None:
     """Converted, they would lose their imaginary part, and only warn."""
     dtype = getattr(given, "dtype", None)
@@ -68,13 +80,13 @@ def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Ten
     if values is None:
         if size:
             raise PolytopeError(f"`{rows}` has {size} rows; give `{name}` with {size} entries.")
-        return torch.zeros(0, dtype=torch.float64)
+        return torch.zeros(0, dtype=torch.float64, device="cpu")
     _refuse_complex(values, name)
     if isinstance(values, Tensor):
         tensor = values.to(torch.float64, copy=True)
     else:
         try:
-            tensor = torch.tensor(np.asarray(values, dtype=np.float64))
+            tensor = torch.tensor(np.array(values, dtype=np.float64, order="C"), device="cpu")
         except (TypeError, ValueError) as error:
             raise PolytopeError(
                 f"`{name}` must be numbers. Got {type(values).__name__}."

@@ -159,7 +159,7 @@ def head_selection(n: int) -> Polytope:
     rows = sp.csr_array(
         (np.ones(n * size), arcs[:, 1:].T.ravel(), np.arange(n + 1) * size), (n, size * size)
     )
-    upper = 1.0 - torch.eye(size, dtype=torch.float64)
+    upper = 1.0 - torch.eye(size, dtype=torch.float64, device="cpu")
     upper[:, 0] = 0
     return Polytope(A_eq=rows, b_eq=np.ones(n), upper=upper.flatten())
 
@@ -261,7 +261,7 @@ def spans(n: int, max_words: Any, max_spans: Any, mask: Any = None) -> Polytope:
     b = torch.cat([words.new_zeros(*words.shape, n), words[..., None], starts[..., None]], -1)
     upper: Any = 1.0
     if mask is not None:
-        allowed = torch.as_tensor(mask).to(torch.float64)
+        allowed = _values(mask, "mask")
         if allowed.ndim == 0 or allowed.shape[-1] != n:
             raise PolytopeError(f"`mask` must have shape (..., {n}). Got {tuple(allowed.shape)}.")
         upper = torch.cat([allowed, allowed], -1)  # no start at padding either
@@ -325,7 +325,7 @@ def _values(values: Any, name: str) -> Tensor:
     """A finite float64 tensor on the device it came on."""
     try:
         if not isinstance(values, Tensor):  # torch would read numbers as float32
-            values = torch.tensor(np.asarray(values, dtype=np.float64))
+            values = torch.tensor(np.array(values, dtype=np.float64, order="C"), device="cpu")
         tensor = values.to(torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise PolytopeError(f"`{name}` must be numbers. Got {type(values).__name__}.") from error

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from .._errors import InfeasibleError, PolytopeError, name_of
+from .._kernels.untraced import ordinary
 from .arguments import as_rows, as_values, check_bounds, check_empty_rows, read_cvxpy
 from .conflicts import conflicting_constraints
+from .sources import Sources
 
 
 class Polytope:
@@ -23,6 +25,11 @@ class Polytope:
     columns are auxiliary variables $\psi$: they take part in the rows and are projected out, in
     decoding and in projection alike. `A` and `A_eq` are shared by a batch; `b`, `b_eq`, `lower`
     and `upper` may carry batch dimensions (torch tensors, on any device), one set per instance.
+
+    Arrays and tensors are copied: what happens to them later changes nothing. An `nn.Parameter` (or
+    another leaf that requires grad) given as a right-hand side or a bound is read again when it has
+    changed, so that the steps of an optimiser take effect; what was computed from one is refused
+    once that has changed: declare the polytope anew after each step.
 
     Args:
         A: Inequality rows, `(m, n + num_aux)`: dense numpy or torch, nested lists, or scipy.sparse.
@@ -47,10 +54,6 @@ class Polytope:
 
     A: sp.csr_array
     A_eq: sp.csr_array
-    b: Tensor
-    b_eq: Tensor
-    lower: Tensor
-    upper: Tensor
     num_aux: int
     integral: bool
     event_dim: ClassVar[int] = 1  # how many trailing dimensions of scores are one structure
@@ -78,8 +81,10 @@ class Polytope:
         rows, rows_eq = empty if rows is None else rows, empty if rows_eq is None else rows_eq
         self._fill(rows, rows_eq, b, b_eq, lower, upper, int(num_aux), integral)
 
+    @ordinary
     def _fill(self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, fingerprint=None) -> None:
-        """Set every field once."""
+        """Set every field."""
+        sources = Sources({"b": b, "b_eq": b_eq, "lower": lower, "upper": upper})
         m, m_eq, num_vars = A.shape[0], A_eq.shape[0], A.shape[1]
         fields = {
             "A": A,
@@ -108,14 +113,46 @@ class Polytope:
             ) from None
         check_bounds(fields["lower"], fields["upper"])
         check_empty_rows(A, fields["b"], A_eq, fields["b_eq"])
-        for key, value in fields.items():
+        fields |= {"_values": {k: fields.pop(k) for k in _VALUES}, "batch_shape": batch_shape}
+        for key, value in (fields | {"_graphs": graphs, "_sources": sources}).items():
             object.__setattr__(self, key, value)
-        object.__setattr__(self, "batch_shape", batch_shape)
-        object.__setattr__(self, "_graphs", graphs)
 
     batch_shape: torch.Size
     fingerprint: bytes  # of the rows: polytopes with equal rows share what is compiled from them
+    _values: dict[str, Tensor]
     _graphs: dict[str, Tensor]
+    _sources: Sources
+
+    b = property(lambda self: self._value("b"))
+    b_eq = property(lambda self: self._value("b_eq"))
+    lower = property(lambda self: self._value("lower"))
+    upper = property(lambda self: self._value("upper"))
+
+    def _value(self, name: str) -> Tensor:
+        """Return a copy: a plan was compiled from what is kept, so nobody may write on that."""
+        self.read_again()
+        return self._values[name].clone()
+
+    def read_again(self) -> None:
+        """Read the parameters that this polytope was declared with, if they have changed.
+
+        Every verb asks this first, so that steps of an optimiser take effect.
+
+        Raises:
+            PolytopeError: If a field was computed from a parameter that has changed since; if a
+                parameter has become no right-hand side or bound.
+        """
+        if changed := self._sources.changed():
+            values = self._values | self._graphs | changed
+            self._fill(
+                self.A,
+                self.A_eq,
+                num_aux=self.num_aux,
+                integral=self.integral,
+                fingerprint=self.fingerprint,
+                **values,
+            )
+            self.__dict__.pop("compiled", None)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(
@@ -187,7 +224,8 @@ class Polytope:
 
         `P.b` itself never has one: what looks at constraints runs on the host.
         """
-        return self._graphs.get(name, getattr(self, name))
+        given = self._sources.given(name)
+        return self._graphs.get(name, getattr(self, name)) if given is None else given
 
     def fix(self, values: Mapping[int, float]) -> "Polytope":
         """Fix variables: `P.fix({3: 1.0})` sets both bounds of variable 3 to 1.

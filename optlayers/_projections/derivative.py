@@ -262,7 +262,9 @@ def _dense(R: Tensor, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
     rows = torch.where(active[:, :, None] & free[:, None, :], R / norms[:, None], 0.0)
     gram = rows @ rows.mT
     aim = (rows @ g[..., None]).squeeze(-1)
-    factor = torch.linalg.cholesky(gram + _DAMPING * torch.eye(len(norms)).to(gram))
+    factor = torch.linalg.cholesky(
+        gram + _DAMPING * torch.eye(len(norms), dtype=gram.dtype, device=gram.device)
+    )
     nu = torch.zeros_like(aim)
     for _ in range(_PASSES):  # the proximal point method: it removes the damping
         rest = aim - (gram @ nu[..., None]).squeeze(-1)

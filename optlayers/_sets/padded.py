@@ -3,13 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .._errors import InputError
 from .._feasible_set import AbstractFeasibleSet
 from .._plan.failures import Report
+from .._polytope.arguments import as_host_tensor
 
 
 class PaddedSentences(AbstractFeasibleSet):
@@ -22,7 +22,7 @@ class PaddedSentences(AbstractFeasibleSet):
 
     def _read_lengths(self, lengths: int | Sequence[int] | Tensor, size: int | None) -> None:
         """Lengths as int64 on the host, and the size that holds them."""
-        found = lengths if isinstance(lengths, Tensor) else torch.as_tensor(np.asarray(lengths))
+        found = as_host_tensor(lengths)
         if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
             if found.numel():
                 raise InputError(f"`lengths` must be integers. Got {found.dtype}.")

@@ -120,7 +120,10 @@ class AIMLE(IMLE):
             raise InputError(f"`norms` must be 'instance' or 'batch'. Got {norms!r}.")
         self.target, self.update, self.decay, self.norms = target, update, decay, norms
         # Tensors, so that no step waits for the device.
-        self._alpha, self._density = torch.tensor(float(alpha)), torch.tensor(1.0)
+        self._alpha, self._density = (
+            torch.tensor(float(alpha), device="cpu"),
+            torch.tensor(1.0, device="cpu"),
+        )
 
     @property
     def alpha(self) -> float:

@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 
 from ..._errors import InputError
+from ..._kernels.untraced import ordinary
+from ..._polytope.arguments import as_host_tensor
 from .marginals import Allowed
+
+_MOST_SHAPED = 8  # copies for batches that a set was broadcast to
 
 
 class SemanticParts(NamedTuple):
@@ -86,11 +90,12 @@ class GraphLayout:
         own = own.expand(*batch, size) if self.predicates else None
         return self.join(own, torch.cat([arcs, names], -1))
 
+    @ordinary
     def allowed(self, device: torch.device) -> Allowed:
         """What may be chosen, on a device."""
         key = ("allowed", device)
         if key not in self._copies:
-            words = torch.arange(self.size) < self.lengths[..., None]
+            words = torch.arange(self.size, device="cpu") < self.lengths[..., None]
             predicate = (
                 None if self.slots.dense else self.slots.position.clamp(min=0) // max(self.size, 1)
             )
@@ -102,6 +107,7 @@ class GraphLayout:
             )
         return self._copies[key]
 
+    @ordinary
     def free(self, device: torch.device) -> Tensor:
         """Booleans `(..., parts)`: what may be chosen, part by part."""
         key = ("free", device)
@@ -112,12 +118,14 @@ class GraphLayout:
             self._copies[key] = self.join(words, slots)
         return self._copies[key]
 
+    @ordinary
     def chosen(self, batch: torch.Size, device: torch.device) -> Tensor:
         """Numbers of the slots that may be chosen, in the flattened batch."""
         key = ("chosen", batch, device)
         if key not in self._copies:
             flat = self.slots.allowed.expand(*batch, -1).flatten()
             self._copies[key] = flat.nonzero()[:, 0].to(device)
+            self._forget()
         return self._copies[key]
 
     def on_host(self, batch: torch.Size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,7 +139,14 @@ class GraphLayout:
                 full = value.expand(*batch, -1) if value.ndim > 1 else value
                 found.append(full.reshape(count, value.shape[-1]).contiguous().numpy())
             self._copies[key] = (found[0][:, 0], found[1], found[2])
+            self._forget()
         return self._copies[key]
+
+    def _forget(self) -> None:
+        """Keep copies of the latest batch shapes alone, however many a set is used with."""
+        shaped = [key for key in self._copies if isinstance(key[1], torch.Size)]
+        for key in shaped[:-_MOST_SHAPED]:
+            self._copies.pop(key, None)
 
     def positions(self, batch: torch.Size) -> np.ndarray:
         """The place of every slot in the flattened batch, `(N, K)`."""
@@ -156,20 +171,20 @@ class GraphLayout:
 
 def make_slots(lengths: Tensor, size: int, mask: Any) -> Slots:
     """A slot for every pair of words, or for every arc of a mask."""
-    index = torch.arange(size)
+    index = torch.arange(size, device="cpu")
     word = index < lengths[..., None]
     keep = word[..., :, None] & word[..., None, :] & (index[:, None] != index)
     if mask is None:
-        position = torch.arange(size * size)
-        return Slots(position, keep.flatten(-2), torch.arange(size + 1) * size, True)
+        position = torch.arange(size * size, device="cpu")
+        return Slots(position, keep.flatten(-2), torch.arange(size + 1, device="cpu") * size, True)
     keep = keep & _mask(mask, lengths.shape, size)
     batch = keep.shape[:-2]
     flat = keep.reshape(batch.numel(), size * size)
     counts = flat.sum(-1)
     sentence, place = flat.nonzero(as_tuple=True)
-    rank = torch.arange(len(place)) - (counts.cumsum(0) - counts)[sentence]
+    rank = torch.arange(len(place), device="cpu") - (counts.cumsum(0) - counts)[sentence]
     most = int(counts.max()) if len(counts) else 0
-    position = torch.full((len(flat), most), -1)
+    position = torch.full((len(flat), most), -1, device="cpu")
     position[sentence, rank] = place
     position = position.reshape(*batch, most)
     first = torch.nn.functional.pad(keep.sum(-1).cumsum(-1), (1, 0))
@@ -178,7 +193,7 @@ def make_slots(lengths: Tensor, size: int, mask: Any) -> Slots:
 
 def _mask(mask: Any, batch: torch.Size, size: int) -> Tensor:
     """The mask of arcs on the host, refused if it does not fit."""
-    mask = torch.as_tensor(mask).detach().cpu()
+    mask = as_host_tensor(mask).detach().cpu()
     if mask.dtype != torch.bool or mask.ndim < 2 or mask.shape[-2:] != (size, size):
         raise InputError(
             f"`arcs` must be booleans of shape (..., {size}, {size}), predicates by arguments. "

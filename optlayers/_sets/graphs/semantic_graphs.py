@@ -10,7 +10,7 @@ from torch import Tensor
 from ..._decoders.common import NOT_FINITE
 from ..._errors import InputError
 from ..._functional import project
-from ..._kernels.untraced import eager
+from ..._kernels.untraced import eager, ordinary
 from ..._plan.failures import Report
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
@@ -94,6 +94,7 @@ class SemanticGraphs(PaddedSentences):
 
     event_dim: ClassVar[int] = 1
 
+    @ordinary
     def __init__(
         self,
         lengths: int | Sequence[int] | Tensor,
@@ -323,6 +324,7 @@ class SemanticGraphs(PaddedSentences):
     # ------------------------------------------------------------------ projecting
 
     @property
+    @ordinary
     def relaxation(self) -> Polytope:
         """The polytope that the backward pass projects onto, one set of bounds per sentence."""
         if self._relaxation is None:

@@ -27,7 +27,7 @@ def project_onto_hull(
     if own.failures:
         for i, failure in sorted(own.failures.items()):
             report.add(i, failure)
-        fine = torch.ones(batch.numel(), dtype=torch.bool)
+        fine = torch.ones(batch.numel(), dtype=torch.bool, device="cpu")
         fine[list(own.failures)] = False
         fine = fine.to(z.device).reshape(*batch, *[1] * event_dim)
         z = torch.where(fine, z, torch.nan)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..._decoders.common import NOT_FINITE
 from ..._errors import InfeasibleError, InputError, name_of
-from ..._kernels.untraced import eager
+from ..._kernels.untraced import eager, ordinary
 from ..._plan.failures import Report, index_of
+from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
 from ..padded import PaddedSentences
@@ -81,6 +82,7 @@ class DependencyTrees(PaddedSentences):
 
     event_dim: ClassVar[int] = 2
 
+    @ordinary
     def __init__(
         self,
         lengths: int | Sequence[int] | Tensor,
@@ -114,7 +116,7 @@ class DependencyTrees(PaddedSentences):
 
     def _read_mask(self, mask: Any) -> Tensor:
         """Return the mask on the host, refused if it does not fit."""
-        n, mask = self.size, torch.as_tensor(mask)
+        n, mask = self.size, as_host_tensor(mask)
         if mask.dtype != torch.bool or mask.shape[-2:] != (n + 1, n + 1):
             raise InputError(
                 f"`allowed` must be booleans of shape (..., {n + 1}, {n + 1}), heads by "
@@ -131,10 +133,11 @@ class DependencyTrees(PaddedSentences):
         return mask.cpu()
 
     @property
+    @ordinary
     def allowed(self) -> Tensor:
         """Return booleans `(..., n + 1, n + 1)` on the host: arcs of the mask between words."""
         if self._allowed is None:
-            index = torch.arange(self.size + 1)
+            index = torch.arange(self.size + 1, device="cpu")
             word = index <= self.lengths[..., None]
             arcs = word[..., :, None] & word[..., None, :]
             arcs &= (index[:, None] != index) & (index > 0)
@@ -157,6 +160,7 @@ class DependencyTrees(PaddedSentences):
             )
 
     @property
+    @ordinary
     def relaxation(self) -> Polytope:
         """Return the polytope of the backward pass, over arcs `(h, m)` at `h * (n + 1) + m`."""
         if self._relaxation is None:
@@ -275,7 +279,7 @@ class DependencyTrees(PaddedSentences):
         Raises:
             InputError: If `heads` has another shape, or the head of a word is not in its sentence.
         """
-        heads = torch.as_tensor(heads)
+        heads = as_host_tensor(heads)
         if heads.is_floating_point() or heads.shape[-1:] != (self.size,):
             raise InputError(
                 f"`heads` must be integers of shape (..., {self.size}), one per word. "
@@ -339,6 +343,7 @@ class DependencyTrees(PaddedSentences):
         """Return the allowed arcs between words of a sentence."""
         return self._on(device)[1]
 
+    @ordinary
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Lengths and arcs on a device, copied once."""
         if device not in self._moved:

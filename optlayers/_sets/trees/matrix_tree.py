@@ -125,7 +125,7 @@ def _eliminate(x: Tensor, ends: Tensor, single_root: bool) -> Tensor:
 
 def _run(kernel: Any, x: Tensor, batch: TreeBatch, *more: Tensor) -> Tensor:
     lengths, allowed, single_root = batch
-    state = torch.zeros(len(x), dtype=torch.int8)
+    state = torch.zeros(len(x), dtype=torch.int8, device="cpu")
     mask = x.new_zeros(1, 1, 1, dtype=torch.bool) if allowed is None else allowed
     cost = len(x) * x.shape[-1] ** 3
     masked = allowed is not None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..._errors import InputError
+from ..._kernels.untraced import ordinary
 from ..._polytope.polytope import Polytope
 from .arc_rows import ArcRows, Template, tuples
 
@@ -36,6 +37,7 @@ def check_relaxation(relaxation: str, single_root: bool) -> None:
         )
 
 
+@ordinary
 def tree_polytope(
     relaxation: str, n: int, lengths: Tensor, allowed: Tensor, single_root: bool, projective: bool
 ) -> Polytope:
@@ -93,6 +95,7 @@ def _template(relaxation: str, n: int, single_root: bool) -> Template:
 
 
 @lru_cache(maxsize=64)
+@ordinary
 def _on_device(
     relaxation: str, n: int, single_root: bool, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
