@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ._errors import InputError
+from ._masks import Low, answer, answer_once, find_low
 from ._nonfinite import (
     Masked,
     OnNonfinite,
@@ -57,6 +58,10 @@ class Asked(Protocol):
 
     def free_parts(self, device: torch.device) -> Tensor | None:
         """Booleans, true at parts that can be chosen; None: all."""
+        ...
+
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
+        """The least value of every part; None if nobody but the set knows what -inf means."""
         ...
 
 
@@ -114,10 +119,42 @@ class Call:
         self.masked = mask_nonfinite(x, self.event_dim, name, on_nonfinite, self.report, free)
         if self.report.failures and on_failure == "raise":
             self.report.raise_first(self._batch(x), advice=_ADVICE)
+        self.low = None if self.masked.calm else self._low_parts(feasible_set, free, decides)
+
+    def _low_parts(self, feasible_set: Asked, free: Tensor | None, decides: bool) -> Low | None:
+        """Parts that are to stay at their bound, and what is asked in float32 at least then."""
+        x, bad, neg_inf, _ = self.masked
+        tracing = torch.compiler.is_compiling()
+        self.may_look = not tracing and (self.on_nonfinite == "raise" or x.device.type == "cpu")
+        least = feasible_set.least_parts(x, decides)
+        if least is None or not x.numel():
+            return None
+        if isinstance(least, Tensor) and (shape := _larger(x, least)) != x.shape:
+            x, neg_inf = x.expand(shape), None if neg_inf is None else neg_inf.expand(shape)
+            bad = None if bad is None else bad.expand(self._batch(x))
+        least = torch.as_tensor(least, dtype=x.dtype, device=x.device).expand(x.shape)
+        low = find_low(x, least, free, self.event_dim, decides, self.may_look)
+        if low is not None:
+            wide = torch.promote_types(x.dtype, torch.float32)
+            self.masked = Masked(x.to(wide), bad, neg_inf)
+        return low
+
+    def _answer(self, ask: Callable[[Tensor, Report], Tensor], decides: bool) -> Tensor:
+        x, bad, _, _ = self.masked
+        if self.low is None:
+            return ask(x, self.report)
+        if not self.may_look:
+            z = answer_once(ask, x, self.low, self.report, decides)
+        else:
+            tell = may_synchronise(self.on_nonfinite)
+            z = answer(ask, x, self.low, self.report, self.event_dim, decides, tell)
+        if bad is None or z.shape != x.shape:
+            return z
+        return torch.where(bad[(..., *[None] * self.event_dim)], torch.nan, z)
 
     def decision(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
         """Return the structures that `ask` decodes, and which instances have one."""
-        z, shape = ask(self.masked.x, self.report), self.masked.x.shape
+        z, shape = self._answer(ask, True), self.masked.x.shape
         if z.shape != shape:
             raise InputError(
                 f"The decoder must return the shape of the scores, {tuple(shape)}. "
@@ -131,7 +168,7 @@ class Call:
 
     def projection(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
         """Return the points that `ask` projects onto, and which instances have one."""
-        z, (x, bad, neg_inf) = ask(self.masked.x, self.report), self.masked
+        z, (x, bad, neg_inf, _) = self._answer(ask, False), self.masked
         if z.shape != x.shape:  # a relaxation may have a larger batch than the points
             if z.shape[z.ndim - self.event_dim :] != x.shape[x.ndim - self.event_dim :]:
                 raise InputError(
@@ -143,7 +180,8 @@ class Call:
 
     def _settle(self, z: Tensor, lowest: Tensor | float | None) -> tuple[Tensor, Status]:
         report, rule = self.report, self.on_nonfinite
-        z = restore_nonfinite(z, self.masked, self.event_dim, rule, report, lowest)
+        if self.low is None:
+            z = restore_nonfinite(z, self.masked, self.event_dim, rule, report, lowest)
         dtype = self.like.dtype
         if dtype == torch.float16 and not report.fits_half and may_synchronise(rule):
             z = check_half_range(z, self.event_dim, report)
@@ -167,3 +205,8 @@ class Call:
 
     def _batch(self, x: Tensor) -> torch.Size:
         return x.shape[: x.ndim - self.event_dim]
+
+
+def _larger(x: Tensor, least: Tensor) -> torch.Size:
+    """The shape that both have when broadcast."""
+    return torch.broadcast_shapes(x.shape, least.shape)

@@ -44,6 +44,7 @@ TREE: dict[str, list[str]] = {
     "maps": [],
     "_factored": [],
     "_autograd": [],
+    "_masks": [],
     "_nonfinite": [],
     "_calls": [],
     "_feasible_set": [],

@@ -13,6 +13,7 @@ from .._errors import InfeasibleError, OptLayersError, SolverFailed, name_of
 from .._polytope.polytope import Polytope
 
 ACCURACY = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), above which an answer is a failure
+FORBIDDEN = "scores of -inf forbid every point"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,0 +1,225 @@
+r"""Parts that no solution can want: one rule for every set, before anything is scaled or judged.
+
+Parts are forbidden by minus infinity, by -1e9 or by the lowest float. What is asked instead is a
+number just below the others, which says the same and leaves them their digits:
+
+- If an answer has such a part at its least value $l_i$, it is the answer for any lower score as
+  well. Lowering $s_i$ by $\delta$ costs this answer $\delta l_i$ and every other at least as much;
+  for a projection the derivative at the bound only grows.
+- If not, the part may be needed. The same is asked with lower numbers, until the answer no longer
+  changes: such parts are used as little as the set allows, and of those parts the best.
+- Differences between low scores are kept, since where one of them is needed they decide.
+
+Parts that minus infinity forbids and that are needed leave an instance without a point.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._errors import InfeasibleError, UnboundedError
+from ._plan.failures import FORBIDDEN, Failure, Report
+
+_CALM = -100.0  # an instance without a score below this is well scaled as it is
+_FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
+_STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
+_SLACK = 1e-6  # what rounding may leave at a part that is at its bound
+_TOO_FAR = "its lowest scores are too far below the others to be weighed against them"
+
+
+class Low(NamedTuple):
+    """The low parts of a batch of instances, flattened to `(N, parts)`.
+
+    Attributes:
+        parts: Which they are.
+        infinite: Those of minus infinity among them.
+        least: The least value of every part.
+        excess: How far each score is above or below the least value, or the score of a decision.
+        size: `(N, 1)`, the largest of the other excesses, at least.
+        total: `(N, 1)`, their sum.
+    """
+
+    parts: Tensor
+    infinite: Tensor
+    least: Tensor
+    excess: Tensor
+    size: Tensor
+    total: Tensor
+
+
+def calm(x: Tensor) -> bool:
+    """Whether every entry is finite and none is low. One pass, one synchronisation."""
+    if not x.numel():
+        return True
+    low, high = x.detach().aminmax()
+    return bool((low > _CALM) & (high < torch.inf))  # both false for NaN
+
+
+def low_parts(excess: Tensor, look: bool = True) -> Tensor:
+    """Return which entries of `(N, parts)` are far below all the others of their instance.
+
+    Args:
+        excess: Scores, or points less the least value of their part; no NaN.
+        look: Whether the gap is looked for anywhere, by sorting; else below -1e4 alone.
+    """
+    infinite = excess == -torch.inf
+    if not look or not excess.shape[-1]:
+        candidates = excess < -1e4
+        size = torch.where(candidates, 0, excess.abs()).sum(-1, keepdim=True)
+        some = (~candidates).any(-1, keepdim=True)
+        return infinite | (candidates & some & (excess < -_FAR * (1 + size)))
+    ordered = excess.sort(-1, descending=True).values
+    sizes = torch.where(ordered == -torch.inf, 0, ordered.abs()).cummax(-1).values
+    far = ordered[:, 1:] < -_FAR * (1 + sizes[:, :-1])
+    first = torch.where(far, ordered[:, 1:], -torch.inf)
+    first = torch.cat([first, torch.full_like(ordered[:, :1], -torch.inf)], -1)
+    return infinite | (excess <= first.amax(-1, keepdim=True))
+
+
+def find_low(
+    x: Tensor, least: Tensor, free: Tensor | None, event_dim: int, decides: bool, look: bool
+) -> Low | None:
+    """Return the low parts of scores or points; None if there is none and one may look.
+
+    Args:
+        x: `(..., *event)`, without NaN.
+        least: The least value of every part, in the same shape; -inf: none.
+        free: Parts that count.
+        event_dim: How many trailing dimensions are one instance.
+        decides: Whether x is scores of a decision.
+        look: Whether the host may look at numbers.
+    """
+    x = x.detach()
+    kept = x if free is None else torch.where(free, x, 0)
+    count = x.shape[: x.ndim - event_dim].numel()
+    wide = torch.float32 if x.device.type == "mps" else torch.float64
+    flat = kept.reshape(count, -1).to(wide)
+    least = least.reshape(count, -1).to(wide)
+    bounded = least.isfinite()
+    excess = flat if decides else flat - torch.where(bounded, least, 0)
+    infinite = flat == -torch.inf
+    parts = low_parts(excess, look) & (bounded | infinite)
+    if free is not None:
+        parts = parts & free.expand(x.shape).reshape(count, -1)
+    if look and not bool(parts.any()):
+        return None
+    others = torch.where(parts, 0, excess.abs())
+    size = others.amax(-1, keepdim=True) if others.shape[-1] else others.sum(-1, keepdim=True)
+    return Low(parts, infinite & parts, least, excess, size, others.sum(-1, keepdim=True))
+
+
+def replaced(x: Tensor, low: Low, step: float, decides: bool) -> Tensor:
+    """Return `x` with numbers just below the others at low parts; their derivative stays.
+
+    Args:
+        x: `(..., *event)`.
+        low: Its low parts.
+        step: How far below.
+        decides: Whether x is scores; then a step above 1 goes below the sum of all others.
+    """
+    parts, infinite, least, excess, size, total = low
+    below = _FAR * (1 + size) * step
+    if decides and step > 1:
+        below = (_FAR * (1 + size) + 4 * total) * (step / 1e3)
+    finite = parts & ~infinite
+    top = torch.where(finite, excess, -torch.inf).amax(-1, keepdim=True)
+    some = finite.any(-1, keepdim=True)
+    apart = torch.where(finite, excess - torch.where(some, top, 0), 0)
+    spread = finite.sum(-1, keepdim=True) if step > 1 else torch.ones_like(top)
+    number = torch.where(finite, torch.maximum(excess, -below + apart.clamp(min=-below)), -below)
+    number = torch.where(infinite & some, -2 * below * (1 + spread), number)
+    if not decides:
+        number = number + torch.where(least.isfinite(), least, 0)
+    at = parts.reshape(x.shape)
+    same = torch.where(at & (x > -torch.inf), x, 0)
+    return torch.where(at, number.reshape(x.shape).to(x.dtype) + (same - same.detach()), x)
+
+
+def answer(
+    ask: Callable[[Tensor, Report], Tensor],
+    x: Tensor,
+    low: Low,
+    report: Report,
+    event_dim: int,
+    decides: bool,
+    tell: bool,
+) -> Tensor:
+    """Return what `ask` says of a batch with low parts, those that are not needed at their bound.
+
+    Args:
+        ask: Decodes or projects.
+        x: What it is asked; in float32 at least.
+        low: Its low parts.
+        report: Told of failures.
+        event_dim: How many trailing dimensions are one instance.
+        decides: Whether `ask` decodes.
+        tell: Whether instances without a point are failures; they hold NaN in any case.
+    """
+    asked, own = replaced(x, low, _STEPS[0], decides), Report()
+    z = ask(asked, own)
+    if z.shape != x.shape:
+        return z  # the caller refuses it
+    failures = own.failures
+    open_ = _unsettled(z, low, failures)
+    for step in _STEPS[1:]:
+        if not bool(open_.any()):
+            break
+        at = open_.reshape(*x.shape[: x.ndim - event_dim], *[1] * event_dim)
+        asked, again = torch.where(at, replaced(x, low, step, decides), asked), Report()
+        found = ask(asked, again)
+        for i in open_.nonzero()[:, 0].tolist():
+            failures.pop(i, None)
+            if i in again.failures:
+                failures[i] = again.failures[i]
+        same = _close(z, found, low)
+        z = torch.where(at & ~same.reshape(at.shape), found, z)
+        open_ = open_ & ~same & _unsettled(z, low, failures)
+    report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
+    for i, failure in failures.items():
+        report.add(i, failure)
+    return _settle(z, low, open_, report, tell)
+
+
+def answer_once(
+    ask: Callable[[Tensor, Report], Tensor], x: Tensor, low: Low, report: Report, decides: bool
+) -> Tensor:
+    """Return the same where nobody may look at numbers: one question, NaN where it was too few."""
+    z = ask(replaced(x, low, _STEPS[1], decides), report)
+    return _settle(z, low, None, report, False) if z.shape == x.shape else z
+
+
+def _settle(z: Tensor, low: Low, open_: Tensor | None, report: Report, tell: bool) -> Tensor:
+    """Put low parts exactly at their bound; NaN, and a failure, where they cannot be."""
+    flat, bounded = z.reshape(low.parts.shape), low.least.isfinite()
+    least = torch.where(bounded, low.least, 0).to(z.dtype)
+    lost = (low.infinite & ((flat > least + _SLACK) | ~bounded)).any(-1)
+    kept = torch.where(low.infinite & (flat <= least + _SLACK), least, flat)
+    if tell:
+        for i in lost.nonzero()[:, 0].tolist():
+            report.fail(i, FORBIDDEN, InfeasibleError)
+    if open_ is not None:
+        lost = lost | open_
+        if tell:
+            for i in open_.nonzero()[:, 0].tolist():
+                report.fail(i, _TOO_FAR)
+    return torch.where(lost[:, None], torch.nan, kept).reshape(z.shape)
+
+
+def _unsettled(z: Tensor, low: Low, failures: dict[int, Failure]) -> Tensor:
+    """Instances with a low part above its least value, or that low scores do not bound yet."""
+    flat = z.detach().reshape(low.parts.shape)
+    above = low.parts & low.least.isfinite() & (flat > low.least.to(z.dtype))
+    found = above.any(-1)
+    endless = [i for i, failure in failures.items() if failure.kind is UnboundedError]
+    if endless:
+        found[endless] = low.parts.any(-1)[endless]
+    return found
+
+
+def _close(z: Tensor, other: Tensor, low: Low) -> Tensor:
+    """Instances whose two answers are the same but for rounding."""
+    tolerance = 1e-8 if z.dtype == torch.float64 else 1e-5
+    z, other = (v.detach().reshape(low.parts.shape) for v in (z, other))
+    return ((z - other).abs() <= tolerance * (1 + z.abs())).all(-1)
