@@ -17,6 +17,7 @@ from ._nonfinite import (
     drop_input_failures,
     mask_nonfinite,
     may_synchronise,
+    report_entries,
     restore_nonfinite,
 )
 from ._plan.failures import Failure, Report
@@ -117,9 +118,9 @@ class Call:
         x = feasible_set.admit(x.detach() if decides else x, name)
         free = feasible_set.free_parts(x.device)
         self.masked = mask_nonfinite(x, self.event_dim, name, on_nonfinite, self.report, free)
-        if self.report.failures and on_failure == "raise":
-            self.report.raise_first(self._batch(x), advice=_ADVICE)
         self.low = None if self.masked.calm else self._low_parts(feasible_set, free, decides)
+        if self.report.failures and on_failure == "raise":
+            self.report.raise_first(self._batch(self.masked.x), advice=_ADVICE)
 
     def _low_parts(self, feasible_set: Asked, free: Tensor | None, decides: bool) -> Low | None:
         """Parts that are to stay at their bound, and what is asked in float32 at least then."""
@@ -129,15 +130,31 @@ class Call:
         least = feasible_set.least_parts(x, decides)
         if least is None or not x.numel():
             return None
-        if isinstance(least, Tensor) and (shape := _larger(x, least)) != x.shape:
+        shape = x.shape
+        if isinstance(least, Tensor):  # a relaxation may have a larger batch than the points
+            shape = torch.broadcast_shapes(shape, least.shape)
+        if shape != x.shape:
+            self.report.spread(self._batch(x), shape[: len(shape) - self.event_dim])
             x, neg_inf = x.expand(shape), None if neg_inf is None else neg_inf.expand(shape)
             bad = None if bad is None else bad.expand(self._batch(x))
         least = torch.as_tensor(least, dtype=x.dtype, device=x.device).expand(x.shape)
+        if neg_inf is not None and bad is not None and not decides:
+            x, bad, neg_inf, _ = self.masked = self._without_endless(x, bad, neg_inf, least)
         low = find_low(x, least, free, self.event_dim, decides, self.may_look)
         if low is not None:
             wide = torch.promote_types(x.dtype, torch.float32)
             self.masked = Masked(x.to(wide), bad, neg_inf)
         return low
+
+    def _without_endless(self, x: Tensor, bad: Tensor, neg_inf: Tensor, least: Tensor) -> Masked:
+        """Take out the points at minus infinity of parts that no bound keeps."""
+        event = x.shape[x.ndim - self.event_dim :]
+        endless = neg_inf & ~least.isfinite()
+        if may_synchronise(self.on_nonfinite):
+            report_entries(x, endless, event, "y", self.report)
+        bad = bad | endless.reshape(*bad.shape, event.numel()).any(-1)
+        over = bad[(..., *[None] * self.event_dim)]
+        return Masked(torch.where(over, 0, x), bad, neg_inf & ~over)
 
     def _answer(self, ask: Callable[[Tensor, Report], Tensor], decides: bool) -> Tensor:
         x, bad, _, _ = self.masked
@@ -205,8 +222,3 @@ class Call:
 
     def _batch(self, x: Tensor) -> torch.Size:
         return x.shape[: x.ndim - self.event_dim]
-
-
-def _larger(x: Tensor, least: Tensor) -> torch.Size:
-    """The shape that both have when broadcast."""
-    return torch.broadcast_shapes(x.shape, least.shape)
