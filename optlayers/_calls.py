@@ -53,6 +53,11 @@ class Asked(Protocol):
 
     event_dim: ClassVar[int]
 
+    @property
+    def decides_integers(self) -> bool:
+        """Whether every decision is integers."""
+        ...
+
     def admit(self, x: Tensor, name: str) -> Tensor:
         """Return `x` in the batch of the answer; refuse what has not the shape of the set."""
         ...
@@ -127,6 +132,7 @@ class Call:
         x, bad, neg_inf, _ = self.masked
         tracing = torch.compiler.is_compiling()
         self.may_look = not tracing and (self.on_nonfinite == "raise" or x.device.type == "cpu")
+        self.whole = feasible_set.decides_integers
         least = feasible_set.least_parts(x, decides)
         if least is None or not x.numel():
             return None
@@ -164,7 +170,7 @@ class Call:
             z = answer_once(ask, x, self.low, self.report, decides)
         else:
             tell = may_synchronise(self.on_nonfinite)
-            z = answer(ask, x, self.low, self.report, self.event_dim, decides, tell)
+            z = answer(ask, x, self.low, self.report, self.event_dim, decides, self.whole, tell)
         if bad is None or z.shape != x.shape:
             return z
         return torch.where(bad[(..., *[None] * self.event_dim)], torch.nan, z)

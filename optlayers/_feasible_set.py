@@ -49,6 +49,11 @@ class AbstractFeasibleSet(ABC):
         """Shape of one structure: the last `event_dim` dimensions of scores."""
         return (self.relaxation.n,)
 
+    @property
+    def decides_integers(self) -> bool:
+        """Whether every decision is integers; structures are."""
+        return True
+
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode, telling `report` which instances of the flattened batch have no answer.
 
@@ -180,6 +185,11 @@ class PolytopeSet(AbstractFeasibleSet):
         """The polytope itself."""
         return self.polytope
 
+    @property
+    def decides_integers(self) -> bool:
+        """Whether the polytope is declared so."""
+        return self.polytope.integral
+
     def admit(self, x: Tensor, name: str) -> Tensor:
         """Return `x` with the batch of the polytope, in the dtype that plans compute in."""
         polytope = self.polytope
@@ -207,10 +217,16 @@ class PolytopeSet(AbstractFeasibleSet):
 
     def least_parts(self, like: Tensor, decides: bool) -> Tensor:
         """Return the lower bounds; of a decision of integers, rounded up."""
-        table, polytope, batch = DECODERS if decides else PROJECTIONS, self.polytope, like.shape[:-1]
+        table, polytope, batch = (
+            DECODERS if decides else PROJECTIONS,
+            self.polytope,
+            like.shape[:-1],
+        )
         if 0 in batch:
             return like.new_zeros(())
-        found = ready(polytope, table, like.device, like.dtype).of_batch(polytope.batch_shape, batch)
+        found = ready(polytope, table, like.device, like.dtype).of_batch(
+            polytope.batch_shape, batch
+        )
         least = found.lowest
         return least[0] if len(least) == 1 else least.reshape(*batch, polytope.n)
 

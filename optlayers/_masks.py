@@ -144,6 +144,7 @@ def answer(
     report: Report,
     event_dim: int,
     decides: bool,
+    whole: bool,
     tell: bool,
 ) -> Tensor:
     """Return what `ask` says of a batch with low parts, those that are not needed at their bound.
@@ -155,6 +156,7 @@ def answer(
         report: Told of failures.
         event_dim: How many trailing dimensions are one instance.
         decides: Whether `ask` decodes.
+        whole: Whether decisions are integers, so that one more of a low part costs a step.
         tell: Whether instances without a point are failures; they hold NaN in any case.
     """
     asked, own = replaced(x, low, _STEPS[0], decides), Report()
@@ -163,23 +165,81 @@ def answer(
         return z  # the caller refuses it
     failures = own.failures
     open_ = _unsettled(z, low, failures)
+    batch = (*x.shape[: x.ndim - event_dim], *[1] * event_dim)
+    if decides and not whole and bool(open_.any()):
+        z, open_ = _vertices(ask, x, low, z, open_, failures), torch.zeros_like(open_)
+    agreed = torch.zeros_like(open_, dtype=torch.int8)
     for step in _STEPS[1:]:
         if not bool(open_.any()):
             break
-        at = open_.reshape(*x.shape[: x.ndim - event_dim], *[1] * event_dim)
-        asked, again = torch.where(at, replaced(x, low, step, decides), asked), Report()
+        at, again = open_.reshape(batch), Report()
+        asked = torch.where(at, replaced(x, low, step, decides), asked)
         found = ask(asked, again)
-        for i in open_.nonzero()[:, 0].tolist():
-            failures.pop(i, None)
-            if i in again.failures:
-                failures[i] = again.failures[i]
+        failed = _replace_failures(failures, again.failures, open_, agreed)
         same = _close(z, found, low)
-        z = torch.where(at & ~same.reshape(at.shape), found, z)
-        open_ = open_ & ~same & _unsettled(z, low, failures)
+        agreed = torch.where(same, agreed + 1, 0).to(torch.int8) + failed * agreed
+        z = torch.where(at & ~same.reshape(batch) & ~failed.reshape(batch), found, z)
+        # One answer more for projections: what a part buys may be worth a million times its size.
+        open_ = open_ & ~failed & (agreed < (1 if decides else 2)) & _unsettled(z, low, failures)
+    left = open_ & (agreed == 0)
     report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
     for i, failure in failures.items():
         report.add(i, failure)
-    return _settle(z, low, open_, report, tell)
+    return _settle(z, low, left, report, tell)
+
+
+def _replace_failures(
+    failures: dict[int, Failure], again: dict[int, Failure], open_: Tensor, agreed: Tensor
+) -> Tensor:
+    """Take over those of open instances; return which only failed after two equal answers."""
+    kept = torch.zeros_like(open_)
+    for i in open_.nonzero()[:, 0].tolist():
+        failures.pop(i, None)
+        if i in again and bool(agreed[i]):
+            kept[i] = True
+        elif i in again:
+            failures[i] = again[i]
+    return kept
+
+
+def _vertices(
+    ask: Callable[[Tensor, Report], Tensor],
+    x: Tensor,
+    low: Low,
+    z: Tensor,
+    open_: Tensor,
+    failures: dict[int, Failure],
+) -> Tensor:
+    """Return the best of what linear programs say of the open instances.
+
+    A fraction of a low part may pay, however low it is. So candidates are asked for: without low
+    parts at all, and without those that minus infinity forbids. The scores as given decide.
+    """
+    shape = low.parts.shape
+    steps = [replaced(x, low, step, True) for step in _STEPS[:2]]
+    barred = [low.parts, low.infinite, low.infinite]
+    asks = [steps[0], steps[1], steps[0]]
+    scores = torch.where(low.infinite, 0, low.excess)
+    tried = open_ & ~(low.infinite & ~low.least.isfinite()).any(-1)
+    best = torch.full_like(scores[:, 0], -torch.inf)
+    result, reasons = z.reshape(shape), dict[int, Failure]()
+    for parts, asked in zip(barred, asks, strict=True):
+        at = (tried[:, None] & parts).reshape(x.shape)
+        own = Report()
+        found = ask(torch.where(at, -torch.inf, asked), own).reshape(shape)
+        fine = tried & ~(low.infinite & (found > low.least + _SLACK)).any(-1)
+        for i, failure in own.failures.items():
+            fine[i] = False
+            reasons[i] = failure
+        value = (scores * torch.where(fine[:, None], found, 0)).sum(-1)
+        better = fine & (value > best)
+        best = torch.where(better, value, best)
+        result = torch.where(better[:, None], found, result)
+    for i in tried.nonzero()[:, 0].tolist():
+        failures.pop(i, None)
+        if best[i] == -torch.inf and i in reasons:
+            failures[i] = reasons[i]
+    return result.reshape(z.shape)
 
 
 def answer_once(

@@ -220,9 +220,11 @@ def test_layers_leave_masked_parts_out_of_both_passes(name, kind, around):
     row = TABLE[name]
     if around == "marginals" and not row.sums:
         with pytest.raises(ol.InputError, match="no tractable|is a permanent|has no"):
-            row.feasible_set.marginals(batch(row, 0.0)) if isinstance(
-                row.feasible_set, ol.AbstractFeasibleSet
-            ) else ol.marginals(row.feasible_set, batch(row, 0.0))
+            ol.structured_argmax(
+                row.feasible_set,
+                batch(row, MASKS[kind]).requires_grad_(),
+                ol.SPIGOT(around=around),
+            ).sum().backward()
         return
     x = batch(row, MASKS[kind]).requires_grad_()
     weights = torch.linspace(-1, 1, x[0].numel(), dtype=x.dtype).reshape(x.shape[1:])
@@ -338,8 +340,25 @@ def test_a_forced_word_is_kept_whatever_its_score():
 def test_a_low_score_that_pays_is_not_a_mask():
     """A tiny part of a low variable may buy much: only the answer tells."""
     P = ol.Polytope([[-1.0, 1e-6]], [0.0], integral=False)  # z_0 >= 1e-6 z_1
-    x = torch.tensor([[-1e4, 1.0], [-1e9, 1.0], [-inf, 1.0]], dtype=torch.float64)
-    close(ol.decode(P, x), torch.tensor([[1e-6, 1.0], [0.0, 0.0], [0.0, 0.0]]))
+    x = torch.tensor([[-1e4, 1.0], [-1e9, 1.0], [-inf, 1.0], [2.0, 1.0]], dtype=torch.float64)
+    expected = torch.tensor([[1e-6, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    torch.testing.assert_close(ol.decode(P, x), expected.double(), rtol=0, atol=1e-12)
+    x = torch.tensor([[-1e5, 1.5], [-1e9, 1.5], [-inf, 1.5]], dtype=torch.float64)
+    expected = ol.project(P.fix({0: 0.0}), x.clamp(min=-10.0))
+    close(ol.project(P, x)[1:], expected[1:])
+    # Along (1e-6 t, t), t <= 1, the derivative 0.1 + t - 0.5 is zero at 0.4.
+    y = torch.tensor([-1e5, 0.5], dtype=torch.float64)
+    expected = torch.tensor([4e-7, 0.4], dtype=torch.float64)
+    torch.testing.assert_close(ol.project(P, y), expected, rtol=1e-4, atol=0)
+
+
+def test_linear_programs_that_minus_infinity_bounds_or_empties():
+    ray = ol.Polytope([[-1.0, 1.0]], [0.0], upper=inf, integral=False)  # z_1 <= z_0, both endless
+    assert ol.decode(ray, torch.tensor([-inf, 1.0])).tolist() == [0, 0]
+    needs = ol.Polytope([[-1.0, -1e-3]], [-1e-3], integral=False)
+    with pytest.raises(ol.InfeasibleError, match="scores of -inf forbid every point"):
+        ol.decode(needs, torch.tensor([-inf, -inf]))
+    assert ol.decode(needs, torch.tensor([-inf, -1e9])).tolist() == [0, 1]
 
 
 # ---------------------------------------------------------------------- sums over trees

@@ -68,12 +68,13 @@ def move(x: Tensor, arcs: Tensor, look: bool) -> Moved | None:
         members = used & (moved <= edge)
         above = torch.where(members | ~used, 0, -raised_to).amax((1, 2), keepdim=True)
         best = torch.where(members, raised_to, -torch.inf).amax((1, 2), keepdim=True)
-        by = torch.where(best.isfinite(), -(words + 1) * above - _APART - best, 0).clamp(min=0)
-        raised_to = torch.where(members, raised_to + by, raised_to)
+        target = torch.maximum(-(words + 1) * above - _APART, best)
+        by = torch.where(best.isfinite(), target - best, 0)
+        # In this order: the digits of what lies between the members are all kept.
+        raised_to = torch.where(members, (raised_to - best) + target, raised_to)
         levels.append((members, by))
     widest = torch.where(used, -raised_to, 0).amax((1, 2), keepdim=True)
     scale = (widest / _WIDEST).clamp(min=1)
-    levels = [(members, by) for members, by in levels]
     kept = torch.where(used, x, 0)
     asked = torch.where(used, raised_to / scale + (kept - kept.detach()), x)
     return Moved(asked, scale[:, 0, 0], top.sum((1, 2)), levels)
