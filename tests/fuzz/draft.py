@@ -17,8 +17,8 @@ class Draft:
 
     `proof`, if there is one, says that the set is empty instead (see `margin`); `x` then satisfies
     only what was there before. `values` holds what varies in a batch (`x` included), each
-    `(count, size)`, and `empty` says which instances have no point. Where `unmasked` is given, parts
-    are fixed at their lower bound here and have these upper bounds in what is asked: see `masked`.
+    `(count, size)`, and `empty` says which instances have no point. Where `unmasked` is given,
+    some parts are fixed at their lower bound, and have these upper bounds in what is asked.
     """
 
     x: np.ndarray

@@ -88,8 +88,7 @@ def _edges(moved: Tensor, used: Tensor, words: int, look: bool) -> list[Tensor]:
     gap = before - after > words * before.abs() + _APART
     gap = gap & after.isfinite() & (after < -_CALM)
     edges = torch.where(gap, after, -torch.inf).sort(-1, descending=True).values
+    most = min(3, edges.shape[-1])
     if look:
         most = int(gap.sum(-1).max()) if gap.numel() else 0
-    else:
-        most = min(3, edges.shape[-1])
     return [edges[:, k, None, None] for k in range(min(most, _MOST_LEVELS))]
