@@ -159,7 +159,7 @@ def answer(
         whole: Whether decisions are integers, so that one more of a low part costs a step.
         tell: Whether instances without a point are failures; they hold NaN in any case.
     """
-    asked, own = replaced(x, low, _STEPS[0], decides), Report()
+    asked, own = replaced(x, low, _STEPS[0], decides), report.another()
     z = ask(asked, own)
     if z.shape != x.shape:
         return z  # the caller refuses it
@@ -167,15 +167,18 @@ def answer(
     open_ = _unsettled(z, low, failures)
     batch = (*x.shape[: x.ndim - event_dim], *[1] * event_dim)
     if decides and not whole and bool(open_.any()):
-        z, open_ = _vertices(ask, x, low, z, open_, failures), torch.zeros_like(open_)
+        z, open_ = _vertices(ask, x, low, z, open_, failures, tell), torch.zeros_like(open_)
     agreed = torch.zeros_like(open_, dtype=torch.int8)
     for step in _STEPS[1:]:
         if not bool(open_.any()):
             break
-        at, again = open_.reshape(batch), Report()
+        at, again = open_.reshape(batch), report.another()
         asked = torch.where(at, replaced(x, low, step, decides), asked)
         found = ask(asked, again)
         failed = _replace_failures(failures, again.failures, open_, agreed)
+        for i in open_.nonzero()[:, 0].tolist():
+            if (worst := again.worst(i)) is not None and i not in again.failures:
+                own.answers[i] = worst
         same = _close(z, found, low)
         agreed = torch.where(same, agreed + 1, 0).to(torch.int8) + failed * agreed
         z = torch.where(at & ~same.reshape(batch) & ~failed.reshape(batch), found, z)
@@ -183,6 +186,8 @@ def answer(
         open_ = open_ & ~failed & (agreed < (1 if decides else 2)) & _unsettled(z, low, failures)
     left = open_ & (agreed == 0)
     report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
+    report.residuals, report.answers = own.residuals, own.answers
+    report.unexplained |= own.unexplained & failures.keys()
     for i, failure in failures.items():
         report.add(i, failure)
     return _settle(z, low, left, report, tell)
@@ -209,6 +214,7 @@ def _vertices(
     z: Tensor,
     open_: Tensor,
     failures: dict[int, Failure],
+    tell: bool,
 ) -> Tensor:
     """Return the best of what linear programs say of the open instances.
 
@@ -237,7 +243,7 @@ def _vertices(
         result = torch.where(better[:, None], found, result)
     for i in tried.nonzero()[:, 0].tolist():
         failures.pop(i, None)
-        if best[i] == -torch.inf and i in reasons:
+        if best[i] == -torch.inf and i in reasons and (tell or reasons[i] != FORBIDDEN):
             failures[i] = reasons[i]
     return result.reshape(z.shape)
 

@@ -93,6 +93,19 @@ class Report:
             self.failures[int(instance)] = failure
             self.unexplained.discard(int(instance))
 
+    def another(self) -> "Report":
+        """Return an empty one for the same question, asked again."""
+        return Report(tolerance=self.tolerance, may_look=self.may_look)
+
+    def worst(self, instance: int) -> tuple[str, float] | None:
+        """Return who answered an instance least well, and its residual; None where nobody says."""
+        if instance in self.answers:
+            return self.answers[instance]
+        found = [
+            (who, float(r[instance].max())) for who, r in self.residuals if r[instance].numel()
+        ]
+        return max(found, key=lambda pair: pair[1], default=None)
+
     def answered(self, instance: int, solver: str, residual: float) -> None:
         """Note who answered an instance that its map had to hand on: the worst, if several did."""
         if not residual <= self.answers.get(instance, ("", -1.0))[1]:
