@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ._errors import InputError
+from ._masks import Low, answer, answer_once, find_low
 from ._nonfinite import (
     Masked,
     OnNonfinite,
@@ -17,6 +18,7 @@ from ._nonfinite import (
     mask_nonfinite,
     may_synchronise,
     refuse_vmap,
+    report_entries,
     restore_nonfinite,
 )
 from ._plan.failures import Failure, Report
@@ -52,12 +54,21 @@ class Asked(Protocol):
 
     event_dim: ClassVar[int]
 
+    @property
+    def decides_integers(self) -> bool:
+        """Whether every decision is integers."""
+        ...
+
     def admit(self, x: Tensor, name: str) -> Tensor:
         """Return `x` in the batch of the answer; refuse what has not the shape of the set."""
         ...
 
     def free_parts(self, device: torch.device) -> Tensor | None:
         """Booleans, true at parts that can be chosen; None: all."""
+        ...
+
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
+        """The least value of every part; None if nobody but the set knows what -inf means."""
         ...
 
 
@@ -114,12 +125,61 @@ class Call:
         x = feasible_set.admit(x.detach() if decides else x, name)
         free = feasible_set.free_parts(x.device)
         self.masked = mask_nonfinite(x, self.event_dim, name, on_nonfinite, self.report, free)
+        self.low = None if self.masked.calm else self._low_parts(feasible_set, free, decides)
         if self.report.failures and on_failure == "raise":
-            self.report.raise_first(self._batch(x), advice=_ADVICE)
+            self.report.raise_first(self._batch(self.masked.x), advice=_ADVICE)
+
+    def _low_parts(self, feasible_set: Asked, free: Tensor | None, decides: bool) -> Low | None:
+        """Parts that are to stay at their bound, and what is asked in float32 at least then."""
+        x, bad, neg_inf, _ = self.masked
+        tracing = torch.compiler.is_compiling()
+        self.may_look = not tracing and (self.on_nonfinite == "raise" or x.device.type == "cpu")
+        self.whole = feasible_set.decides_integers
+        least = feasible_set.least_parts(x, decides)
+        if least is None or not x.numel():
+            return None
+        shape = x.shape
+        if isinstance(least, Tensor):  # a relaxation may have a larger batch than the points
+            shape = torch.broadcast_shapes(shape, least.shape)
+        if shape != x.shape:
+            self.report.spread(self._batch(x), shape[: len(shape) - self.event_dim])
+            x, neg_inf = x.expand(shape), None if neg_inf is None else neg_inf.expand(shape)
+            bad = None if bad is None else bad.expand(self._batch(x))
+        least = torch.as_tensor(least, dtype=x.dtype, device=x.device).expand(x.shape)
+        if neg_inf is not None and bad is not None and not decides:
+            x, bad, neg_inf, _ = self.masked = self._without_endless(x, bad, neg_inf, least)
+        low = find_low(x, least, free, self.event_dim, decides, self.may_look)
+        if low is not None:
+            wide = torch.promote_types(x.dtype, torch.float32)
+            self.masked = Masked(x.to(wide), bad, neg_inf)
+        return low
+
+    def _without_endless(self, x: Tensor, bad: Tensor, neg_inf: Tensor, least: Tensor) -> Masked:
+        """Take out the points at minus infinity of parts that no bound keeps."""
+        event = x.shape[x.ndim - self.event_dim :]
+        endless = neg_inf & ~least.isfinite()
+        if may_synchronise(self.on_nonfinite):
+            report_entries(x, endless, event, "y", self.report)
+        bad = bad | endless.reshape(*bad.shape, event.numel()).any(-1)
+        over = bad[(..., *[None] * self.event_dim)]
+        return Masked(torch.where(over, 0, x), bad, neg_inf & ~over)
+
+    def _answer(self, ask: Callable[[Tensor, Report], Tensor], decides: bool) -> Tensor:
+        x, bad, _, _ = self.masked
+        if self.low is None:
+            return ask(x, self.report)
+        if not self.may_look:
+            z = answer_once(ask, x, self.low, self.report, decides)
+        else:
+            tell = may_synchronise(self.on_nonfinite)
+            z = answer(ask, x, self.low, self.report, self.event_dim, decides, self.whole, tell)
+        if bad is None or z.shape != x.shape:
+            return z
+        return torch.where(bad[(..., *[None] * self.event_dim)], torch.nan, z)
 
     def decision(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
         """Return the structures that `ask` decodes, and which instances have one."""
-        z, shape = ask(self.masked.x, self.report), self.masked.x.shape
+        z, shape = self._answer(ask, True), self.masked.x.shape
         if z.shape != shape:
             raise InputError(
                 f"The decoder must return the shape of the scores, {tuple(shape)}. "
@@ -133,7 +193,7 @@ class Call:
 
     def projection(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
         """Return the points that `ask` projects onto, and which instances have one."""
-        z, (x, bad, neg_inf) = ask(self.masked.x, self.report), self.masked
+        z, (x, bad, neg_inf, _) = self._answer(ask, False), self.masked
         if z.shape != x.shape:  # a relaxation may have a larger batch than the points
             if z.shape[z.ndim - self.event_dim :] != x.shape[x.ndim - self.event_dim :]:
                 raise InputError(
@@ -145,7 +205,8 @@ class Call:
 
     def _settle(self, z: Tensor, lowest: Tensor | float | None) -> tuple[Tensor, Status]:
         report, rule = self.report, self.on_nonfinite
-        z = restore_nonfinite(z, self.masked, self.event_dim, rule, report, lowest)
+        if self.low is None:
+            z = restore_nonfinite(z, self.masked, self.event_dim, rule, report, lowest)
         dtype = self.like.dtype
         if dtype == torch.float16 and not report.fits_half and may_synchronise(rule):
             z = check_half_range(z, self.event_dim, report)

@@ -49,6 +49,11 @@ class AbstractFeasibleSet(ABC):
         """Shape of one structure: the last `event_dim` dimensions of scores."""
         return (self.relaxation.n,)
 
+    @property
+    def decides_integers(self) -> bool:
+        """Whether every decision is integers; structures are."""
+        return True
+
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode, telling `report` which instances of the flattened batch have no answer.
 
@@ -128,6 +133,24 @@ class AbstractFeasibleSet(ABC):
         """
         return None
 
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
+        """Return the least value of every part, where scores that forbid it leave it; here, 0.
+
+        Args:
+            like: Scores or points, in the batch of the answer.
+            decides: Whether a decision is asked for; else a projection, onto the relaxation.
+
+        Returns:
+            A number, or a tensor that broadcasts against `like`; None if minus infinity is to be
+            handed over as it is.
+        """
+        if decides:
+            return 0.0
+        flat = like if self.event_dim == 1 else like.flatten(-self.event_dim)
+        onto = PolytopeSet(self.relaxation)
+        least = onto.least_parts(onto.admit(flat, "y"), False)
+        return least.reshape(*least.shape[:-1], *like.shape[like.ndim - self.event_dim :])
+
     def contains(self, z: Tensor) -> Tensor:
         """Whether each `z` of the batch is a structure of the set: booleans of the batch shape."""
         self._has_no("test of membership")
@@ -162,6 +185,11 @@ class PolytopeSet(AbstractFeasibleSet):
         """The polytope itself."""
         return self.polytope
 
+    @property
+    def decides_integers(self) -> bool:
+        """Whether the polytope is declared so."""
+        return self.polytope.integral
+
     def admit(self, x: Tensor, name: str) -> Tensor:
         """Return `x` with the batch of the polytope, in the dtype that plans compute in."""
         polytope = self.polytope
@@ -187,6 +215,21 @@ class PolytopeSet(AbstractFeasibleSet):
                 f"against the batch of the polytope, {tuple(self.polytope.batch_shape)}."
             ) from None
 
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor:
+        """Return the lower bounds; of a decision of integers, rounded up."""
+        table, polytope, batch = (
+            DECODERS if decides else PROJECTIONS,
+            self.polytope,
+            like.shape[:-1],
+        )
+        if 0 in batch:
+            return like.new_zeros(())
+        found = ready(polytope, table, like.device, like.dtype).of_batch(
+            polytope.batch_shape, batch
+        )
+        least = found.lowest
+        return least[0] if len(least) == 1 else least.reshape(*batch, polytope.n)
+
     def decode(self, scores: Tensor) -> Tensor:
         """Return the best vertex, or integral point, for every instance; raise if one has none."""
         return Call(self, scores, True, "raise", "raise").decision(self.decode_instances)[0]
@@ -204,7 +247,8 @@ class PolytopeSet(AbstractFeasibleSet):
         if 0 in batch:
             return x.clone()
         found = ready(polytope, table, x.device, x.dtype).of_batch(polytope.batch_shape, batch)
-        report.polytope, report.lowest = polytope, found.lowest
+        report.polytope = polytope
+        report.lowest = found.lowest if table is DECODERS else None
         report.fits_half = found.fits_half
         flat = x.reshape(-1, polytope.n)
         if table is DECODERS:
@@ -272,6 +316,10 @@ class DecodedBy(AbstractFeasibleSet):
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project as the set does."""
         return self.feasible_set.answer_projection(y, report)
+
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
+        """Return those of the set, but leave minus infinity in scores to the callable."""
+        return None if decides else self.feasible_set.least_parts(like, False)
 
     def marginals(self, scores: Tensor) -> Tensor:
         """Return the marginals of the set."""

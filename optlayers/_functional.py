@@ -97,8 +97,9 @@ def project(
         on_nonfinite: What NaN and inf in `y` are. "raise": failures, subject to `on_failure`; the
             check is one pass, and one synchronisation on CUDA. "propagate": NaN for that instance,
             with a zero gradient, nothing is raised and nothing synchronised; also under
-            `torch.compile`. Minus infinity is read as a limit by boxes, simplices and single rows
-            with a finite answer, and is not finite elsewhere.
+            `torch.compile`. Minus infinity, like any number far below the others, keeps a part at
+            its lower bound; where there is none it is not finite, and where it leaves no point
+            the instance is infeasible.
         return_status: Also return a `Status`.
 
     Returns:
@@ -178,8 +179,8 @@ def decode(
         on_failure: "raise"; "nan": NaN for instances without an answer; "fallback": zeros there.
         on_nonfinite: What NaN and inf in `scores` are, as for `project`. Minus infinity marks what
             must not be chosen, and where it leaves nothing to choose the instance is infeasible;
-            with "propagate", NaN unless a solver on the host finds out. Padding of structured sets
-            may hold anything.
+            with "propagate", NaN. A number far below the others marks the same, but may be chosen
+            where nothing else is left. Padding of structured sets may hold anything.
         return_status: Also return a `Status`.
 
     Raises:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ._errors import InfeasibleError, InputError, OptLayersError
-from ._plan.failures import Report
+from ._masks import calm
+from ._plan.failures import FORBIDDEN, Report
 
 OnNonfinite = Literal["raise", "propagate"]
-FORBIDDEN = "scores of -inf forbid every point"
 
 
 class Masked(NamedTuple):
@@ -21,6 +21,7 @@ class Masked(NamedTuple):
     neg_inf: (
         Tensor | None
     )  # the shape of x: entries of minus infinity that count; None: there is none
+    calm: bool = False  # whether it is known that no entry is low
 
 
 def refuse_vmap(x: Tensor, name: str) -> None:
@@ -61,12 +62,12 @@ def mask_nonfinite(
     """
     batch, event = x.shape[: x.ndim - event_dim], x.shape[x.ndim - event_dim :]
     if free is not None and (free.ndim < event_dim or free.shape[free.ndim - event_dim :] != event):
-        return Masked(x, None, None)  # scores of another shape, of which the set will say so
+        return Masked(x, None, None, True)  # of another shape, of which the set will say so
     tell = may_synchronise(on_nonfinite)
     # A look costs one synchronisation, and none on the CPU.
     if tell or (x.device.type == "cpu" and not torch.compiler.is_compiling()):
-        if bool(x.detach().sum().isfinite()):  # one pass, nothing allocated; nearly always enough
-            return Masked(x, None, None)
+        if calm(x):  # one pass, nothing allocated; nearly always enough
+            return Masked(x, None, None, True)
         finite = x.isfinite()
         if bool((finite if free is None else finite | ~free).all()):
             return Masked(x, None, None)

@@ -134,12 +134,15 @@ MINUS = {
     "one row": ol.cardinality(3, exactly=1),
     "weights": ol.budget([1.0, 2.0, 0.5], limit=2.5),
     "trees": ol.DependencyTrees(2),
+    "several rows": raw_chain(3),
+    "auxiliary": ol.spans(4, 2, 1),
+    "hull": ol.ConvexHull(ol.cardinality(3, at_most=2)),
 }
 
 
 @pytest.mark.parametrize("name", MINUS)
 def test_a_point_at_minus_infinity_is_read_as_a_limit(name):
-    """Where the map can: what it gives is what a very low entry gives."""
+    """What it gives is what a very low entry gives."""
     y = scores_of(MINUS[name]).double()
     low, lowest = spoil(y, -1e6), spoil(y, -inf)
     torch.testing.assert_close(ol.project(MINUS[name], lowest), ol.project(MINUS[name], low))
@@ -153,11 +156,6 @@ NO_LIMIT = {
         ol.Polytope(A_eq=[[1.0, 2.0, 3.0], [0.0, 1.0, 1.0]], b_eq=[1.0, 1.0], **FREE),
         0,
     ),
-    "several rows": (raw_chain(3), 0),
-    "hull": (ol.ConvexHull(ol.cardinality(3, at_most=2)), 0),
-    "all of a simplex": (ol.simplex(3), slice(None)),
-    "all heads": (ol.head_selection(2), slice(None)),
-    "all arcs": (ol.DependencyTrees(2), slice(None)),
 }
 
 
@@ -172,6 +170,30 @@ def test_minus_infinity_without_a_limit_is_not_finite(name):
         ol.project(P, y)
     for policy in ({"on_failure": "nan"}, {"on_nonfinite": "propagate"}):
         z, status = ol.project(P, y, return_status=True, **policy)  # type: ignore[call-overload]
+        assert z[1].isnan().all()
+        torch.testing.assert_close(z[[0, 2]], expected[[0, 2]])
+        assert status.ok.tolist() == [True, "on_nonfinite" in policy, True]
+
+
+ALL = {
+    "simplex": ol.simplex(3),
+    "heads": ol.head_selection(2),
+    "assignment": ol.assignment(2),
+    "trees": ol.DependencyTrees(2),
+    "hull": ol.ConvexHull(ol.cardinality(3, exactly=2)),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_points_at_minus_infinity_that_leave_nothing_are_infeasible(name):
+    P = ALL[name]
+    y = scores_of(P)
+    expected = ol.project(P, y)
+    y[1] = -inf
+    with pytest.raises(ol.InfeasibleError, match="Instance 1: scores of -inf forbid every point"):
+        ol.project(P, y)
+    for policy in ({"on_failure": "nan"}, {"on_nonfinite": "propagate"}):
+        z, status = ol.project(P, y, return_status=True, **policy)
         assert z[1].isnan().all()
         torch.testing.assert_close(z[[0, 2]], expected[[0, 2]])
         assert status.ok.tolist() == [True, "on_nonfinite" in policy, True]
@@ -207,19 +229,13 @@ def test_scores_that_forbid_every_point_are_infeasible(P):
     assert (ol.decode(P, scores, on_failure="fallback")[1] == 0).all()
 
 
-@pytest.mark.parametrize("P", FORBIDDEN[:-1], ids=NAMES[:-1])
+@pytest.mark.parametrize("P", FORBIDDEN, ids=NAMES)
 def test_where_nobody_looks_they_are_nan(P):
     scores = scores_of(P)
     scores[1] = -inf
     z = ol.decode(P, scores, on_nonfinite="propagate")
     assert z[1].isnan().all()
     assert torch.equal(z[[0, 2]], ol.decode(P, scores[[0, 2]]))
-
-
-def test_a_solver_looks_and_calls_them_infeasible_all_the_same():
-    scores = torch.full((3,), -inf)
-    with pytest.raises(ol.InfeasibleError, match="scores of -inf forbid every point"):
-        ol.decode(MATCHING, scores, on_nonfinite="propagate")
 
 
 def test_what_must_be_chosen_may_have_a_score_of_minus_infinity():

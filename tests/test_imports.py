@@ -52,6 +52,7 @@ TREE: dict[str, list[str]] = {
     "_decoders": [],
     "maps": [],
     "_factored": [],
+    "_masks": [],
     "_nonfinite": [],
     "_autograd": [],
     "_calls": [],

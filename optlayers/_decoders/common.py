@@ -10,13 +10,13 @@ from torch import Tensor
 from .._errors import InfeasibleError
 from .._kernels.untraced import ordinary
 from .._plan.blocks import Block
+from .._plan.failures import FORBIDDEN as FORBIDDEN
 from .._plan.maps import AbstractBlockMap, Limits, Report
 
 NOT_FINITE = "its scores are not finite"
 UNBOUNDED = "the scores are unbounded over the set"
 NO_POINT = "no point satisfies all constraints"
 NO_INTEGER = "no integral point satisfies all constraints"
-FORBIDDEN = "scores of -inf forbid every point"
 _SLACK = 1e-9  # what rounding may have taken from a limit that was meant to be an integer
 
 

@@ -124,8 +124,14 @@ def log_loss(
         Lafferty, McCallum and Pereira (2001), *Conditional random fields*.
     """
     same_shape(scores, gold)
-    chosen = times(gold.to(scores.dtype), scores).sum(event_of(feasible_set))
-    return reduce(as_set(feasible_set).log_partition(scores) - chosen, reduction)
+    event = event_of(feasible_set)
+    terms = times(gold.to(scores.dtype), scores)
+    log_z = as_set(feasible_set).log_partition(scores)
+    loss = log_z - terms.sum(event)
+    # A probability is at most one: what is below zero by rounding alone is zero.
+    sizes = log_z.detach().abs() + terms.detach().abs().sum(event)
+    rounded = (loss < 0) & (loss >= -8 * torch.finfo(loss.dtype).eps * sizes)
+    return reduce(loss - torch.where(rounded, loss, 0).detach(), reduction)
 
 
 def _costs(scores: Tensor, gold: Tensor, costs: Costs) -> tuple[float | Tensor, float | Tensor]:

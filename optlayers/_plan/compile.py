@@ -217,21 +217,21 @@ def _make_ready(
     bad = infeasible_instances(polytope, plan)
     bounds = torch.stack(torch.broadcast_tensors(polytope.lower, polytope.upper))[..., : polytope.n]
     fits_half = bool((bounds.abs() < 65504.0).all())
-    decides = table.name == "decoder"
-    lowest = _lowest_decision(polytope).to(device, dtype) if decides else None
+    whole = table.name == "decoder" and polytope.integral
+    lowest = _least_parts(polytope, whole).to(device, dtype)
     bad = None if bad is None else bad.to(device)
     found = Ready(plan, table.version, limits, bad, lowest, fits_half)
     own.ready[table.name, str(device), dtype] = found
     return found
 
 
-def _lowest_decision(polytope: Polytope) -> Tensor:
-    """Return `(N or 1, n)`: the least value that each variable can be decided to have."""
+def _least_parts(polytope: Polytope, whole: bool) -> Tensor:
+    """Return `(N or 1, n)`: the least value, or the least integer, that each variable can have."""
     lower = polytope.lower
     if lower.ndim > 1:
         lower = lower.expand(*polytope.batch_shape, -1)
     lower = lower[..., : polytope.n].reshape(-1, polytope.n)
-    return torch.ceil(lower - 1e-9) if polytope.integral else lower
+    return torch.ceil(lower - 1e-9) + 0.0 if whole else lower  # no negative zeros
 
 
 def infeasible_instances(polytope: Polytope, plan: Plan) -> Tensor | None:

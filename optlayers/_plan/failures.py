@@ -13,6 +13,7 @@ from .._errors import InfeasibleError, OptLayersError, SolverFailed, name_of
 from .._polytope.polytope import Polytope
 
 ACCURACY = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), above which an answer is a failure
+FORBIDDEN = "scores of -inf forbid every point"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,6 +92,19 @@ class Report:
         if instance not in self.failures or instance in self.unexplained:
             self.failures[int(instance)] = failure
             self.unexplained.discard(int(instance))
+
+    def another(self) -> "Report":
+        """Return an empty one for the same question, asked again."""
+        return Report(tolerance=self.tolerance, may_look=self.may_look)
+
+    def worst(self, instance: int) -> tuple[str, float] | None:
+        """Return who answered an instance least well, and its residual; None where nobody says."""
+        if instance in self.answers:
+            return self.answers[instance]
+        found = [
+            (who, float(r[instance].max())) for who, r in self.residuals if r[instance].numel()
+        ]
+        return max(found, key=lambda pair: pair[1], default=None)
 
     def answered(self, instance: int, solver: str, residual: float) -> None:
         """Note who answered an instance that its map had to hand on: the worst, if several did."""

@@ -58,8 +58,8 @@ class Ready:
         version: Of the table when the plan was made.
         limits: Right-hand sides and bounds, per map.
         bad: `(N or 1,)`, instances without a point; None if there is none.
-        lowest: `(N or 1, n)`, the least value that each variable can be decided to have; None for
-            projections.
+        lowest: `(N or 1, n)`, the least value that each variable can have; of a decision, that it
+            can be decided to have.
         fits_half: Whether float16 holds every point.
     """
 
@@ -67,7 +67,7 @@ class Ready:
     version: int
     limits: list[Limits]
     bad: Tensor | None
-    lowest: Tensor | None
+    lowest: Tensor
     fits_half: bool
     _larger: "OrderedDict[torch.Size, Ready]" = field(default_factory=OrderedDict)
 
@@ -94,7 +94,8 @@ class Ready:
     def _expanded(self, own: torch.Size, batch: torch.Size) -> "Ready":
         rows = rows_for(own, batch, self.limits[0].lower.device)
         limits = [Limits(*(take_rows(v, rows) for v in limit)) for limit in self.limits]
-        bad, lowest = (None if v is None else take_rows(v, rows) for v in (self.bad, self.lowest))
+        bad = None if self.bad is None else take_rows(self.bad, rows)
+        lowest = take_rows(self.lowest, rows)
         return Ready(self.plan, self.version, limits, bad, lowest, self.fits_half)
 
     def _forget(self) -> None:
@@ -109,5 +110,5 @@ class Ready:
     def nbytes(self) -> int:
         """Return the memory of the tensors, without those of other batches."""
         tensors = [v for limit in self.limits for v in limit]
-        tensors += [v for v in (self.bad, self.lowest) if v is not None]
+        tensors += [self.lowest] if self.bad is None else [self.bad, self.lowest]
         return sum(v.numel() * v.element_size() for v in tensors)

@@ -85,6 +85,10 @@ class PaddedSentences(AbstractFeasibleSet):
         report.raise_first(self._batch(scores), "sentence")
         return z_hat
 
+    def least_parts(self, like: Tensor, decides: bool) -> float:
+        """Return 0: parts are chosen or not."""
+        return 0.0
+
     @abstractmethod
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from .._calls import OnFailure, Status
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode, project
+from .._masks import calm, low_parts
 from .._nonfinite import OnNonfinite
 from .._plan.failures import Failure
 from .._polytope.polytope import Polytope
@@ -36,7 +37,8 @@ class Oracles:
         self.on_nonfinite: OnNonfinite = on_nonfinite
         self.event_dim = feasible_set.event_dim
         self.failures: dict[tuple[int, ...], Failure] = {}
-        self.masked: Tensor | None = None  # parts that scores of minus infinity exclude
+        self.masked: Tensor | None = None  # parts whose scores are so low that they are excluded
+        self.lowest = torch.zeros(())  # and those scores
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -65,7 +67,7 @@ class Oracles:
 
     def project(self, y: Tensor) -> Tensor:
         """Return the nearest point of the relaxation; NaN where there is none. Differentiable."""
-        masked, y = self._without_infinity(y)
+        y = self._keep_masked(y)
         onto, point = self.feasible_set, y
         if self.relaxation is not None:
             onto, point = self.relaxation, y.flatten(-self.event_dim)
@@ -78,22 +80,12 @@ class Oracles:
         )
         self.failures |= status.failures
         if self.relaxation is not None and self.event_dim > 1:
-            z = z.reshape(*z.shape[:-1], *y.shape[-self.event_dim :])
-        # Where nothing bounds a masked part from below, there is no nearest point.
-        return z if masked is None else torch.where(masked & (z <= y / 2), torch.nan, z)
+            return z.reshape(*z.shape[:-1], *y.shape[-self.event_dim :])
+        return z
 
-    def _without_infinity(self, y: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Put a low number where scores of minus infinity mask a part, in all points of a pass.
-
-        Not every projection reads minus infinity as a limit. A number far below the others pins a
-        part to its lower bound as well, and one that is not needlessly far keeps the digits of
-        the rest.
-        """
-        masked = self.masked if self.masked is not None else _masked(y)
-        if masked is None:
-            return None, y
-        size = torch.where(y.isfinite(), y.detach().abs(), 0).amax(self.event, keepdim=True)
-        return masked, torch.where(masked, -1e3 * (1 + size), y)
+    def _keep_masked(self, y: Tensor) -> Tensor:
+        """Put the low scores of the pass at their parts: no step may raise what is excluded."""
+        return y if self.masked is None else torch.where(self.masked, self.lowest.to(y.dtype), y)
 
     def marginals(self, scores: Tensor) -> Tensor:
         r"""Return $\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$. Differentiable."""
@@ -118,15 +110,15 @@ class Oracles:
         """Return all three in float32 at least, and the gradient fit to be computed with.
 
         Half precision overflows in differences. A gradient with an entry that is not finite is NaN
-        for its whole instance. At padding both are zero, whatever arrived. Parts that are masked by
-        scores of minus infinity stay at their lower bound in all projections of the pass.
+        for its whole instance. At padding both are zero, whatever arrived. Parts whose
+        scores exclude them stay at their lower bound in all projections of the pass.
         """
         wide = torch.promote_types(grad.dtype, torch.float32)
         scores, z_hat, grad = (v.to(wide) for v in (scores, z_hat, grad))
         free = self.free_parts(grad.device)
         if free is not None:
             scores, grad = (torch.where(free, v, 0) for v in (scores, grad))
-        self.masked = _masked(scores)
+        self.masked, self.lowest = self._masked(scores), scores
         fine = grad.isfinite().all(self.event[0], keepdim=True)
         for dim in self.event[1:]:
             fine = fine.all(dim, keepdim=True)
@@ -152,10 +144,10 @@ class Oracles:
         """Return which instances of `z` have an answer."""
         return Status(tuple(z.shape[: z.ndim - self.event_dim]), self.failures)
 
-
-def _masked(scores: Tensor) -> Tensor | None:
-    masked = scores == -torch.inf
-    # A look is free on the CPU alone.
-    if scores.device.type == "cpu" and not torch.compiler.is_compiling() and not masked.any():
-        return None
-    return masked
+    def _masked(self, scores: Tensor) -> Tensor | None:
+        look = scores.device.type == "cpu" and not torch.compiler.is_compiling()
+        if look and calm(scores):
+            return None
+        flat = scores.detach().reshape(scores.shape[: scores.ndim - self.event_dim].numel(), -1)
+        flat = torch.where(flat < torch.inf, flat, 0)  # NaN is nothing to compare with
+        return low_parts(flat, look).reshape(scores.shape)

@@ -17,7 +17,8 @@ class Draft:
 
     `proof`, if there is one, says that the set is empty instead (see `margin`); `x` then satisfies
     only what was there before. `values` holds what varies in a batch (`x` included), each
-    `(count, size)`, and `empty` says which instances have no point.
+    `(count, size)`, and `empty` says which instances have no point. Where `unmasked` is given,
+    some parts are fixed at their lower bound, and have these upper bounds in what is asked.
     """
 
     x: np.ndarray
@@ -31,6 +32,7 @@ class Draft:
     proof: tuple[np.ndarray, np.ndarray] | None = None
     values: dict[str, np.ndarray] = field(default_factory=dict)
     empty: np.ndarray | None = None
+    unmasked: np.ndarray | None = None
 
     @property
     def width(self) -> int:

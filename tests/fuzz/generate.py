@@ -6,7 +6,7 @@ digests in `seeds.txt` tell when that happened.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,12 +31,19 @@ def product(rng: Generator, n: int, m: int) -> Draft:
     return s.two_sets(rng, n, m, _PARTS)
 
 
+def masked(rng: Generator, n: int, m: int) -> Draft:
+    """Masks of three kinds, one per point."""
+    return s.masked(rng, n, m, _PARTS)
+
+
+_MASKS = (-np.inf, -1e9, float(np.finfo(np.float64).min))
 _MAKERS = (
     f.box, f.one_row, f.one_row_each, f.dense, f.sparse, f.mixed, f.auxiliary, f.batched, f.ties,
     f.degenerate, f.single_point, f.flat, f.dependent, f.thin_cone, f.scaled, f.scaled_columns,
     f.redundant, f.unbounded, f.far_away, f.fixed, f.knapsacks,
     s.assignment, s.flow, s.spans, s.conflicts, s.transport, s.labels, product, s.infeasible,
     f.small_auxiliary, f.dependent_auxiliaries, f.scaled_auxiliaries, f.chain,
+    masked,
 )  # fmt: skip
 FAMILIES: dict[str, Callable[[Generator, int, int], Draft]] = {m.__name__: m for m in _MAKERS}
 
@@ -61,6 +68,17 @@ class Case:
     def polytope(self) -> ol.Polytope:
         """The set, declared."""
         return self.draft.polytope()
+
+    @cached_property
+    def asked(self) -> tuple[ol.Polytope, Tensor]:
+        """The set and the points that are asked for: masks instead of fixed parts, if there are."""
+        d = self.draft
+        if d.unmasked is None:
+            return self.polytope, self.y
+        own = d.width - d.num_aux
+        at = torch.from_numpy((d.upper != d.unmasked)[:own])
+        low = torch.tensor(_MASKS, dtype=self.y.dtype)[torch.arange(len(self.y)) % 3, None]
+        return replace(d, upper=d.unmasked).polytope(), torch.where(at, low, self.y)
 
     @property
     def family(self) -> str:

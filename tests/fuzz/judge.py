@@ -103,7 +103,7 @@ def judge(
     with heard() as lines:
         start = time.perf_counter()
         try:
-            answer = project(case.polytope, case.y)
+            answer = project(*case.asked)
         except Exception as error:
             answer = None
             verdict.fail("exception", -1, f"{type(error).__name__}: {error}")

@@ -130,6 +130,17 @@ def _pairs(first: Draft, second: Draft, names: str) -> list:
     return [(getattr(first, name), getattr(second, name)) for name in names.split()]
 
 
+def masked(rng: Generator, n: int, m: int, makers) -> Draft:
+    """Another set, of which some parts that may be at their lower bound are masked by their points.
+
+    The draft has them fixed there, which is what every kind of mask asks for.
+    """
+    made = makers[rng.integers(len(makers))](rng, n, m)
+    own = np.arange(made.width) < made.width - made.num_aux
+    at = own & (made.x == made.lower) & (rng.random(made.width) < rng.choice([0.2, 0.6, 1.0]))
+    return replace(made, upper=np.where(at, made.lower, made.upper), unmasked=made.upper)
+
+
 # ---------------------------------------------------------------------- sets without points
 
 

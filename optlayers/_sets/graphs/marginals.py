@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Stands for -inf: finite, so that no derivative is NaN, and sums of it stay in float32.
+# Stands for -inf and what is below: finite, so that no derivative is NaN, and sums of it stay in
+# float32.
 _LOW = -1e30
 
 
@@ -78,8 +79,8 @@ def _totals(predicates: Tensor, arcs: Tensor, allowed: Allowed) -> Tensor:
 
 
 def _finite(scores: Tensor, allowed: Tensor) -> Tensor:
-    """The scores, and `_LOW` at -inf and where a part may not be chosen."""
-    return torch.where(allowed & (scores != -torch.inf), scores, _LOW)
+    """The scores, and `_LOW` below it and where a part may not be chosen."""
+    return torch.where(allowed & ~(scores <= _LOW), scores, _LOW)
 
 
 def _softplus(x: Tensor) -> Tensor:

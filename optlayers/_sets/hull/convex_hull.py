@@ -124,6 +124,10 @@ class ConvexHull(AbstractFeasibleSet):
         """Return the free parts of the set."""
         return self._set.free_parts(device)
 
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
+        """Return the least values in structures of the set."""
+        return self._set.least_parts(like if decides else like.detach(), True)
+
     def contains(self, z: Tensor) -> Tensor:
         """Whether each `z` is a structure of the set, if it has a test of membership."""
         return self._set.contains(z)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..._errors import InputError
 from ..._kernels.threads import use_kernels
+from .levels import move
 
 # Finite scores beyond this count as infinite: sums of them would leave the range of float64.
 HUGE = 1e60
@@ -71,9 +73,22 @@ class TreeSums(ABC):
         x, batch = _wide(scores), TreeBatch(lengths, allowed, single_root)
         if x.shape[-1] == 1:
             return _nothing(scores).sum((1, 2))
-        if use_kernels(scores):
-            return _LogPartition.apply(x, batch, self).to(scores.dtype)  # type: ignore[union-attr]
-        return self.program(x, batch)[0].to(scores.dtype)
+        moved = move(x, _arcs(x, batch), use_kernels(scores))
+        if moved is None:
+            return self._log_z(x, batch).to(scores.dtype)
+        mu = self._mu(moved.x.detach(), batch) if moved.levels else None
+        log_z = moved.log_z(self._log_z(moved.x, batch), mu)
+        return _in_range(log_z, scores)
+
+    def _log_z(self, x: Tensor, batch: TreeBatch) -> Tensor:
+        if use_kernels(x):
+            return _LogPartition.apply(x, batch, self)  # type: ignore[return-value]
+        return self.program(x, batch)[0]
+
+    def _mu(self, x: Tensor, batch: TreeBatch) -> Tensor:
+        if use_kernels(x):
+            return _Marginals.apply(x, batch, self)  # type: ignore[return-value]
+        return self.by_autograd(x, batch)
 
     def marginals(
         self, scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool
@@ -86,9 +101,8 @@ class TreeSums(ABC):
         x, batch = _wide(scores), TreeBatch(lengths, allowed, single_root)
         if x.shape[-1] == 1:
             return _nothing(scores)
-        if use_kernels(scores):
-            return _Marginals.apply(x, batch, self).to(scores.dtype)  # type: ignore[union-attr]
-        return self.by_autograd(x, batch).to(scores.dtype)
+        moved = move(x, _arcs(x, batch), use_kernels(scores))
+        return self._mu(x if moved is None else moved.x, batch).to(scores.dtype)
 
     def by_autograd(self, x: Tensor, batch: TreeBatch) -> Tensor:
         """Return the gradient of the tensor program; NaN where there is no tree."""
@@ -174,14 +188,29 @@ class _Marginals(torch.autograd.Function):
 
 def usable(x: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
     """Return the arcs that may be chosen, and the sentences with scores that are no numbers."""
+    arcs = _arcs(x, batch)
+    broken = (arcs & (x.isnan() | (x >= HUGE))).flatten(1).any(-1)
+    return arcs & (x > -HUGE) & (x < HUGE), broken
+
+
+def _arcs(x: Tensor, batch: TreeBatch) -> Tensor:
+    """Return the arcs between words of each sentence that may be chosen."""
     lengths, allowed, _ = batch
     index = torch.arange(x.shape[-1], device=x.device)
     word = index <= lengths[:, None]
     arcs = word[:, :, None] & word[:, None, :] & (index[:, None] != index) & (index > 0)
-    if allowed is not None:
-        arcs = arcs & allowed
-    broken = (arcs & (x.isnan() | (x >= HUGE))).flatten(1).any(-1)
-    return arcs & (x > -HUGE) & (x < HUGE), broken
+    return arcs if allowed is None else arcs & allowed
+
+
+def _in_range(log_z: Tensor, scores: Tensor) -> Tensor:
+    """Return log Z in the dtype of the scores; refuse what that cannot hold, where one may look."""
+    result = log_z.to(scores.dtype)
+    if use_kernels(scores) and bool((log_z.isfinite() & ~result.isfinite()).any()):
+        raise InputError(
+            f"The log-partition, up to {log_z.detach().abs().max().item():.1e}, is beyond the "
+            f"range of {scores.dtype}. Give scores in float64, or smaller ones."
+        )
+    return result
 
 
 def _wide(scores: Tensor) -> Tensor:

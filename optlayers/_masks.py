@@ -1,0 +1,291 @@
+r"""Parts that no solution can want: one rule for every set, before anything is scaled or judged.
+
+Parts are forbidden by minus infinity, by -1e9 or by the lowest float. What is asked instead is a
+number just below the others, which says the same and leaves them their digits:
+
+- If an answer has such a part at its least value $l_i$, it is the answer for any lower score as
+  well. Lowering $s_i$ by $\delta$ costs this answer $\delta l_i$ and every other at least as much;
+  for a projection the derivative at the bound only grows.
+- If not, the part may be needed. The same is asked with lower numbers, until the answer no longer
+  changes: such parts are used as little as the set allows, and of those parts the best.
+- Differences between low scores are kept, since where one of them is needed they decide.
+
+Parts that minus infinity forbids and that are needed leave an instance without a point.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._errors import InfeasibleError, UnboundedError
+from ._plan.failures import FORBIDDEN, Failure, Report
+
+_CALM = -100.0  # an instance without a score below this is well scaled as it is
+_FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
+_STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
+_SLACK = 1e-6  # what rounding may leave at a part that is at its bound
+_TOO_FAR = "its lowest scores are too far below the others to be weighed against them"
+
+
+class Low(NamedTuple):
+    """The low parts of a batch of instances, flattened to `(N, parts)`.
+
+    Attributes:
+        parts: Which they are.
+        infinite: Those of minus infinity among them.
+        least: The least value of every part.
+        excess: How far each score is above or below the least value, or the score of a decision.
+        size: `(N, 1)`, the largest of the other excesses, at least.
+        total: `(N, 1)`, their sum.
+    """
+
+    parts: Tensor
+    infinite: Tensor
+    least: Tensor
+    excess: Tensor
+    size: Tensor
+    total: Tensor
+
+
+def calm(x: Tensor) -> bool:
+    """Whether every entry is finite and none is low. One pass, one synchronisation."""
+    if not x.numel():
+        return True
+    low, high = x.detach().aminmax()
+    return bool((low > _CALM) & (high < torch.inf))  # both false for NaN
+
+
+def low_parts(excess: Tensor, look: bool = True) -> Tensor:
+    """Return which entries of `(N, parts)` are far below all the others of their instance.
+
+    Args:
+        excess: Scores, or points less the least value of their part; no NaN.
+        look: Whether the gap is looked for anywhere, by sorting; else below -1e4 alone.
+    """
+    infinite = excess == -torch.inf
+    if not look or not excess.shape[-1]:
+        candidates = excess < -1e4
+        size = torch.where(candidates, 0, excess.abs()).sum(-1, keepdim=True)
+        some = (~candidates).any(-1, keepdim=True)
+        return infinite | (candidates & some & (excess < -_FAR * (1 + size)))
+    ordered = excess.sort(-1, descending=True).values
+    sizes = torch.where(ordered == -torch.inf, 0, ordered.abs()).cummax(-1).values
+    far = ordered[:, 1:] < -_FAR * (1 + sizes[:, :-1])
+    first = torch.where(far, ordered[:, 1:], -torch.inf)
+    first = torch.cat([first, torch.full_like(ordered[:, :1], -torch.inf)], -1)
+    return infinite | (excess <= first.amax(-1, keepdim=True))
+
+
+def find_low(
+    x: Tensor, least: Tensor, free: Tensor | None, event_dim: int, decides: bool, look: bool
+) -> Low | None:
+    """Return the low parts of scores or points; None if there is none and one may look.
+
+    Args:
+        x: `(..., *event)`, without NaN.
+        least: The least value of every part, in the same shape; -inf: none.
+        free: Parts that count.
+        event_dim: How many trailing dimensions are one instance.
+        decides: Whether x is scores of a decision.
+        look: Whether the host may look at numbers.
+    """
+    x = x.detach()
+    kept = x if free is None else torch.where(free, x, 0)
+    count = x.shape[: x.ndim - event_dim].numel()
+    wide = torch.float32 if x.device.type == "mps" else torch.float64
+    flat = kept.reshape(count, -1).to(wide)
+    least = least.reshape(count, -1).to(wide)
+    bounded = least.isfinite()
+    excess = flat if decides else flat - torch.where(bounded, least, 0)
+    infinite = flat == -torch.inf
+    parts = low_parts(excess, look) & (bounded | infinite)
+    if free is not None:
+        parts = parts & free.expand(x.shape).reshape(count, -1)
+    if look and not bool(parts.any()):
+        return None
+    others = torch.where(parts, 0, excess.abs())
+    size = others.amax(-1, keepdim=True) if others.shape[-1] else others.sum(-1, keepdim=True)
+    return Low(parts, infinite & parts, least, excess, size, others.sum(-1, keepdim=True))
+
+
+def replaced(x: Tensor, low: Low, step: float, decides: bool) -> Tensor:
+    """Return `x` with numbers just below the others at low parts; their derivative stays.
+
+    Args:
+        x: `(..., *event)`.
+        low: Its low parts.
+        step: How far below.
+        decides: Whether x is scores; then a step above 1 goes below the sum of all others.
+    """
+    parts, infinite, least, excess, size, total = low
+    below = _FAR * (1 + size) * step
+    if decides and step > 1:
+        below = (_FAR * (1 + size) + 4 * total) * (step / 1e3)
+    finite = parts & ~infinite
+    top = torch.where(finite, excess, -torch.inf).amax(-1, keepdim=True)
+    some = finite.any(-1, keepdim=True)
+    apart = torch.where(finite, excess - torch.where(some, top, 0), 0)
+    spread = finite.sum(-1, keepdim=True) if step > 1 else torch.ones_like(top)
+    number = torch.where(finite, torch.maximum(excess, -below + apart.clamp(min=-below)), -below)
+    number = torch.where(infinite & some, -2 * below * (1 + spread), number)
+    if not decides:
+        number = number + torch.where(least.isfinite(), least, 0)
+    at = parts.reshape(x.shape)
+    same = torch.where(at & (x > -torch.inf), x, 0)
+    return torch.where(at, number.reshape(x.shape).to(x.dtype) + (same - same.detach()), x)
+
+
+def answer(
+    ask: Callable[[Tensor, Report], Tensor],
+    x: Tensor,
+    low: Low,
+    report: Report,
+    event_dim: int,
+    decides: bool,
+    whole: bool,
+    tell: bool,
+) -> Tensor:
+    """Return what `ask` says of a batch with low parts, those that are not needed at their bound.
+
+    Args:
+        ask: Decodes or projects.
+        x: What it is asked; in float32 at least.
+        low: Its low parts.
+        report: Told of failures.
+        event_dim: How many trailing dimensions are one instance.
+        decides: Whether `ask` decodes.
+        whole: Whether decisions are integers, so that one more of a low part costs a step.
+        tell: Whether instances without a point are failures; they hold NaN in any case.
+    """
+    asked, own = replaced(x, low, _STEPS[0], decides), report.another()
+    z = ask(asked, own)
+    if z.shape != x.shape:
+        return z  # the caller refuses it
+    failures = own.failures
+    open_ = _unsettled(z, low, failures)
+    batch = (*x.shape[: x.ndim - event_dim], *[1] * event_dim)
+    if decides and not whole and bool(open_.any()):
+        z, open_ = _vertices(ask, x, low, z, open_, failures, tell), torch.zeros_like(open_)
+    agreed = torch.zeros_like(open_, dtype=torch.int8)
+    for step in _STEPS[1:]:
+        if not bool(open_.any()):
+            break
+        at, again = open_.reshape(batch), report.another()
+        asked = torch.where(at, replaced(x, low, step, decides), asked)
+        found = ask(asked, again)
+        failed = _replace_failures(failures, again.failures, open_, agreed)
+        for i in open_.nonzero()[:, 0].tolist():
+            if (worst := again.worst(i)) is not None and i not in again.failures:
+                own.answers[i] = worst
+        same = _close(z, found, low)
+        agreed = torch.where(same, agreed + 1, 0).to(torch.int8) + failed * agreed
+        z = torch.where(at & ~same.reshape(batch) & ~failed.reshape(batch), found, z)
+        # One answer more for projections: what a part buys may be worth a million times its size.
+        open_ = open_ & ~failed & (agreed < (1 if decides else 2)) & _unsettled(z, low, failures)
+    left = open_ & (agreed == 0)
+    report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
+    report.residuals, report.answers = own.residuals, own.answers
+    report.unexplained |= own.unexplained & failures.keys()
+    for i, failure in failures.items():
+        report.add(i, failure)
+    return _settle(z, low, left, report, tell)
+
+
+def _replace_failures(
+    failures: dict[int, Failure], again: dict[int, Failure], open_: Tensor, agreed: Tensor
+) -> Tensor:
+    """Take over those of open instances; return which only failed after two equal answers."""
+    kept = torch.zeros_like(open_)
+    for i in open_.nonzero()[:, 0].tolist():
+        failures.pop(i, None)
+        if i in again and bool(agreed[i]):
+            kept[i] = True
+        elif i in again:
+            failures[i] = again[i]
+    return kept
+
+
+def _vertices(
+    ask: Callable[[Tensor, Report], Tensor],
+    x: Tensor,
+    low: Low,
+    z: Tensor,
+    open_: Tensor,
+    failures: dict[int, Failure],
+    tell: bool,
+) -> Tensor:
+    """Return the best of what linear programs say of the open instances.
+
+    A fraction of a low part may pay, however low it is. So candidates are asked for: without low
+    parts at all, and without those that minus infinity forbids. The scores as given decide.
+    """
+    shape = low.parts.shape
+    steps = [replaced(x, low, step, True) for step in _STEPS[:2]]
+    barred = [low.parts, low.infinite, low.infinite]
+    asks = [steps[0], steps[1], steps[0]]
+    scores = torch.where(low.infinite, 0, low.excess)
+    tried = open_ & ~(low.infinite & ~low.least.isfinite()).any(-1)
+    best = torch.full_like(scores[:, 0], -torch.inf)
+    result, reasons = z.reshape(shape), dict[int, Failure]()
+    for parts, asked in zip(barred, asks, strict=True):
+        at = (tried[:, None] & parts).reshape(x.shape)
+        own = Report()
+        found = ask(torch.where(at, -torch.inf, asked), own).reshape(shape)
+        fine = tried & ~(low.infinite & (found > low.least + _SLACK)).any(-1)
+        for i, failure in own.failures.items():
+            fine[i] = False
+            reasons[i] = failure
+        value = (scores * torch.where(fine[:, None], found, 0)).sum(-1)
+        better = fine & (value > best)
+        best = torch.where(better, value, best)
+        result = torch.where(better[:, None], found, result)
+    for i in tried.nonzero()[:, 0].tolist():
+        failures.pop(i, None)
+        if best[i] == -torch.inf and i in reasons and (tell or reasons[i] != FORBIDDEN):
+            failures[i] = reasons[i]
+    return result.reshape(z.shape)
+
+
+def answer_once(
+    ask: Callable[[Tensor, Report], Tensor], x: Tensor, low: Low, report: Report, decides: bool
+) -> Tensor:
+    """Return the same where nobody may look at numbers: one question, NaN where it was too few."""
+    z = ask(replaced(x, low, _STEPS[1], decides), report)
+    return _settle(z, low, None, report, False) if z.shape == x.shape else z
+
+
+def _settle(z: Tensor, low: Low, open_: Tensor | None, report: Report, tell: bool) -> Tensor:
+    """Put low parts exactly at their bound; NaN, and a failure, where they cannot be."""
+    flat, bounded = z.reshape(low.parts.shape), low.least.isfinite()
+    least = torch.where(bounded, low.least, 0).to(z.dtype)
+    lost = (low.infinite & ((flat > least + _SLACK) | ~bounded)).any(-1)
+    kept = torch.where(low.infinite & (flat <= least + _SLACK), least, flat)
+    if tell:
+        for i in lost.nonzero()[:, 0].tolist():
+            report.fail(i, FORBIDDEN, InfeasibleError)
+    if open_ is not None:
+        lost = lost | open_
+        if tell:
+            for i in open_.nonzero()[:, 0].tolist():
+                report.fail(i, _TOO_FAR)
+    return torch.where(lost[:, None], torch.nan, kept).reshape(z.shape)
+
+
+def _unsettled(z: Tensor, low: Low, failures: dict[int, Failure]) -> Tensor:
+    """Instances with a low part above its least value, or that low scores do not bound yet."""
+    flat = z.detach().reshape(low.parts.shape)
+    above = low.parts & low.least.isfinite() & (flat > low.least.to(z.dtype))
+    found = above.any(-1)
+    endless = [i for i, failure in failures.items() if failure.kind is UnboundedError]
+    if endless:
+        found[endless] = low.parts.any(-1)[endless]
+    return found
+
+
+def _close(z: Tensor, other: Tensor, low: Low) -> Tensor:
+    """Instances whose two answers are the same but for rounding."""
+    tolerance = 1e-8 if z.dtype == torch.float64 else 1e-5
+    z, other = (v.detach().reshape(low.parts.shape) for v in (z, other))
+    return ((z - other).abs() <= tolerance * (1 + z.abs())).all(-1)

@@ -1,0 +1,403 @@
+"""One table: every set, verb and policy against every kind of bad number in one instance of three.
+
+What is expected comes from the rule, not from the code: structures are enumerated, those with a
+masked part left out; projections are onto the relaxation with the part fixed at 0.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import optlayers as ol
+from optlayers._sets.trees.levels import move
+
+from .graph_enumeration import all_pairs, graph_tensors
+from .helpers import TOL, raw_chain
+from .tree_enumeration import tree_tensors
+
+inf, nan = torch.inf, torch.nan
+MASKS = {
+    "-inf": -inf,
+    "-1e4": -1e4,
+    "-1e9": -1e9,
+    "-1e15": -1e15,
+    "-1e30": -1e30,
+    "lowest": torch.finfo(torch.float32).min,
+}
+
+
+@dataclass
+class Row:
+    """A set with all its structures, and its relaxation without a part."""
+
+    feasible_set: Any
+    part: tuple[int, ...]  # what is masked
+    enumerate: Callable[[], torch.Tensor]
+    sums: bool = False
+    without: Any = None  # a set onto which to project with the part fixed; None: by `relaxation`
+
+    @cached_property
+    def structures(self) -> torch.Tensor:
+        """All of them, `(count, *event)`."""
+        return self.enumerate()
+
+    @property
+    def allowed(self) -> torch.Tensor:
+        """Those without the masked part."""
+        return self.structures[self.structures[(slice(None), *self.part)] == 0]
+
+    @cached_property
+    def masked_set(self) -> Any:
+        """A set with the relaxation without the part."""
+        if self.without is not None:
+            return self.without
+        at = int(np.ravel_multi_index(self.part, self.structures.shape[1:]))
+        own = self.feasible_set
+        return (own if isinstance(own, ol.Polytope) else own.relaxation).fix({at: 0.0})
+
+    def project_without(self, y: torch.Tensor) -> torch.Tensor:
+        """Onto the relaxation without the part, whose own entry then says nothing."""
+        y = y.clone()
+        y[(..., *self.part)] = 0.0
+        if isinstance(self.masked_set, ol.Polytope):
+            lead = y.shape[: y.ndim - len(self.part)]
+            return ol.project(self.masked_set, y.reshape(*lead, -1)).reshape(y.shape)
+        return ol.project(self.masked_set, y)
+
+
+def by_rows(polytope: ol.Polytope) -> Callable[[], torch.Tensor]:
+    """All 0/1 points of a polytope without auxiliary variables."""
+
+    def points() -> torch.Tensor:
+        z = np.array(list(itertools.product([0.0, 1.0], repeat=polytope.n)))
+        A, A_eq = polytope.A.toarray(), polytope.A_eq.toarray()
+        fine = (z @ A.T <= polytope.b.numpy() + 1e-9).all(1)
+        fine &= (abs(z @ A_eq.T - polytope.b_eq.numpy()) <= 1e-9).all(1)
+        fine &= (z <= polytope.upper.numpy()).all(1) & (z >= polytope.lower.numpy()).all(1)
+        return torch.from_numpy(z[fine])
+
+    return points
+
+
+def runs(n: int, words: int, most: int) -> torch.Tensor:
+    """At most so many words in at most so many runs."""
+    z = torch.tensor(list(itertools.product([0.0, 1.0], repeat=n)), dtype=torch.float64)
+    starts = (z.diff(dim=-1, prepend=torch.zeros(len(z), 1)) > 0).sum(-1)
+    return z[(z.sum(-1) <= words) & (starts <= most)]
+
+
+def polytope(P: ol.Polytope, sums: bool = False) -> Row:
+    return Row(P, (1,), by_rows(P), sums)
+
+
+def trees(projective: bool, single_root: bool, **more: Any) -> Row:
+    made = ol.DependencyTrees(3, projective=projective, single_root=single_root, **more)
+    allowed = torch.ones(4, 4, dtype=torch.bool)
+    allowed[0, 1] = False
+    kept = None
+    if more:
+        kept = ol.DependencyTrees(
+            3, projective=projective, single_root=single_root, allowed=allowed, **more
+        )
+    return Row(made, (0, 1), lambda: tree_tensors(3, projective, single_root), True, kept)
+
+
+KNAPSACK = ol.budget([3.0, 1.0, 3.0, 3.0], 5.0)
+TWO_ROWS = ol.Polytope([[1.0, 1, 0, 1], [0, 1, 1, 1]], [1.0, 1.0])
+GRAPHS = ol.SemanticGraphs(2, 2, [0])
+FREE_GRAPHS = ol.SemanticGraphs(2, 2)
+
+
+def graphs(made: ol.SemanticGraphs, deterministic: list[int]) -> Row:
+    return Row(
+        made,
+        (0,),
+        lambda: graph_tensors(
+            2, 2, deterministic, True, all_pairs(2), 2, [(0, 0), (0, 1), (1, 0), (1, 1)]
+        ),
+        not deterministic,
+    )
+
+
+TABLE = {
+    "box": polytope(ol.box(3), True),
+    "simplex": polytope(ol.simplex(4), True),
+    "cardinality": polytope(ol.cardinality(4, exactly=2)),
+    "budget": polytope(KNAPSACK),
+    "two rows": polytope(TWO_ROWS),
+    "chain": polytope(raw_chain(4)),
+    "assignment": polytope(ol.assignment(3)),
+    "spans": Row(ol.spans(4, 2, 1), (1,), lambda: runs(4, 2, 1)),
+    "hull": Row(ol.ConvexHull(KNAPSACK), (1,), by_rows(KNAPSACK), False,
+                ol.ConvexHull(KNAPSACK.fix({1: 0.0}))),
+    "trees": trees(True, False),
+    "trees with one root": trees(True, True),
+    "all trees": trees(False, False),
+    "all trees with one root": trees(False, True),
+    "hull of trees": trees(True, True, relaxation="hull"),
+    "graphs": graphs(GRAPHS, [0]),
+    "graphs without determinism": graphs(FREE_GRAPHS, []),
+}  # fmt: skip
+EVERY = pytest.mark.parametrize("name", TABLE)
+KINDS = pytest.mark.parametrize("kind", MASKS)
+
+
+# ---------------------------------------------------------------------- the batch and its answers
+
+
+def batch(row: Row, value: float, dtype=torch.float64) -> torch.Tensor:
+    """Three instances; `value` at the part of the second one."""
+    event = row.structures.shape[1:]
+    noise = torch.Generator().manual_seed(len(row.structures))
+    x = torch.randn(3, *event, generator=noise, dtype=torch.float64).to(dtype)
+    x[(1, *row.part)] = value
+    return x
+
+
+def in_each(row: Row, x: torch.Tensor, answer: Callable) -> torch.Tensor:
+    """What `answer(structures, scores)` says for each instance, without the part in the second."""
+    x = x.clone().double()
+    x[(1, *row.part)] = 0.0
+    sets = (row.structures, row.allowed, row.structures)
+    return torch.stack([answer(z, s) for z, s in zip(sets, x, strict=True)])
+
+
+def values(z: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    return (z * s).flatten(1).sum(1)
+
+
+def best(z: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    return z[values(z, s).argmax()]
+
+
+def mean(z: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    return torch.tensordot(values(z, s).softmax(0), z, 1)
+
+
+def projected(row: Row, x: torch.Tensor) -> torch.Tensor:
+    fine = x.clone()
+    fine[(1, *row.part)] = 0.0
+    z = ol.project(row.feasible_set, fine)
+    z[1] = row.project_without(fine[1:2])[0]
+    return z
+
+
+def close(found: torch.Tensor, expected: torch.Tensor, dtype=torch.float64) -> None:
+    torch.testing.assert_close(
+        found.double(), expected.double(), rtol=0, atol=100 * TOL[dtype], equal_nan=True
+    )
+
+
+# ---------------------------------------------------------------------- masks
+
+
+POLICIES = [{}, {"on_failure": "nan"}, {"on_nonfinite": "propagate"}]
+
+
+@EVERY
+@KINDS
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_masked_parts_are_left_out(name, kind, dtype):
+    row = TABLE[name]
+    x = batch(row, MASKS[kind], dtype)
+    decided, nearest = in_each(row, x, best), projected(row, x)
+    for policy in POLICIES:
+        close(ol.decode(row.feasible_set, x, **policy), decided, dtype)
+        close(ol.project(row.feasible_set, x, **policy), nearest, dtype)
+
+
+@EVERY
+@KINDS
+@pytest.mark.parametrize("around", ["projection", "vertex", "marginals"])
+def test_layers_leave_masked_parts_out_of_both_passes(name, kind, around):
+    row = TABLE[name]
+    if around == "marginals" and not row.sums:
+        with pytest.raises(ol.InputError, match=r"no tractable|is a permanent|has no"):
+            ol.structured_argmax(
+                row.feasible_set,
+                batch(row, MASKS[kind]).requires_grad_(),
+                ol.SPIGOT(around=around),
+            ).sum().backward()
+        return
+    x = batch(row, MASKS[kind]).requires_grad_()
+    weights = torch.linspace(-1, 1, x[0].numel(), dtype=x.dtype).reshape(x.shape[1:])
+    layer = ol.StructuredArgmax(row.feasible_set, ol.SPIGOT(around=around, warn=False))
+    z = layer(x)
+    (z * weights).sum().backward()
+    decided = in_each(row, x.detach(), best)
+    close(z.detach(), decided)
+    base = {
+        "vertex": lambda: decided,
+        "projection": lambda: projected(row, x.detach()),
+        "marginals": lambda: in_each(row, x.detach(), mean),
+    }[around]()
+    close(x.grad, base - projected(row, base - weights))
+    assert layer.status.ok.all()
+    assert layer.backward_status.ok.all()
+
+
+@EVERY
+@KINDS
+def test_losses_leave_masked_parts_out(name, kind):
+    row = TABLE[name]
+    x, gold = batch(row, MASKS[kind]), row.allowed[0].expand(3, *row.allowed.shape[1:])
+    cost = functools.partial(_margin, gold[0])
+    close(ol.structured_hinge(row.feasible_set, x, gold, reduction="none"), in_each(row, x, cost))
+    if row.sums:
+        x = x.requires_grad_()
+        losses = ol.log_loss(row.feasible_set, x, gold, reduction="none")
+        losses.sum().backward()
+        close(losses.detach(), in_each(row, x.detach(), functools.partial(_surprise, gold[0])))
+        close(x.grad, in_each(row, x.detach(), mean) - gold)
+
+
+def _margin(gold: torch.Tensor, z: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    wrong = (z - gold).abs().flatten(1).sum(1)
+    return (values(z, s) + wrong).max() - (gold * s).sum()
+
+
+def _surprise(gold: torch.Tensor, z: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    return values(z, s).logsumexp(0) - (gold * s).sum()
+
+
+# ---------------------------------------------------------------------- what is no number
+
+
+@EVERY
+@pytest.mark.parametrize("value", [nan, inf])
+@pytest.mark.parametrize("verb", [ol.decode, ol.project])
+def test_one_rule_for_what_is_no_number(name, value, verb):
+    row = TABLE[name]
+    x = batch(row, value)
+    expected = in_each(row, x, best) if verb is ol.decode else projected(row, x)
+    with pytest.raises(ol.InputError, match=f"Instance 1: .* is {value}"):
+        verb(row.feasible_set, x)
+    for policy in POLICIES[1:]:
+        z, status = verb(row.feasible_set, x, return_status=True, **policy)
+        assert z[1].isnan().any()
+        close(z[[0, 2]], expected[[0, 2]])
+        assert status.ok.tolist() == [True, "on_nonfinite" in policy, True]
+    if verb is ol.decode:
+        z = verb(row.feasible_set, x, on_failure="fallback")
+        assert (z[1] == 0).all()
+        close(z[[0, 2]], expected[[0, 2]])
+
+
+# ---------------------------------------------------------------------- masks that cannot be kept
+
+
+NEEDED = {
+    "simplex": (ol.simplex(3), slice(None)),
+    "simplex without the best": (ol.simplex(3).with_(upper=[0.0, 1.0, 1.0]), slice(1, None)),
+    "cardinality": (ol.cardinality(3, exactly=2), slice(1, None)),
+    "assignment": (ol.assignment(2), slice(0, 2)),
+    "hull": (ol.ConvexHull(ol.cardinality(3, exactly=2)), slice(1, None)),
+}
+
+
+@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("verb", [ol.decode, ol.project])
+def test_minus_infinity_at_parts_that_are_needed_is_infeasible(name, verb):
+    P, at = NEEDED[name]
+    x = torch.linspace(0, 1, 2 * (P.n if isinstance(P, ol.Polytope) else 3)).reshape(2, -1)
+    expected = verb(P, x)
+    x[1, at] = -inf
+    with pytest.raises(ol.InfeasibleError, match="Instance 1: scores of -inf forbid every point"):
+        verb(P, x)
+    z, status = verb(P, x, on_failure="nan", return_status=True)
+    assert z[1].isnan().all()
+    assert torch.equal(z[0], expected[0])
+    assert status.failures[1,].kind is ol.InfeasibleError
+    assert verb(P, x, on_nonfinite="propagate")[1].isnan().all()
+
+
+@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("verb", [ol.decode, ol.project])
+@pytest.mark.parametrize("mask", [-1e4, -1e9])
+def test_low_scores_at_parts_that_are_needed_are_only_low(name, verb, mask):
+    """As few of them as possible, and of those the best: as with a score of -1000."""
+    P, at = NEEDED[name]
+    x = torch.linspace(0, 1, 2 * (P.n if isinstance(P, ol.Polytope) else 3)).double()
+    low, lowest = x.reshape(2, -1).clone(), x.reshape(2, -1).clone()
+    low[1, at] -= 1e3
+    lowest[1, at] += mask
+    close(verb(P, lowest), verb(P, low), torch.float32)  # -1e9 leaves a float64 seven digits
+
+
+def test_a_forced_word_is_kept_whatever_its_score():
+    P = ol.spans(4, 2, 1).with_(lower=[0.0, 1, 0, 0] + [0.0] * 4)
+    for mask in MASKS.values():
+        assert ol.decode(P, torch.tensor([0.5, mask, -1.0, 2.0])).tolist() == [1, 1, 0, 0]
+
+
+def test_a_low_score_that_pays_is_not_a_mask():
+    """A tiny part of a low variable may buy much: only the answer tells."""
+    P = ol.Polytope([[-1.0, 1e-6]], [0.0], integral=False)  # z_0 >= 1e-6 z_1
+    x = torch.tensor([[-1e4, 1.0], [-1e9, 1.0], [-inf, 1.0], [2.0, 1.0]], dtype=torch.float64)
+    expected = torch.tensor([[1e-6, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    torch.testing.assert_close(ol.decode(P, x), expected.double(), rtol=0, atol=1e-12)
+    x = torch.tensor([[-1e5, 1.5], [-1e9, 1.5], [-inf, 1.5]], dtype=torch.float64)
+    expected = ol.project(P.fix({0: 0.0}), x.clamp(min=-10.0))
+    close(ol.project(P, x)[1:], expected[1:])
+    # Along (1e-6 t, t), t <= 1, the derivative 0.1 + t - 0.5 is zero at 0.4.
+    y = torch.tensor([-1e5, 0.5], dtype=torch.float64)
+    expected = torch.tensor([4e-7, 0.4], dtype=torch.float64)
+    torch.testing.assert_close(ol.project(P, y), expected, rtol=1e-4, atol=0)
+
+
+def test_linear_programs_that_minus_infinity_bounds_or_empties():
+    ray = ol.Polytope([[-1.0, 1.0]], [0.0], upper=inf, integral=False)  # z_1 <= z_0, both endless
+    assert ol.decode(ray, torch.tensor([-inf, 1.0])).tolist() == [0, 0]
+    needs = ol.Polytope([[-1.0, -1e-3]], [-1e-3], integral=False)
+    with pytest.raises(ol.InfeasibleError, match="scores of -inf forbid every point"):
+        ol.decode(needs, torch.tensor([-inf, -inf]))
+    assert ol.decode(needs, torch.tensor([-inf, -1e9])).tolist() == [0, 1]
+
+
+# ---------------------------------------------------------------------- sums over trees
+
+
+@pytest.mark.parametrize("value", [-1e9, -1e15, -1e17, -1e30, -1e100, 1e15, 1e17, 1e60, 1e100])
+@pytest.mark.parametrize("name", [n for n in TABLE if n.startswith(("trees", "all trees"))])
+@pytest.mark.parametrize("count", [1, 4, 9, 16])
+def test_sums_over_trees_with_scores_of_any_size(value, name, count):
+    """Against sums in which each tree counts its arcs of that score first."""
+    row = TABLE[name]
+    noise = torch.Generator().manual_seed(count)
+    x = torch.randn(1, 4, 4, generator=noise, dtype=torch.float64)
+    far = torch.zeros(16, dtype=torch.bool)
+    far[torch.randperm(16, generator=noise)[:count]] = True
+    far = far.reshape(4, 4)
+    x[0, far] = value
+    z = row.structures
+    counts = (z * far).flatten(1).sum(1)
+    most = counts.max() if value > 0 else counts.min()
+    kept = z[counts == most]
+    rest = values(kept, torch.where(far, 0.0, x[0]))
+    expected = most * value + rest.logsumexp(0)
+    log_z = row.feasible_set.log_partition(x)[0]
+    torch.testing.assert_close(log_z, expected, rtol=1e-12, atol=1e-9)
+    mu = torch.tensordot(rest.softmax(0), kept, 1)
+    close(row.feasible_set.marginals(x)[0], mu)
+    loss = ol.log_loss(row.feasible_set, x, kept[:1])
+    assert loss >= 0
+    z = row.feasible_set.sample(x, generator=noise)[0]
+    assert (kept == z).flatten(1).all(1).any()
+
+
+def test_log_partitions_beyond_the_dtype_are_refused():
+    x = torch.full((1, 4, 4), 3e38)
+    with pytest.raises(ol.InputError, match=r"beyond the range of torch.float32. Give scores in"):
+        ol.DependencyTrees([3]).log_partition(x)
+
+
+def test_scores_that_are_near_each_other_are_summed_as_they_are():
+    arcs = torch.ones(1, 3, 3, dtype=torch.bool)
+    assert move(torch.randn(1, 3, 3), arcs, look=True) is None
