@@ -49,7 +49,7 @@ def _give_up(args: argparse.Namespace, head: dict[str, Any], reason: str) -> int
 
 
 def _run(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None], bool]:
-    """What was found, how to show it to people, and whether the projection is right."""
+    """Return what was found, a function that shows it, and whether the projection is right."""
     feasible_set = read_set(args)
     if args.command == "explain":
         found = explain(feasible_set, args.constraints)

@@ -53,7 +53,7 @@ class _Choice:
         self.closed = fixed | (total < 0.5)  # nothing to choose
 
     def _logits(self, s: Tensor) -> Tensor:
-        """With a last option: none of them."""
+        """Append a last option: none of them."""
         logits = torch.where(self.closed, -torch.inf, self.sign * s)
         nothing = torch.zeros_like(logits[..., :1])
         if self.equality:
@@ -64,7 +64,7 @@ class _Choice:
         return self.anchor + self.sign * self._logits(s).softmax(-1)[..., :-1]
 
     def log_sum(self, s: Tensor) -> Tensor:
-        """In the first entry of the block."""
+        """Return entries that add up to the log of the sum over the block."""
         total = self._logits(s).logsumexp(-1, keepdim=True)
         base = torch.where(self.anchor == 0, 0, self.anchor * s)
         return base + torch.cat([total, torch.zeros_like(s[..., 1:])], -1)
@@ -123,7 +123,7 @@ def _check(polytope: Polytope) -> None:
 
 
 def _why_not(polytope: Polytope) -> str:
-    """Why sums do not factor into blocks; empty if they do."""
+    """Say why sums do not factor into blocks; empty if they do."""
     plan = compile_plan(polytope, PROJECTIONS)
     like = torch.zeros(1, dtype=torch.float64)
     for map_, limits in zip(

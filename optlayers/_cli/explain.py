@@ -8,7 +8,7 @@ from .._polytope.words import describe
 
 
 def explain(feasible_set: FeasibleSet, rows: int | None) -> dict[str, Any]:
-    """A set, its relaxation, rows on request, and what each block goes to."""
+    """Describe a set, its relaxation, rows on request, and what each block goes to."""
     polytope = feasible_set.relaxation
     own = polytope is not feasible_set  # a structured set has a decoder of its own
     kinds = ("projection",) if own else ("projection", "decoder")

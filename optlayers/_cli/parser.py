@@ -59,7 +59,7 @@ _COMMANDS = {
 
 
 def installed_version() -> str:
-    """The version of the package; "unknown" where it runs without being installed."""
+    """Return the version of the package; "unknown" where it runs without being installed."""
     try:
         return version("optlayers")
     except PackageNotFoundError:
@@ -67,7 +67,7 @@ def installed_version() -> str:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of `python -m optlayers`."""
+    """Make the parser of `python -m optlayers`."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Inspect, check and time how a set of decisions is projected onto and decoded.",
@@ -140,21 +140,21 @@ def _add_against(group, default: list[str]) -> None:
 
 
 def natural(text: str) -> int:
-    """Zero or a positive integer, as an argument."""
+    """Read zero or a positive integer from an argument."""
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"must be zero or a positive integer, not {_short(text)}")
     return _bounded(text)
 
 
 def positive(text: str) -> int:
-    """A positive integer, as an argument."""
+    """Read a positive integer from an argument."""
     if not (text.isascii() and text.isdecimal() and text.strip("0")):
         raise argparse.ArgumentTypeError(f"must be a positive integer, not {_short(text)}")
     return _bounded(text)
 
 
 def finite(text: str) -> float:
-    """A finite number, as an argument."""
+    """Read a finite number from an argument."""
     try:
         value = float(text)
     except ValueError:
@@ -165,7 +165,7 @@ def finite(text: str) -> float:
 
 
 def _bounded(text: str) -> int:
-    """An integer that the generators of random numbers take."""
+    """Read an integer that the generators of random numbers take."""
     if len(text.lstrip("0")) > 18:
         raise argparse.ArgumentTypeError(f"must have at most 18 digits, not {_short(text)}")
     return int(text)

@@ -27,7 +27,7 @@ def _table(title: str, columns: list[tuple[str, str]]):
 
 
 def show_explanation(found: dict[str, Any]) -> None:
-    """The set, its rows, and one table per plan."""
+    """Print the set, its rows, and one table per plan."""
     console = _console()
     console.print(found["set"], soft_wrap=True)
     if found["relaxation"] != found["set"]:
@@ -47,7 +47,7 @@ def show_explanation(found: dict[str, Any]) -> None:
 
 
 def show_validation(result: Validation) -> None:
-    """One row per method, then the verdict."""
+    """Print one row per method, then the verdict."""
     console = _console()
     columns = ["primal", "dual", "compl.", "distance", "ms/sample", "failed"]
     title = (
@@ -70,7 +70,7 @@ def _short(value: float) -> str:
 
 
 def show_bench(found: dict[str, Any], version: str) -> None:
-    """One row per task and method."""
+    """Print one row per task and method."""
     console = _console()
     threads = f"{found['threads']} thread{'s' * (found['threads'] != 1)}"
     about = f"batch {found['batch']}, {found['dtype']}, {found['device']}, {threads}"

@@ -41,7 +41,7 @@ def next_row(factor, row, k):
 
 @numba.njit(cache=True, nogil=True)
 def nearest_affine(factor, solved, k):
-    """Weights of the nearest point of the affine hull: U U^T a - mu 1 = reach, sum(a) = 1.
+    """Solve for the nearest point of the affine hull: U U^T a - mu 1 = reach, sum(a) = 1.
 
     With sum(a) = 1, U U^T a = M a - sigma 1, so that a = M^-1 (reach + c 1) for the c that makes
     the sum 1. L^-1 of both is in `solved`, so one half of the substitution is left.
@@ -82,7 +82,7 @@ def remove(gone, factor, solved, index, value, width, weights, k):
 
 @numba.njit(cache=True, nogil=True)
 def leave(factor, solved, index, value, width, weights, k):
-    """Take out the structures of weight zero; how many are left."""
+    """Take out the structures of weight zero; return how many are left."""
     for j in range(k - 1, -1, -1):
         if weights[j] <= _ZERO:
             remove(j, factor, solved, index, value, width, weights, k)
@@ -92,7 +92,7 @@ def leave(factor, solved, index, value, width, weights, k):
 
 @numba.njit(cache=True, nogil=True)
 def nearest(factor, solved, index, value, width, weights, k):
-    """Wolfe's minor cycles: move to the nearest point of the hull.
+    """Move to the nearest point of the hull by Wolfe's minor cycles.
 
     Returns how many structures it needs, and whether the newest (of weight zero) brought it
     nothing, which happens by rounding alone.
@@ -153,7 +153,7 @@ def append(new, target, factor, solved, index, value, width, k, sigma, least):
 
 @numba.njit(cache=True, nogil=True)
 def polish(away, factor, solved, index, value, width, weights, k):
-    """One step of iterative refinement, from what is left to the target; how many it needs."""
+    """Refine the weights once by what is left to the target; return how many structures stay."""
     change = np.empty(k)
     for j in range(k):
         change[j] = 0.0
@@ -181,7 +181,7 @@ def polish(away, factor, solved, index, value, width, weights, k):
 
 @numba.njit(cache=True, nogil=True)
 def place(target, x, away, index, value, width, weights, k):
-    """The point of the weights, and what is left to the target."""
+    """Compute the point of the weights, and what is left to the target."""
     x[:] = 0.0
     for j in range(k):
         for c in range(width[j]):
@@ -192,7 +192,7 @@ def place(target, x, away, index, value, width, weights, k):
 
 @numba.njit(cache=True, nogil=True)
 def look(new, target, x, away):
-    """The gap of a decoded difference, and the size of the rounding it may have."""
+    """Return the gap of a decoded difference, and the size of the rounding it may have."""
     gap, scale = 0.0, 0.0
     for d in range(len(new)):
         step = new[d] - x[d]
@@ -203,7 +203,7 @@ def look(new, target, x, away):
 
 @numba.njit(cache=True, nogil=True)
 def advance(start, stop, rows, decoded, sets, last):
-    """One round for each instance of `rows`: judge the structure it decoded, and take it in.
+    """Go one round for each instance of `rows`: judge the structure it decoded, and take it in.
 
     `sets` is an `Arrays`. The last round only judges, so that the gap is that of the
     point.

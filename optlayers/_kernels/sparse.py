@@ -11,7 +11,7 @@ import numba
 
 @numba.njit(cache=True, nogil=True)
 def gather(pair_start, pair_slot, pair_value, free, inverse, values):
-    """Values of R diag(free * inverse) R^T in the pattern: every pair of entries of a column."""
+    """Fill the pattern with R diag(free * inverse) R^T: every pair of entries of a column."""
     values[:] = 0.0
     for j in range(len(free)):
         if free[j]:
@@ -21,7 +21,7 @@ def gather(pair_start, pair_slot, pair_value, free, inverse, values):
 
 @numba.njit(cache=True, nogil=True)
 def count_fill(start, index, on, parent, flag, counts):
-    """The elimination tree of the rows that are on, and the entries of the factor below them."""
+    """Find the elimination tree of the rows that are on; count the factor's entries below them."""
     total = 0
     for k in range(len(on)):
         parent[k], flag[k], counts[k] = -1, k, 0
@@ -43,7 +43,7 @@ def count_fill(start, index, on, parent, flag, counts):
 def factorise(
     start, index, values, diagonal, on, parent, flag, counts, ints, floats, li, lx, least
 ):
-    """L (unit diagonal left out) and D of the rows that are on; D of the others is `diagonal`.
+    """Compute L (without its diagonal) and D of the rows that are on; D of others is `diagonal`.
 
     `start, index, values`: the strictly upper half by columns. `ints` holds the starts of L's
     columns, how far each is filled, and two stacks; `floats` holds D and a work row. Pivots are at

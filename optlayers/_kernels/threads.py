@@ -11,18 +11,18 @@ from torch import Tensor
 
 
 def use_kernels(x: Tensor) -> bool:
-    """Whether the compiled loops apply: a CPU tensor outside of tracing."""
+    """Tell whether the compiled loops apply: a CPU tensor outside of tracing."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def array(x: Tensor) -> np.ndarray:
-    """The memory of a contiguous CPU tensor."""
+    """Return the memory of a contiguous CPU tensor as an array."""
     return x.detach().contiguous().numpy()
 
 
 @cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """One pool per process: the threads of a parent do not survive a fork."""
+    """Return the pool of this process: the threads of a parent do not survive a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix=f"optlayers-{process}")
 
 

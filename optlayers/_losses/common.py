@@ -91,6 +91,6 @@ class StructuredLoss(nn.Module):
         return chosen
 
     def extra_repr(self) -> str:
-        """What `print(loss)` shows."""
+        """Return what `print(loss)` shows."""
         options = self.options | {"reduction": self.reduction}
         return f"{self.feasible_set}, " + ", ".join(f"{k}={v!r}" for k, v in options.items())

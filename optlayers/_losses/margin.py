@@ -12,7 +12,7 @@ Costs = float | Tensor | tuple[float | Tensor, float | Tensor]
 
 
 def cost_augmented(scores: Tensor, gold: Tensor, costs: Costs = 1.0) -> Tensor:
-    r"""Scores whose argmax is the structure that a margin is most short of.
+    r"""Return scores whose argmax is the structure that a margin is most short of.
 
     $$ s' = s + c_{fp} \, (1 - z^*) - c_{fn} \, z^*, \qquad
        s' \cdot z = s \cdot z + \text{cost}(z, z^*) - c_{fn} \cdot z^* $$
@@ -53,7 +53,7 @@ def structured_hinge(
     *,
     reduction: Reduction = "sum",
 ) -> Tensor:
-    r"""How far the best wrong structure comes within a margin: max-margin learning.
+    r"""Measure how far the best wrong structure comes within a margin: max-margin learning.
 
     $$ L(s) = \max_{z \in Z} \big[ s \cdot z + \text{cost}(z, z^*) \big] - s \cdot z^*, \qquad
        \nabla_s L = z' - z^* $$
@@ -91,7 +91,7 @@ def structured_hinge(
 def structured_perceptron(
     feasible_set: FeasibleSet, scores: Tensor, gold: Tensor, *, reduction: Reduction = "sum"
 ) -> Tensor:
-    r"""$\max_{z \in Z} s \cdot z - s \cdot z^*$: the hinge loss without costs.
+    r"""Return $\max_{z \in Z} s \cdot z - s \cdot z^*$: the hinge loss without costs.
 
     References:
         Collins (2002), *Discriminative training methods for hidden Markov models*.
@@ -106,7 +106,7 @@ def log_loss(
     *,
     reduction: Reduction = "sum",
 ) -> Tensor:
-    r"""$-\log p(z^*) = \log \sum_{z \in Z} \exp(s \cdot z) - s \cdot z^*$: a CRF.
+    r"""Return $-\log p(z^*) = \log \sum_{z \in Z} \exp(s \cdot z) - s \cdot z^*$: a CRF.
 
     The gradient is the marginals less the gold structure. For sets that have a `log_partition`, and
     for polytopes that are products of simplices and of 0/1 parts, where it is cross-entropy.
@@ -135,7 +135,7 @@ def log_loss(
 
 
 def _costs(scores: Tensor, gold: Tensor, costs: Costs) -> tuple[float | Tensor, float | Tensor]:
-    """Costs of false positives and of false negatives."""
+    """Return the costs of false positives and of false negatives."""
     same_shape(scores, gold)
     pair = costs if isinstance(costs, tuple) else (costs, costs)
     if len(pair) != 2:

@@ -12,7 +12,7 @@ from .polytope import Polytope
 
 
 def _columns(P: Polytope, Q: Polytope, shared: bool) -> tuple[list, list]:
-    """Column positions of two polytopes in a joint one, whose layout is [z..., psi_P, psi_Q]."""
+    """Place the columns of two polytopes in a joint one, whose layout is [z..., psi_P, psi_Q]."""
     n = P.n if shared else P.n + Q.n
     start = 0 if shared else P.n
     in_p = [*range(P.n), *range(n, n + P.num_aux)]
@@ -62,7 +62,7 @@ def _join(P: Polytope, Q: Polytope, shared: bool) -> Polytope:
 
 
 def product(*polytopes: Polytope) -> Polytope:
-    r"""The Cartesian product $P_1 \times \dots \times P_k$: variables side by side.
+    r"""Build the Cartesian product $P_1 \times \dots \times P_k$: variables side by side.
 
     Cost: linear in the number of nonzeros. All factors must agree on `integral`.
 
@@ -81,7 +81,7 @@ def product(*polytopes: Polytope) -> Polytope:
 
 
 def intersect(*polytopes: Polytope) -> Polytope:
-    r"""The intersection $P_1 \cap \dots \cap P_k$: rows stacked, the tighter of the bounds.
+    r"""Build the intersection $P_1 \cap \dots \cap P_k$: rows stacked, the tighter of the bounds.
 
     Auxiliary variables of each factor are kept apart.
 

@@ -116,7 +116,7 @@ def _arguments(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _scalar(name: str, array: np.ndarray, kind: type) -> Any:
-    """One number that `kind` holds without a change."""
+    """Read one number that `kind` holds without a change."""
     if array.size != 1:
         raise PolytopeError(f"`{name}` must be one value. Got shape {array.shape}")
     value = array.item()

@@ -70,7 +70,7 @@ def _rows(polytope: Polytope, name: Callable[[int], str], limit: int) -> list[st
 
 
 def _sum(matrix: sp.csr_array, row: int, name: Callable[[int], str]) -> str:
-    """The left side of a row: z0 - 2 z3."""
+    """Write the left side of a row: z0 - 2 z3."""
     span = slice(matrix.indptr[row], matrix.indptr[row + 1])
     terms = list(zip(matrix.indices[span].tolist(), matrix.data[span].tolist(), strict=True))
     text = ""
@@ -85,7 +85,7 @@ def _sum(matrix: sp.csr_array, row: int, name: Callable[[int], str]) -> str:
 def _bounds(
     polytope: Polytope, name: Callable[[int], str], symbol: str, start: int, stop: int
 ) -> list[str]:
-    """One line per kind of bounds, most common first; fixed variables last."""
+    """Write one line per kind of bounds, most common first; fixed variables last."""
     lower, upper = polytope.lower, polytope.upper.to(polytope.lower.device)
     fixed = (lower == upper).reshape(-1, polytope.num_vars).all(0).cpu().numpy()
     kinds = np.stack([*_range(lower), *_range(upper)], 1)[start:stop]
@@ -113,7 +113,7 @@ def _between(low: str, what: str, high: str) -> str:
 
 
 def _range(values: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest value over the batch, for each entry."""
+    """Return the smallest and the largest value over the batch, for each entry."""
     flat = values.detach().reshape(values.shape[:-1].numel(), values.shape[-1]).cpu().numpy()
     if not len(flat):
         nothing = np.full(values.shape[-1], np.nan)

@@ -37,7 +37,7 @@ class Affine(Projection):
         return None
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Rows and their pseudo-inverse."""
+        """Return the rows and their pseudo-inverse."""
         return tuple(torch.as_tensor(v, dtype=dtype, device=device) for v in (self.R, self.pinv))
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:

@@ -17,7 +17,7 @@ class Box(Projection):
         return "it has coupling rows" if block.num_rows else None
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
-        """Clip."""
+        """Clip `x` to its bounds."""
         return torch.minimum(torch.maximum(x, limits.lower), limits.upper)
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:

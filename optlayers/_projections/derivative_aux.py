@@ -11,7 +11,7 @@ from .._plan.maps import Limits
 
 
 def free_auxiliaries(block: Block, z: Tensor, limits: Limits, near: float) -> Tensor:
-    r"""Points with auxiliary variables at which no more rows and bounds are active than must be.
+    r"""Move auxiliary variables to where no more rows and bounds are active than must be.
 
     The face of a projected polytope at z is what lies above it, seen from the relative interior of
     $\{\psi : (z, \psi) \in L\}$. One linear program per instance finds such a point: the sum of

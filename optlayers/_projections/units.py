@@ -28,7 +28,7 @@ class Units(NamedTuple):
     columns: np.ndarray | None = None
 
     def limits(self, limits: Limits) -> Limits:
-        """Limits in these units."""
+        """Convert limits to these units."""
         if self.rows is None:
             return limits
         rows, columns = (_like(v, limits.lower) for v in (self.rows, self.columns))
@@ -36,12 +36,12 @@ class Units(NamedTuple):
         return Limits(low / rows, high / rows, lower / columns, upper / columns)
 
     def declared(self, x: Any) -> Any:
-        """A point in the units of the declaration."""
+        """Convert a point back to the units of the declaration."""
         return x if self.columns is None else x * _like(self.columns, x)
 
 
 def units_of(block: Block) -> Units:
-    """Geometric scaling of the rows and of the columns of auxiliary variables, to powers of two.
+    """Scale rows and columns of auxiliary variables by geometric means, to powers of two.
 
     The other variables keep their unit, in which distances are measured.
     """
@@ -66,7 +66,7 @@ def units_of(block: Block) -> Units:
 
 
 def _middle(size: np.ndarray, at: np.ndarray, count: int) -> np.ndarray:
-    """Between the least and the largest of each group; zero where a group is empty."""
+    """Return the middle of the least and the largest of each group; zero where a group is empty."""
     low, high = np.full(count, np.inf), np.full(count, -np.inf)
     np.minimum.at(low, at, size)
     np.maximum.at(high, at, size)
@@ -74,5 +74,5 @@ def _middle(size: np.ndarray, at: np.ndarray, count: int) -> np.ndarray:
 
 
 def _like(values: Any, x: Any) -> Any:
-    """An array as what it meets: an array, or a tensor somewhere."""
+    """Convert an array to what it meets: an array, or a tensor somewhere."""
     return values if isinstance(x, np.ndarray) else x.new_tensor(values)

@@ -13,7 +13,7 @@ from .._kernels.untraced import eager
 def diagnose(
     feasible_set: FeasibleSet, base: Tensor, step: Tensor, result: Tensor
 ) -> dict[str, float]:
-    r"""Numbers about a batch of SPIGOT steps, cheap enough to log now and then.
+    r"""Return numbers about a batch of SPIGOT steps, cheap enough to log now and then.
 
     With $r(\eta) = p - \Pi_P(p - \eta g)$, an instance is in the *cone regime* if
     $r(\eta) = 2\,r(\eta/2)$: the step sees only the tangent cone at $p$, and $\eta$ is a scale. It

@@ -83,7 +83,7 @@ class Identity(AbstractSurrogate):
         return oracles.answer(result, grad, g)
 
     def _counted(self, oracles: Oracles, scores: Tensor) -> Tensor:
-        """Parts that can be chosen: no padding, and not masked by minus infinity."""
+        """Mark parts that can be chosen: no padding, and not masked by minus infinity."""
         free, counted = oracles.free_parts(scores.device), scores.isfinite()
         return counted if free is None else counted & free
 
@@ -105,7 +105,7 @@ def _mean(x: Tensor, counted: Tensor, event: tuple[int, ...]) -> Tensor:
 
 
 def _directions(feasible_set: AbstractFeasibleSet) -> Polytope | None:
-    """The differences of structures, as far as equality rows and fixed parts tell; None: all."""
+    """Return the differences of structures that equality rows and fixed parts allow; None: all."""
     while isinstance(feasible_set, ConvexHull):  # it is known by a decoder; its rows are of the set
         feasible_set = as_set(feasible_set.feasible_set)
     relaxation = feasible_set.relaxation

@@ -82,11 +82,11 @@ class SPIGOT(AbstractSurrogate):
         return f"SPIGOT(eta={self.eta}, around={self.around!r}{extra})"
 
     def step_size(self, grad: Tensor, event_dim: int = 1) -> Tensor | float:
-        """Eta in a form that multiplies `grad`, whose last `event_dim` dimensions are one step."""
+        """Return eta to multiply `grad` with, whose last `event_dim` dimensions are one step."""
         return step_size(self.eta, grad, event_dim)
 
     def base_point(self, oracles: Oracles, scores: Tensor, z_hat: Tensor) -> Tensor:
-        """The point p that the step starts from."""
+        """Return the point p that the step starts from."""
         if self.around == "vertex":
             return z_hat
         return oracles.point(self.around, scores / self.temperature)

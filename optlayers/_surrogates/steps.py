@@ -25,7 +25,7 @@ class NormClip:
             raise InputError(f"`NormClip` takes a positive norm. Got {self.T}.")
 
     def step_size(self, grad: Tensor, event_dim: int = 1) -> Tensor:
-        """The step size of each instance, with trailing dimensions of size 1."""
+        """Return the step size of each instance, with trailing dimensions of size 1."""
         norm = torch.linalg.vector_norm(grad, dim=tuple(range(-event_dim, 0)), keepdim=True)
         return (self.T / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
 
@@ -55,7 +55,7 @@ def check_positive_step(name: str, eta: Any) -> None:
 def step_size(
     eta: "float | Tensor | NormClip", grad: Tensor, event_dim: int = 1
 ) -> "Tensor | float":
-    """A number or a tensor of them, one per instance, that multiplies `grad`."""
+    """Return a number or a tensor of them, one per instance, that multiplies `grad`."""
     if isinstance(eta, NormClip):
         return eta.step_size(grad, event_dim)
     if isinstance(eta, Tensor):

@@ -20,7 +20,7 @@ def tree_arcs(
     labels: Sequence[str] | None = None,
     before: Iterable[int] | None = None,
 ) -> list[Arc]:
-    """The arcs of a dependency tree, given by the head of each word.
+    """Return the arcs of a dependency tree, given by the head of each word.
 
     Args:
         heads: `heads[m - 1]` is the head of word m, counted from 1; 0 is the root. Lists, arrays
@@ -57,7 +57,7 @@ def tree_arcs(
 def graph_arcs(
     arcs: Iterable[tuple[int, int, str]], before: Iterable[tuple[int, int, str]] | None = None
 ) -> list[Arc]:
-    """The arcs of a graph over words: (head, modifier, label).
+    """Return the arcs of a graph over words: (head, modifier, label).
 
     Args:
         arcs: Heads and modifiers are numbers of words, counted from 0, or `ROOT`.
@@ -86,7 +86,7 @@ def _compared(now: list[Triple], old: list[Triple], labelled: bool) -> list[Arc]
 
 
 def _heads(heads: Iterable[int], name: str) -> list[tuple[int, int]]:
-    """(head, word), both counted from 0, the root being `ROOT`."""
+    """Return pairs (head, word), both counted from 0, the root being `ROOT`."""
     listed = [int(head) for head in heads]
     for word, head in enumerate(listed):
         if not 0 <= head <= len(listed) or head == word + 1:

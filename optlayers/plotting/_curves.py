@@ -35,7 +35,7 @@ def draw_curves(
     band: Band = "std",
     direct: bool = True,
 ) -> Axes:
-    r"""Means over runs, with a band around each; curves differ in colour, dashes and marker.
+    r"""Draw means over runs, with a band around each; curves differ in colour, dashes and marker.
 
     The band of `"std"` is $\bar v \pm \sigma$, with $\sigma^2 = \sum_r (v_r - \bar v)^2 / (R - 1)$
     over the $R$ runs; that of `"range"` reaches from the least to the largest value. A single run
@@ -94,7 +94,7 @@ def _array(values: Any) -> np.ndarray:
 
 
 def _summary(name: str, values: Any, band: Band) -> _Curve:
-    """The mean over runs and the two sides of the band."""
+    """Return the mean over runs and the two sides of the band."""
     try:
         runs = np.atleast_2d(_array(values))
     except ValueError:
@@ -167,7 +167,7 @@ def _name_ends(axes: Axes, at: np.ndarray, curves: Sequence[_Curve]) -> None:
 
 
 def _apart(wanted: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-    """Places at least `gap` from each other, as near as can be to those wanted, within limits.
+    """Move places at least `gap` apart, as near as can be to those wanted, within limits.
 
     >>> _apart(np.array([1.0, 1.0, 3.0]), 1.0, 0.0, 9.0).tolist()
     [0.5, 1.5, 3.0]

@@ -13,7 +13,7 @@ SAME = 1e-8  # times the size of the data: points that are one
 def clip(
     corners: np.ndarray, cut: np.ndarray, row: np.ndarray, limit: float, is_cut: bool, size: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a convex polygon where row . t <= limit; the new edge is a cut or is not."""
+    """Keep the part of a convex polygon where row . t <= limit; the new edge is a cut or is not."""
     if not len(corners):
         return corners, cut
     beyond = corners @ row - limit
@@ -63,7 +63,7 @@ def without_flat_corners(
 
 
 def distance_outside(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """How far points lie outside a convex polygon, segment or point; 0 inside."""
+    """Measure how far points lie outside a convex polygon, segment or point; 0 inside."""
     ends = np.roll(corners, -1, 0)
     along = ends - corners
     squared = np.maximum((along**2).sum(1), 1e-300)

@@ -27,7 +27,7 @@ class Name(NamedTuple):
 
 @cache
 def text_size(text: str, size: float) -> tuple[float, float]:
-    """How wide and how high a text is, in points; mathematics in dollars."""
+    """Return how wide and how high a text is, in points; mathematics in dollars."""
     renderer = RendererAgg(1, 1, 720)
     font = FontProperties(family=FAMILY, size=size)
     math: Any = "$" in text
@@ -97,7 +97,7 @@ def place(
 
 
 def _offsets(half: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middle of a box may be around a point, near ones first; and what that costs."""
+    """Return where a box may be around a point, by its middle, near ones first; and the costs."""
     directions = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
     reach = np.sign(directions) * half * np.abs(directions)
     gaps = np.array(_GAPS)[:, None, None]
@@ -113,7 +113,7 @@ def _cost(
     edges: np.ndarray,
     frame: np.ndarray,
 ) -> np.ndarray:
-    """How bad each place for a box `(k, 2, 2)` is: what it covers, and how far it is out."""
+    """Rate each place for a box `(k, 2, 2)` by what it covers, and how far it is out."""
     cost = np.zeros(len(boxes))
     for other in taken:
         overlap = np.minimum(boxes[:, 1], other[1]) - np.maximum(boxes[:, 0], other[0])
@@ -129,7 +129,7 @@ def _cost(
 
 
 def _inside(boxes: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """How much of each segment `(l, 2, 2)` lies in each box `(k, 2, 2)`: `(k, l)`."""
+    """Return `(k, l)`: how much of each segment `(l, 2, 2)` lies in each box `(k, 2, 2)`."""
     start, along = lines[:, 0], lines[:, 1] - lines[:, 0]
     steep = np.where(np.abs(along) < 1e-9, 1e-9, along)
     shares = (boxes[:, :, None] - start) / steep  # (k, side, l, axis)

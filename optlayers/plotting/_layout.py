@@ -45,7 +45,7 @@ Arc = tuple[int, int, str, Style]
 
 
 def levels(spans: Sequence[tuple[int, int]]) -> list[int]:
-    """How high each span is, from 0: over all that lie within it, apart from all that overlap.
+    """Number the level of each span from 0: over all within it, apart from all that overlap.
 
     A span of a single word is an arrow from outside: over all that end at the word or pass it.
 
@@ -70,13 +70,13 @@ def levels(spans: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def _order(span: tuple[int, int]) -> tuple[bool, int]:
-    """Short spans first, arrows from outside last."""
+    """Return what to sort a span by: short ones first, arrows from outside last."""
     return span[0] == span[1], span[1] - span[0]
 
 
 @cache
 def text_width(text: str, size: float) -> float:
-    """How long a text is."""
+    """Return how long a text is."""
     renderer = RendererAgg(1, 1, 720)  # ten times as fine as points, against rounding
     font = FontProperties(family=FAMILY, size=size)
     return renderer.get_text_width_height_descent(text, font, ismath=False)[0] / 10
@@ -101,7 +101,7 @@ class Side:
         self.reach = self.base + sign * (top + (LABEL if arcs else 0.0))
 
     def _ports(self, words: int) -> list[dict[int, float]]:
-        """For each word, how far from its middle each of its arcs ends: no two lines meet."""
+        """Say, for each word, how far from its middle each of its arcs ends: no two lines meet."""
         ends: list[list[tuple[tuple[int, int], int]]] = [[] for _ in range(words)]
         for k, (low, high) in enumerate(self.spans):
             level = self.levels[k]
@@ -116,12 +116,12 @@ class Side:
         ]
 
     def room(self, word: int) -> float:
-        """How broad the ends of arcs at a word are, and the label of an arrow from outside."""
+        """Return the width that ends of arcs at a word take, or the label of one from outside."""
         labels = [self.arcs[k][2] for k in self.ports[word] if self.arcs[k][0] == ROOT]
         return max([PORT * len(self.ports[word]), *(text_width(s, LABEL) + 2.0 for s in labels)])
 
     def free(self, k: int, centres: Sequence[float]) -> list[tuple[float, float, int, int]]:
-        """The pieces of an arc that no line crosses: from, to, and the words at both ends."""
+        """List the pieces of an arc that no line crosses: from, to, and the words at both ends."""
         low, high = self.spans[k]
         lines = [
             (centres[word] + offset, word)
@@ -135,7 +135,7 @@ class Side:
         return [(x, y, i, j) for (x, i), (y, j) in pairwise(stops)]
 
     def needs(self, centres: Sequence[float]) -> list[tuple[int, int, float]]:
-        """Which words have to be how far apart, so that each label has a free place on its arc."""
+        """Say how far apart which words have to be for labels to have free places on arcs."""
         found = []
         for k, (low, high) in enumerate(self.spans):
             if low < high and self.arcs[k][2]:
@@ -144,7 +144,7 @@ class Side:
         return found
 
     def place(self, k: int, centres: Sequence[float]) -> float:
-        """Where a label crosses no line, as near the middle of its arc as can be."""
+        """Return where a label crosses no line, as near the middle of its arc as can be."""
         pieces = self.free(k, centres)
         middle, half = (pieces[0][0] + pieces[-1][1]) / 2, _label_width(self.arcs[k]) / 2
         places = [
@@ -155,7 +155,7 @@ class Side:
         return min(places, key=lambda place: abs(place - middle), default=middle)
 
     def height(self, level: int) -> float:
-        """How far from the ends of arcs at the words a level is."""
+        """Return how far from the ends of arcs at the words a level is."""
         return FIRST + STEP * level
 
 
@@ -164,7 +164,7 @@ def _label_width(arc: Arc) -> float:
 
 
 def spread(words: Sequence[str], sides: Sequence[Side]) -> tuple[list[float], float]:
-    """The middle of each word, as far left as its neighbours and labels allow; the whole width."""
+    """Place words as far left as neighbours and labels allow; return the whole width, too."""
     rooms = [
         max(text_width(word, WORD), *(side.room(k) for side in sides))
         for k, word in enumerate(words)

@@ -28,7 +28,7 @@ def draw_polytope(
     dashes: Any = "solid",
     names: bool = True,
 ) -> Axes:
-    r"""The region of a polytope in the plane, its edges, and the points that can be decided.
+    r"""Draw the region of a polytope in the plane, its edges, and the points that can be decided.
 
     The region is exact. Without auxiliary variables it is cut out of the plane row by row; with
     them, its corners are found by linear programs, two or three per corner. A set without an end
@@ -69,7 +69,7 @@ def draw_polytope(
 def draw_projections(
     polytope: Any, y: Any, ax: Axes | None = None, *, z: Any = None, integral: bool = False
 ) -> Axes:
-    r"""Points, their projections $\Pi_P(y)$ onto a polytope, and the segments between them.
+    r"""Draw points, their projections $\Pi_P(y)$ onto a polytope, and the segments between them.
 
     In a plane of three variables, points beside the plane are drawn where they drop onto it, which
     is on their way: $\Pi_P(y) = \Pi_P(\Pi_{\text{plane}}(y))$.
@@ -122,7 +122,7 @@ def mark(axes: Axes, at: np.ndarray, role: str, size: float, **options: Any) -> 
 
 
 def as_points(values: Any, found: Region, name: str) -> np.ndarray:
-    """Tensors, arrays and lists as `(N, n)`."""
+    """Convert tensors, arrays and lists to `(N, n)`."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().double().numpy()
     points = np.atleast_2d(np.asarray(values, dtype=np.float64))
@@ -135,7 +135,7 @@ def as_points(values: Any, found: Region, name: str) -> np.ndarray:
 
 
 def projected(found: Region, points: np.ndarray) -> np.ndarray:
-    """The projections of `(N, n)` onto the polytope, in double precision."""
+    """Project `(N, n)` onto the polytope, in double precision."""
     return project(found.polytope, torch.from_numpy(points)).numpy()
 
 
@@ -185,7 +185,7 @@ def show_region(
 def _view(
     axes: Axes, found: Region, points: np.ndarray | None, margin: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The limits of the axes."""
+    """Return the limits of the axes."""
     own = [found.finite_corners, *([] if points is None else [points])]
     if not found.bounded and len(found.finite_corners) < 2:  # the middle of what has an edge
         ends = np.roll(found.corners, -1, 0)
@@ -208,7 +208,7 @@ def _view(
 
 
 def _name_corners(axes: Axes, found: Region) -> None:
-    """Unit vectors by name, other corners by their coordinates."""
+    """Write unit vectors by name, other corners by their coordinates."""
     middle = found.corners.mean(0)
     for corner in found.finite_corners:
         out = corner - middle
@@ -221,7 +221,7 @@ def _name_corners(axes: Axes, found: Region) -> None:
 
 
 def corner_name(values: np.ndarray) -> str:
-    """Such as e_2 for (0, 1, 0); else the coordinates."""
+    """Return a name such as e_2 for (0, 1, 0); else the coordinates."""
     for k, unit in enumerate(np.eye(3)):
         if np.abs(values - unit).max() < 1e-9:
             return f"$e_{k + 1}$"

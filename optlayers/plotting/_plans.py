@@ -61,7 +61,7 @@ def draw_plan(
     kind: Literal["projection", "decoder"] = "projection",
     ax: Axes | None = None,
 ) -> Figure | Axes:
-    r"""Which block of a polytope goes to which map, and why to nothing cheaper.
+    r"""Draw which block of a polytope goes to which map, and why to nothing cheaper.
 
     Columns are variables and rows are the rows of (A, b), both in an order that puts each block
     together; a filled cell is a coefficient that is not zero. Each stack of equal blocks has a
@@ -129,7 +129,7 @@ def _entries(compiled: Plan) -> list[_Entry]:
 
 
 def _shares(sizes: Sequence[int]) -> np.ndarray:
-    """The width of each stack: as many variables as it has, but never too narrow to be seen."""
+    """Return the width of each stack: as many variables as it has, but wide enough to be seen."""
     share = np.asarray(sizes, dtype=np.float64)
     share = np.maximum(share / share.sum(), min(0.08, 0.6 / len(share)))
     return PATTERN * share / share.sum()
@@ -138,7 +138,7 @@ def _shares(sizes: Sequence[int]) -> np.ndarray:
 def _lines(
     map_: AbstractBlockMap, reasons: Sequence[str], colour: str
 ) -> list[tuple[str, float, str, str]]:
-    """The words of `Plan.explain`, broken into lines."""
+    """Break the words of `Plan.explain` into lines."""
     block = map_.block
     rows = f"{block.num_rows} row{'s' * (block.num_rows != 1)}" if block.num_rows else "no rows"
     size = f"{block.count} x {block.size} variables, {rows}{' each' * (block.count > 1)}"
@@ -155,7 +155,7 @@ def _lines(
 
 
 def _wrapped(text: str, room: float) -> list[str]:
-    """A text in lines that fit; what is carried over is indented."""
+    """Break a text into lines that fit; what is carried over is indented."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines[-1].strip() else f"{lines[-1]}{word}"
@@ -206,7 +206,7 @@ def _draw(axes: Axes, compiled: Plan, entries: Sequence[_Entry], height: float) 
 
 
 def _draw_leader(axes: Axes, entry: _Entry, x: float, y: float, scale: float) -> None:
-    """A thin line from a block's frame to its name."""
+    """Draw a thin line from a block's frame to its name."""
     at = 0.65 * NAME
     passed = min(int(at / entry.high * entry.shown) + 1, entry.shown)  # components above the line
     start = x + entry.wide * passed / entry.shown
@@ -217,7 +217,7 @@ def _draw_leader(axes: Axes, entry: _Entry, x: float, y: float, scale: float) ->
 
 
 def _draw_pattern(axes: Axes, entry: _Entry, x: float, y: float, scale: float) -> None:
-    """The components along the diagonal, each in a frame."""
+    """Draw the components along the diagonal, each in a frame."""
     block, (across, down) = entry.block, entry.cell
     wide, high = block.size * across, max(block.num_rows, 1) * down
     line: Any = {"edgecolor": entry.colour, "linewidth": scale * min(1.2, 0.15 * min(wide, high))}
@@ -241,7 +241,7 @@ def _draw_pattern(axes: Axes, entry: _Entry, x: float, y: float, scale: float) -
 
 
 def _cells(block: Block, corner: np.ndarray, across: float, down: float) -> np.ndarray:
-    """A square per coefficient that is not zero, `(k, 4, 2)`."""
+    """Return a square per coefficient that is not zero, `(k, 4, 2)`."""
     if block.num_rows == 0 or block.matrix is None:
         return np.zeros((0, 4, 2))
     matrix = block.matrix.tocoo()

@@ -53,15 +53,15 @@ class Region(NamedTuple):
         return list(ends[~self.cut]) if len(ends) > 1 else []
 
     def flat(self, z: Any) -> np.ndarray:
-        """Points as coordinates in the plane, `(..., 2)`; those beside it drop onto it."""
+        """Convert points to coordinates in the plane, `(..., 2)`; those beside it drop onto it."""
         return (np.asarray(z, dtype=np.float64) - self.origin) @ self.frame
 
     def lifted(self, t: np.ndarray) -> np.ndarray:
-        """Coordinates in the plane as points of the space of z."""
+        """Convert coordinates in the plane to points of the space of z."""
         return self.origin + np.asarray(t) @ self.frame.T
 
     def within(self, low: np.ndarray, high: np.ndarray) -> "Region":
-        """What of the set is in a rectangle; edges along the rectangle are cuts."""
+        """Return what of the set is in a rectangle; edges along the rectangle are cuts."""
         corners, cut = self.corners, self.cut
         for axis in (0, 1):
             for sign, limit in ((1.0, high[axis]), (-1.0, low[axis])):
@@ -73,7 +73,7 @@ class Region(NamedTuple):
 
 
 def region(polytope: Any) -> Region:
-    """The polytope, or the relaxation of a structured set, as a set in a plane.
+    """Return the polytope, or the relaxation of a structured set, as a set in a plane.
 
     Raises:
         InputError: If it is no set of 2 variables, or of 3 in one plane, or a batch of sets.
@@ -122,7 +122,7 @@ def _corners(
 
 
 def lattice(found: Region, most: int = 4000) -> np.ndarray:
-    """The points of the set with integral coordinates, `(k, 2)` in the plane; none if too many."""
+    """List integral points of the set, `(k, 2)` coordinates in the plane; none if too many."""
     points = found.lifted(found.corners)
     low, high = np.ceil(points.min(0) - 1e-6), np.floor(points.max(0) + 1e-6)
     if not np.isfinite(high - low).all() or np.prod(np.maximum(high - low + 1, 0)) > most:
@@ -139,7 +139,7 @@ def lattice(found: Region, most: int = 4000) -> np.ndarray:
 
 
 def _as_inequalities(polytope: Polytope) -> tuple[sp.csr_array, np.ndarray]:
-    """Rows G x <= h of everything, each of length 1; bounds first."""
+    """Return rows G x <= h of everything, each of length 1; bounds first."""
     lower, upper, b, b_eq = (
         getattr(polytope, k).detach().cpu().numpy().astype(np.float64)
         for k in ("lower", "upper", "b", "b_eq")
@@ -162,7 +162,7 @@ def _say_empty(polytope: Polytope) -> NoReturn:
 
 
 def _tidy(points: np.ndarray) -> np.ndarray:
-    """Without rounding where a coordinate is a number with few digits, and without -0."""
+    """Round a coordinate that is nearly a number with few digits to it, and -0 to 0."""
     near = np.round(points, 9)
     return np.where(np.abs(points - near) < 1e-11 * (1 + np.abs(points)), near, points) + 0.0
 
@@ -173,7 +173,7 @@ def _tidy(points: np.ndarray) -> np.ndarray:
 def _plane(
     polytope: Polytope, rows: sp.csr_array, right: np.ndarray, size: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A point of the plane, and two perpendicular directions in it, the last variable upwards."""
+    """Return a point of the plane and two perpendicular directions, the last variable upwards."""
     fixed = (polytope.lower == polytope.upper).cpu().numpy()
     if polytope.num_aux == 0 and polytope.A_eq.nnz:
         dense = polytope.A_eq.toarray()
@@ -199,7 +199,7 @@ def _plane(
 def _normal(
     polytope: Polytope, rows: sp.csr_array, right: np.ndarray, size: float
 ) -> tuple[np.ndarray, float]:
-    """What a plane of three variables is perpendicular to, if the rows imply that there is one."""
+    """Return the normal of a plane of three variables, if the rows imply that there is one."""
     support = _oracle(rows, right, np.eye(3), np.zeros(3), size)
     start = support(np.array([1.0, 0.3, 0.1]))
     if start is None:
@@ -222,7 +222,7 @@ def _normal(
 def _cut_out(
     rows: np.ndarray, right: np.ndarray, origin: np.ndarray, frame: np.ndarray, size: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A square far out, cut by one row after the other."""
+    """Cut a square that reaches far out by one row after the other."""
     far = _FAR * size
     corners = far * np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     cut = np.ones(4, dtype=bool)
@@ -237,7 +237,7 @@ def _cut_out(
 def _oracle(
     rows: sp.csr_array, right: np.ndarray, frame: np.ndarray, origin: np.ndarray, size: float
 ) -> Callable[[np.ndarray], np.ndarray | None]:
-    """The furthest point in a direction, in coordinates of the frame; None if there is no point."""
+    """Make a function that finds the furthest point in a direction, in the frame; or None."""
     from scipy.optimize import linprog
 
     n, num_vars = len(origin), rows.shape[1]
@@ -256,7 +256,7 @@ def _oracle(
 def _shadow(
     rows: sp.csr_array, right: np.ndarray, origin: np.ndarray, frame: np.ndarray, size: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Corners by linear programs, between neighbours until nothing lies beyond their edge."""
+    """Find corners by linear programs, between neighbours until nothing lies beyond their edge."""
     support = _oracle(rows, right, frame, origin, size)
     start = [support(d) for d in np.array([[1.0, 0.1], [-0.1, 1.0], [-1.0, -0.1], [0.1, -1.0]])]
     if start[0] is None:

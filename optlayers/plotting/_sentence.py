@@ -23,7 +23,7 @@ BOXED: dict[str, Any] = {  # a label in the middle of a line
 def draw_sentence(
     words: Sequence[str], above: Sequence[Arc] = (), below: Sequence[Arc] = (), title: str = ""
 ) -> Figure:
-    """A sentence in a row, with arcs above and below it: graphs, trees, and how they differ.
+    """Draw a sentence in a row, with arcs above and below it: graphs, trees, and how they differ.
 
     Arcs are as high as they have arcs under them, and words move apart until every label fits on
     its arc. Cost: quadratic in the number of arcs.
@@ -86,12 +86,12 @@ def _draw_arcs(axes: Axes, side: Side, centres: Sequence[float]) -> None:
 
 
 def _tip(side: Side) -> float:
-    """Where lines end, under the heads of their arrows."""
+    """Return where lines end, under the heads of their arrows."""
     return side.base + side.sign * HEAD[1] * 0.8
 
 
 def _curve(side: Side, x: Sequence[float], y: float, rightwards: bool) -> Curve:
-    """Up, along and down, to the left or to the right, with round corners."""
+    """Return a line up, along and down, to the left or to the right, with round corners."""
     (a, b), foot, turn = x, side.base, side.sign * CORNER
     c = min(CORNER, (b - a) / 2)
     starts, ends = (foot, _tip(side)) if rightwards else (_tip(side), foot)
@@ -125,7 +125,7 @@ def _line(axes: Axes, curve: Curve, style: Style, name: str | None = None) -> No
 
 
 def _arrow(axes: Axes, x: float, y: float, sign: int, style: Style) -> None:
-    """An arrow's head that points at a word from above (1) or below (-1)."""
+    """Draw an arrow's head that points at a word from above (1) or below (-1)."""
     half, length = HEAD
     corners = [(x, y), (x - half, y + sign * length), (x + half, y + sign * length)]
     axes.add_patch(Polygon(corners, facecolor=style.colour, edgecolor="none", zorder=3))
@@ -136,7 +136,7 @@ def _entry_width(style: Style) -> float:
 
 
 def _legend_rows(styles: list[Style], width: float) -> list[list[Style]]:
-    """Entries side by side, as many in a row as fit."""
+    """Fill rows with entries side by side, as many in a row as fit."""
     rows: list[list[Style]] = []
     for style in styles:
         if rows and sum(map(_entry_width, [*rows[-1], style])) <= width - 2 * MARGIN:

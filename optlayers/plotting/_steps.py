@@ -49,7 +49,7 @@ def draw_step(
     names: bool | Mapping[str, str] = True,
     integral: bool = True,
 ) -> Axes:
-    r"""The SPIGOT step in the plane, and the surrogate gradient that it gives.
+    r"""Draw the SPIGOT step in the plane, and the surrogate gradient that it gives.
 
     $$ p = \hat z - \eta g, \quad \tilde z = \Pi_P(p), \quad \tilde\nabla_s L = \hat z - \tilde z $$
 
@@ -96,7 +96,7 @@ def draw_step(
 
 
 def _small(found: Region) -> float:
-    """Points as near as this are one."""
+    """Return the distance below which points count as one."""
     return 1e-6 * found.size
 
 
@@ -119,7 +119,7 @@ def _draw_step(
     size: float = 12.0,
     margin: float = MARGIN,
 ) -> None:
-    """Region, arrows, points, names, in this order; `view` holds points that have to be in it."""
+    """Draw region, arrows, points, names, in this order; the points of `view` have to be in it."""
     start = given.get("base", given["z_hat"])
     point = start - float(eta) * given["grad"]
     nearest = projected(found, point[None])[0]
@@ -160,14 +160,14 @@ def _draw_step(
 
 
 def _same_way(at: Mapping[str, np.ndarray]) -> bool:
-    """Whether the way back from p nearly covers the way to it."""
+    """Tell whether the way back from p nearly covers the way to it."""
     out, back = at["base"] - at["point"], at["projection"] - at["point"]
     lengths = float(np.linalg.norm(out) * np.linalg.norm(back))
     return float(out @ back) > 0.995 * lengths
 
 
 def _path(ends: np.ndarray, bend: float) -> np.ndarray:
-    """Points along an arrow, which is matplotlib's arc3."""
+    """Return points along an arrow, which is matplotlib's arc3."""
     start, end = ends
     along = end - start
     middle = (start + end) / 2 + bend * np.array([along[1], -along[0]])
@@ -176,7 +176,7 @@ def _path(ends: np.ndarray, bend: float) -> np.ndarray:
 
 
 def _draw_arrow(axes: Axes, key: str, ends: np.ndarray, scale: float, bend: float) -> None:
-    """An arrow whose head is no longer than the arrow."""
+    """Draw an arrow whose head is no longer than the arrow."""
     style: dict[str, Any] = {"zorder": 4, "shrinkA": 0, "shrinkB": 0} | _ARROWS[key]
     points = axes.transData.transform(ends) * 72 / axes.figure.dpi
     length = float(np.linalg.norm(points[1] - points[0]))
@@ -190,7 +190,7 @@ def _draw_arrow(axes: Axes, key: str, ends: np.ndarray, scale: float, bend: floa
 
 
 def _outline(axes: Axes, key: str, path: np.ndarray, size: float) -> list[np.ndarray]:
-    """An arrow as lines that names keep clear of: its length, and the rear of its head."""
+    """Return lines of an arrow that names keep clear of: its length, and the rear of its head."""
     to_data = axes.transData.inverted().transform
     points = axes.transData.transform(path)
     along = points[-1] - points[-2]
@@ -209,7 +209,7 @@ def _names(
     small: float,
     size: float,
 ) -> list[Name]:
-    """Names of points, those at one place joined by equality signs; then those of arrows."""
+    """List names of points, those at one place joined by equality signs; then those of arrows."""
     groups: list[list[str]] = []
     for key in points:
         same = [g for g in groups if np.linalg.norm(points[g[0]] - points[key]) <= small]
@@ -227,14 +227,14 @@ def _names(
 
 
 def _corner_names(shown: Region, names: Sequence[Name], size: float) -> list[Name]:
-    """Corners by their coordinates, where no other name stands."""
+    """Name corners by their coordinates, where no other name stands."""
     taken = [name.at for name in names if name.at.ndim == 1]
     free = [c for c in shown.finite_corners if not any(np.allclose(c, t) for t in taken)]
     return [Name(corner_name(shown.lifted(c)), c, "#666666", 0.35 * size) for c in free]
 
 
 def draw_figure_1(figure: Figure | None = None) -> Figure:
-    r"""What Figure 1 of Peng, Thomson and Smith (2018) shows, drawn anew.
+    r"""Draw Figure 1 of Peng, Thomson and Smith (2018) anew.
 
     The decisions Z are the dots, P is their convex hull. On the left the step leaves P and is
     projected back, so that the surrogate gradient runs along an edge; on the right it stays inside,

@@ -58,7 +58,7 @@ class Picture(Figure):
     """A figure that no list of open figures knows, and that a notebook still shows, once."""
 
     def _ipython_display_(self) -> None:
-        """A PNG with two dots per pixel, sharp on fine screens, whatever the notebook is set to."""
+        """Show a PNG with two dots per pixel, sharp on fine screens, whatever the notebook says."""
         from IPython.display import display
 
         file = io.BytesIO()
@@ -71,21 +71,21 @@ class Picture(Figure):
 
 
 def new_figure(width: float, height: float, **options: Any) -> Picture:
-    """A white figure of a size in inches on a canvas without a window."""
+    """Make a white figure of a size in inches on a canvas without a window."""
     figure = Picture(figsize=(width, height), facecolor="white", **options)
     FigureCanvasAgg(figure)
     return figure
 
 
 def new_axes(width: float, height: float) -> Axes:
-    """Axes in a figure of pyplot's, which notebooks show at the end of a cell."""
+    """Make axes in a figure of pyplot's, which notebooks show at the end of a cell."""
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
 
 
 def for_text(colour: str) -> str:
-    """A colour dark enough to be read on white: mixed with black until the contrast is 4.5."""
+    """Darken a colour to be read on white: mix it with black until the contrast is 4.5."""
     mixed = to_rgb(colour)
     while _contrast(mixed) < 4.5:
         mixed = (0.95 * mixed[0], 0.95 * mixed[1], 0.95 * mixed[2])
@@ -93,7 +93,7 @@ def for_text(colour: str) -> str:
 
 
 def _contrast(colour: tuple[float, float, float]) -> float:
-    """With white: from 1 to 21, as defined by the WCAG 2."""
+    """Return the contrast with white, from 1 to 21, as defined by the WCAG 2."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
     return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
 

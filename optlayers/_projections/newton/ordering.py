@@ -43,7 +43,7 @@ class OrderedRows(NamedTuple):
         return len(self.arrays.pattern.upper_start) > 0
 
     def ordered(self, values: np.ndarray) -> np.ndarray:
-        """Limits of the rows, in their order."""
+        """Return the limits of the rows, in their order."""
         return np.ascontiguousarray(values[..., self.order])
 
 
@@ -79,7 +79,7 @@ def _as_arrays(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def elimination_order(R: sp.csr_array) -> tuple[np.ndarray, int]:
-    """Rows in an order of minimum degree on R R^T, and the entries of the factor in that order."""
+    """Order the rows by minimum degree on R R^T, and count the entries of the factor."""
     from scipy.sparse.linalg import splu
 
     pattern = sp.csr_array((np.ones(R.nnz), R.indices, R.indptr), R.shape)

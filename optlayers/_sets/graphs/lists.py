@@ -16,7 +16,7 @@ def parts_of_arcs(
     layout: GraphLayout,
     missing: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The sentence and the number of every part that graphs are made of.
+    """Return the sentence and the number of every part that graphs are made of.
 
     Args:
         graphs: For each sentence, its triples.
@@ -46,7 +46,7 @@ def parts_of_arcs(
 
 
 def arcs_of_labels(chosen: Tensor, position: np.ndarray, size: int) -> list[list[Arc]]:
-    """The triples of every sentence, from its labels `(N, K, L)` and the places of its slots."""
+    """List the triples of every sentence, from labels `(N, K, L)` and the places of its slots."""
     found: list[list[Arc]] = [[] for _ in range(len(chosen))]
     for b, slot, label in chosen.nonzero().tolist():
         predicate, argument = divmod(int(position[b, slot]), size)
@@ -55,7 +55,7 @@ def arcs_of_labels(chosen: Tensor, position: np.ndarray, size: int) -> list[list
 
 
 def _find(layout: GraphLayout, sentence: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The slot of the arc at `place` = $i n + j$ of each flattened sentence; -1 if pruned."""
+    """Find the slot of the arc at `place` = $i n + j$ of each flattened sentence; -1 if pruned."""
     position = layout.positions(layout.batch_shape)
     found = np.full(len(place), -1)
     order = np.argsort(sentence, kind="stable")
@@ -73,7 +73,7 @@ def _find(layout: GraphLayout, sentence: np.ndarray, place: np.ndarray) -> np.nd
 def _read(
     graphs: Sequence[Sequence[Arc]], lengths: np.ndarray, labels: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All triples `(T, 3)` of a batch and the sentence of each, checked."""
+    """Read all triples `(T, 3)` of a batch and the sentence of each, checked."""
     sentence = np.repeat(np.arange(len(graphs)), [len(graph) for graph in graphs])
     flat = [triple for graph in graphs for triple in graph]
     try:
@@ -99,7 +99,7 @@ def _read(
 
 
 def _repeated(sentence: np.ndarray, triples: np.ndarray) -> np.ndarray:
-    """Arcs that came before with any label, `(T, 1)`."""
+    """Mark arcs that came before with any label, `(T, 1)`."""
     keys = np.column_stack([sentence, triples[:, :2]])
     again = np.ones(len(keys), dtype=bool)
     again[np.unique(keys, axis=0, return_index=True)[1]] = False
@@ -109,7 +109,7 @@ def _repeated(sentence: np.ndarray, triples: np.ndarray) -> np.ndarray:
 def deterministic_labels(
     graphs: Sequence[Sequence[Arc]], labels: int, min_count: int = 1
 ) -> list[int]:
-    """The labels that never occur twice at one predicate of training graphs.
+    """Find the labels that never occur twice at one predicate of training graphs.
 
     What `SemanticGraphs` takes as `deterministic`: core roles of a verb and the like.
 

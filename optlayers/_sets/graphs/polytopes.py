@@ -29,7 +29,7 @@ def graph_polytope(
     position: np.ndarray,
     allowed: Tensor,
 ) -> Polytope:
-    r"""A polytope that holds every graph of each sentence, over all parts.
+    r"""Build a polytope that holds every graph of each sentence, over all parts.
 
     Always $0 \le z \le allowed$, and
 
@@ -57,7 +57,7 @@ def graph_polytope(
 
 @lru_cache(maxsize=32)
 def one_slot(labels: int) -> Polytope:
-    """One arc with its labels; a batch of them projects without the rows of whole sentences."""
+    """Build one arc with its labels; a batch of them projects without rows of whole sentences."""
     return label_sum(1, labels)
 
 
@@ -101,7 +101,7 @@ def _template(
     deterministic: tuple[int, ...],
     position: bytes,
 ) -> Polytope:
-    """The rows, which depend on nothing else."""
+    """Build the rows, which depend on nothing else."""
     size, slots, labels, predicates = shape
     offset = size if predicates else 0
     parts = offset + slots * (1 + labels)
@@ -134,7 +134,7 @@ def _template(
 
 
 def _rows(entries: list[tuple], shape: tuple[int, int]) -> sp.csr_array:
-    """A matrix from rows, columns and weights that broadcast against each other."""
+    """Build a matrix from rows, columns and weights that broadcast against each other."""
     parts = [[v.ravel() for v in np.broadcast_arrays(*entry)] for entry in entries]
     rows, columns, weights = (np.concatenate(v) for v in zip(*parts, strict=True))
     return sp.csr_array(sp.coo_array((weights, (rows, columns)), shape))

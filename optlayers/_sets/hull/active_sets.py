@@ -96,7 +96,7 @@ class ActiveSets:
         return self.arrays.origin + self.arrays.x
 
     def structures(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weights `(N, M)` and structures `(N, M, d)`, zeros after the last."""
+        """Return weights `(N, M)` and structures `(N, M, d)`, zeros after the last."""
         number, where = self.arrays.number, self.arrays.where
         most = int(number.max()) if len(number) else 1
         used = np.arange(most) < number[:, None]

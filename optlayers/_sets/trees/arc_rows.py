@@ -30,33 +30,33 @@ class ArcRows:
         self.right: list[np.ndarray] = []
 
     def z(self, heads, modifiers) -> np.ndarray:
-        """Variables of arcs."""
+        """Return the variables of arcs."""
         return np.asarray(heads) * self.side + np.asarray(modifiers)
 
     def variables(self, count: int, last, arcs=None) -> np.ndarray:
-        """New auxiliary variables, in [0, 1], or 0 without their last word or their arc."""
+        """Add auxiliary variables, in [0, 1], or 0 without their last word or their arc."""
         self.arc.append(np.full(count, self.num_arcs) if arcs is None else arcs)
         self.last.append(np.broadcast_to(last, (count,)))
         self.num_vars += count
         return np.arange(self.num_vars - count, self.num_vars)
 
     def at_most_zero(self, count: int) -> np.ndarray:
-        """New rows `... <= 0`."""
+        """Add rows `... <= 0`."""
         self.counts["A"] += count
         return np.arange(self.counts["A"] - count, self.counts["A"])
 
     def equal(self, right: np.ndarray) -> np.ndarray:
-        """New rows `... = right[length]`, from `(n + 1, count)` right-hand sides."""
+        """Add rows `... = right[length]`, from `(n + 1, count)` right-hand sides."""
         self.right.append(right)
         self.counts["A_eq"] += right.shape[1]
         return np.arange(self.counts["A_eq"] - right.shape[1], self.counts["A_eq"])
 
     def conserve(self, count: int) -> np.ndarray:
-        """New rows `... = 0`."""
+        """Add rows `... = 0`."""
         return self.equal(np.zeros((self.side, count)))
 
     def add(self, name: str, rows, variables, weight: float) -> None:
-        """Coefficients of variables in rows."""
+        """Add coefficients of variables in rows."""
         rows, variables = np.broadcast_arrays(rows, variables)
         self.entries[name].append((rows, variables, np.full(rows.shape, weight)))
 
@@ -68,7 +68,7 @@ class ArcRows:
         return sp.csr_array(sp.coo_array((weights, (rows, columns)), shape))
 
     def template(self) -> Template:
-        """Everything collected so far."""
+        """Return everything collected so far."""
         b_eq = np.concatenate(self.right, 1)
         polytope = Polytope(
             self._matrix("A"),
@@ -82,6 +82,6 @@ class ArcRows:
 
 
 def tuples(n: int, dims: int, condition: Callable[..., np.ndarray]) -> tuple[np.ndarray, ...]:
-    """All tuples of `dims` numbers from 0 to n that satisfy a condition, one array per place."""
+    """List tuples of `dims` numbers from 0 to n that satisfy a condition, one array per place."""
     grid = np.ogrid[(slice(n + 1),) * dims]
     return np.nonzero(np.broadcast_to(condition(*grid), (n + 1,) * dims))

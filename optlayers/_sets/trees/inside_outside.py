@@ -82,7 +82,7 @@ def _single_root(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _chart(x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Complete spans to the right and to the left: for each width, one row of left ends."""
+    """Sum complete spans to the right and to the left: for each width, one row of left ends."""
     n = x.shape[-1] - 1
     one = x.new_zeros(len(x), n + 1, 1)
     # By left end i or right end j, then by width. One step on, the last left end and the first
