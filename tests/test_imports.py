@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -169,6 +170,12 @@ def test_public_names_are_private_modules_in_reading_order():
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
             assert all(alias.asname == alias.name for alias in node.names)
+
+
+def test_contributors_are_shown_the_rooms_in_reading_order():
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^    (\w+)/?(?:  .*)?$", page, re.MULTILINE)
+    assert shown == ORDER
 
 
 def test_only_the_compiled_loops_import_numba():
