@@ -48,7 +48,7 @@ class _Choice:
     """A simplex with a total of one (or of zero): one part is chosen, or at most one."""
 
     def __init__(self, map_: Simplex, limits: Limits, like: Tensor):
-        self.sign, self.anchor, total, fixed = map_._form(like, limits)
+        self.sign, self.anchor, total, fixed = map_.form(like, limits)
         self.equality = map_.equality
         self.closed = fixed | (total < 0.5)  # nothing to choose
 
@@ -135,7 +135,7 @@ def _why_not(polytope: Polytope) -> str:
                 return "a part has bounds other than 0 and 1"
         elif isinstance(map_, Simplex):
             part = like.expand(len(limits.lower), map_.block.count, map_.block.size)
-            total = map_._form(part, limits)[2]
+            total = map_.form(part, limits)[2]
             if not bool(((total == 0) | (total == 1)).all()):
                 return "the total of a simplex is not one"
         else:

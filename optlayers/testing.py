@@ -47,7 +47,7 @@ _LIMIT = 1 << 20  # points that an enumeration may look at
 
 
 def _largest(difference: Tensor) -> float:
-    """Largest absolute entry; NaN counts as infinite, so that it can never pass."""
+    """Return the largest absolute entry; NaN counts as infinite, so that it can never pass."""
     return float(difference.abs().nan_to_num(nan=torch.inf).max()) if difference.numel() else 0.0
 
 
@@ -200,7 +200,7 @@ def assert_agrees_with_qp(
 
 
 def vertices(polytope: Polytope) -> Tensor:
-    """All integral points of a small polytope without batch dimensions, `(count, n)`.
+    """List all integral points of a small polytope without batch dimensions, `(count, n)`.
 
     Every integral combination within the bounds is tested, so n is at most about 16 for boolean
     variables. With auxiliary variables, a linear program per candidate decides whether they exist.
@@ -240,7 +240,7 @@ def vertices(polytope: Polytope) -> Tensor:
 
 
 def _times(rows, values: np.ndarray) -> np.ndarray:
-    """Row sums of rows * values where a coefficient of zero silences an infinite value."""
+    """Sum rows * values by row, where a coefficient of zero silences an infinite value."""
     dense = rows.toarray()
     return np.where(dense != 0, dense, 0.0) @ np.nan_to_num(values, posinf=1e30, neginf=-1e30)
 
@@ -287,6 +287,6 @@ def coarse_points(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Random points on a grid of halves from -1.5 to 1.5: ties and boundary points are common."""
+    """Draw points on a grid of halves from -1.5 to 1.5: ties and boundary points are common."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(-3, 4, shape, generator=generator).to(dtype) / 2

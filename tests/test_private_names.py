@@ -11,11 +11,10 @@ import optlayers
 PACKAGE = Path(optlayers.__file__).parent
 # What `NamedTuple` documents; the underscore keeps it apart from the fields.
 OF_TUPLES = {"_replace", "_fields", "_asdict", "_make", "_field_defaults"}
-# torch offers no other name for these two; the rest is to be mended.
+# torch offers no other name for these two.
 KNOWN = {
     ("_kernels/untraced.py", "_torchdynamo_disable"),
     ("_surrogates/noise.py", "_standard_gamma"),
-    ("_factored.py", "_form"),
 }
 BY_NAME = {"getattr", "setattr", "hasattr", "delattr"}
 

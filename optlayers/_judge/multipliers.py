@@ -148,7 +148,7 @@ def _towards_one(sizes: np.ndarray) -> np.ndarray:
 
 
 def flatten(values: Tensor, batch: torch.Size) -> np.ndarray:
-    """`(..., size)` as `(N, size)` in numpy."""
+    """Return `(..., size)` as `(N, size)` in numpy."""
     return values.expand(*batch, -1).reshape(batch.numel(), values.shape[-1]).numpy()
 
 
@@ -241,7 +241,7 @@ def _least_violation(rows, rest, lower, upper, equality) -> np.ndarray:
 def recompute(
     problem: CertifiedProblem, y: np.ndarray, x: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The multipliers `lam, nu` that come closest to explaining x = [z; psi]."""
+    """Return the multipliers `lam, nu` that come closest to explaining x = [z; psi]."""
     m, m_eq = problem.A.shape[0], problem.A_eq.shape[0]
     both = np.zeros((len(x), m + m_eq))
     target = np.concatenate([y, x[:, y.shape[1] :]], 1) - x  # what rows and bounds must explain
@@ -276,7 +276,7 @@ def _tolerances(eps: float, scale):
 
 
 def _one_row(problem: CertifiedProblem, target, x, scale, eps: float) -> np.ndarray:
-    """`(N, rows)` multipliers of rows that share no variable with others, all at once."""
+    """Return `(N, rows)` multipliers of rows that share no variable with others, all at once."""
     single, rows = problem.form.parts.single, problem.form.parts.entries
     column, a, start, counts = rows.indices, rows.data, rows.indptr[:-1], np.diff(rows.indptr)
     equality = single >= problem.A.shape[0]
@@ -304,7 +304,7 @@ def _one_row(problem: CertifiedProblem, target, x, scale, eps: float) -> np.ndar
 
 
 def _threshold(a, t, at_low, at_high, start) -> np.ndarray:
-    """Least squares over the free entries; without any, the admissible multiplier nearest zero."""
+    """Fit the free entries by least squares; without any, take the one nearest zero."""
     free = ~(at_low | at_high)
     square = np.add.reduceat(np.where(free, a * a, 0.0), start, axis=1)
     product = np.add.reduceat(np.where(free, a * t, 0.0), start, axis=1)
@@ -324,7 +324,7 @@ def _threshold(a, t, at_low, at_high, start) -> np.ndarray:
 
 
 def _explain(part: Component, equality, slack, target, low, high, scale, eps) -> np.ndarray:
-    """Multipliers of one component of one instance, by the activity tolerance that fits best."""
+    """Explain one component of one instance, by the activity tolerance that fits best."""
     best, best_residual = np.zeros(len(slack)), np.inf
     for tol in _tolerances(eps, scale):
         active = np.flatnonzero(equality | (slack <= tol * part.norms))
@@ -351,7 +351,7 @@ def _explain(part: Component, equality, slack, target, low, high, scale, eps) ->
 
 
 def _balanced(part: Component, equality, multipliers, low, high, endless) -> np.ndarray:
-    """Multipliers whose sums in auxiliary variables without a bound are zero to rounding.
+    """Correct multipliers: sums in auxiliary variables without a bound are zero to rounding.
 
     Only then does the Lagrangian have a minimum; the correction is as large as the rounding of the
     least squares that found them.
@@ -374,7 +374,7 @@ def _balanced(part: Component, equality, multipliers, low, high, endless) -> np.
 
 
 def _fit(columns, equality, target, at_low, at_high) -> np.ndarray:
-    """Nonnegative least squares: columns @ lam + (upper bounds) - (lower bounds) = target."""
+    """Fit columns @ lam + (upper bounds) - (lower bounds) to target, lam and bounds nonnegative."""
     from scipy.optimize import nnls
 
     low, high = np.flatnonzero(at_low), np.flatnonzero(at_high)

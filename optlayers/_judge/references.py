@@ -25,7 +25,7 @@ _INFINITE = 1e20  # stands for an infinite limit that only some instances have
 
 
 def exact_projection(polytope: Polytope, y: Tensor, solver: str = "cvxpy") -> Tensor:
-    """The projection by a solver of `validate`, in float64 on the CPU; NaN where it failed."""
+    """Project by a solver of `validate`, in float64 on the CPU; NaN where it failed."""
     check_installed(solver)
     batch = torch.broadcast_shapes(y.shape[:-1], polytope.batch_shape)
     points = y.detach().cpu().double().expand(*batch, -1).reshape(-1, polytope.n)
@@ -41,7 +41,7 @@ def check_installed(name: str) -> None:
 
 
 def _instances(problem: CertifiedProblem, y: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """`b, b_eq, lower, upper, y` of every instance."""
+    """Return `b, b_eq, lower, upper, y` of every instance."""
     values = [np.broadcast_to(v, (len(y), v.shape[1])) for v in problem.values]
     return zip(*values, y, strict=True)
 
@@ -77,7 +77,7 @@ def _with_osqp(problem: CertifiedProblem, y: np.ndarray) -> tuple[np.ndarray, fl
 def _model(
     problem: CertifiedProblem,
 ) -> tuple[Any, list[Any], Any, Callable[..., list[np.ndarray]]]:
-    """The QP in cvxpy; its parameters: y, and what varies in the batch; how to fill them."""
+    """Write the QP in cvxpy; its parameters: y, and what varies in the batch; how to fill them."""
     import cvxpy as cp
 
     width = problem.A.shape[1]

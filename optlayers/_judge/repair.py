@@ -64,7 +64,7 @@ def feasible_near(problem: CertifiedProblem, x: np.ndarray, used: np.ndarray) ->
 
 
 def _fits(problem: CertifiedProblem, x: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """`(N, m + m_eq)`: whether a row holds up to the rounding of its own sum."""
+    """Tell, `(N, m + m_eq)`, whether a row holds up to the rounding of its own sum."""
     rows, m = problem.form.rows, problem.A.shape[0]
     return _holds((rows @ x.T).T, (abs(rows) @ np.abs(x).T).T, goal, np.arange(rows.shape[0]) >= m)
 
@@ -78,7 +78,7 @@ def _holds(act, size, goal, equality) -> np.ndarray:
 
 
 def _single_rows(problem: CertifiedProblem, x: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Points moved along their rows, `clip(x - t a)`, until every row that is alone holds.
+    """Move points along their rows, `clip(x - t a)`, until every row that is alone holds.
 
     The activity falls with t, ever more slowly, as x starts inside the bounds: Newton's method
     comes from the left and ends after as many steps as variables stop. What stops short of a goal
@@ -135,7 +135,7 @@ class _Own(NamedTuple):
 
 
 def _restored(own: _Own, x: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The point, and the right-hand sides it satisfies: the given ones, unless they contradict."""
+    """Return a point and the right-hand sides it satisfies: the given ones if they agree."""
     found = _corrected(own, x, used)
     if found is None and used.any():
         found = _corrected(own, x, np.zeros_like(used))
@@ -152,7 +152,7 @@ def _restored(own: _Own, x: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _corrected(own: _Own, x: np.ndarray, used: np.ndarray) -> np.ndarray | None:
-    """Shortest corrections of the active rows; None if the rows do not hold after a few."""
+    """Correct the active rows by shortest steps; None if they do not hold after a few."""
     matrix, goal = own.part.matrix, own.goal
     slack = (goal - matrix @ x) / own.part.norms
     worst = np.abs(slack[own.equality | (slack < 0)]).max(initial=0.0)
@@ -173,7 +173,7 @@ def _corrected(own: _Own, x: np.ndarray, used: np.ndarray) -> np.ndarray | None:
 
 
 def _shortest(matrix, miss: np.ndarray) -> np.ndarray:
-    """The shortest step with `matrix @ step = miss`, in the sense of least squares."""
+    """Return the shortest step with `matrix @ step = miss`, in the sense of least squares."""
     if not matrix.shape[0] or not matrix.shape[1]:
         return np.zeros(matrix.shape[1])
     if not sp.issparse(matrix):
@@ -189,7 +189,7 @@ def _shortest(matrix, miss: np.ndarray) -> np.ndarray:
 
 
 def _moved_least(own: _Own, x: np.ndarray, inside: float) -> np.ndarray | None:
-    """The point that moves z least, in the sum of absolute values; inequalities `inside` deeper."""
+    """Move z least, in the sum of absolute values, with inequalities `inside` deeper."""
     matrix, norms = sp.csr_array(own.part.matrix), own.part.norms
     said, size, eye = np.isfinite(own.goal), len(x), sp.eye_array(len(x), format="csr")[own.visible]
     less, none = said & ~own.equality, sp.csr_array((len(own.goal), int(own.visible.sum())))
@@ -215,7 +215,7 @@ def _moved_least(own: _Own, x: np.ndarray, inside: float) -> np.ndarray | None:
 
 
 def _nearly(own: _Own, x: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """A point of a set that is empty by a hair, and right-hand sides that it satisfies."""
+    """Find a point of a set that is empty by a hair, and right-hand sides that it satisfies."""
     matrix, norms = sp.csr_array(own.part.matrix), own.part.norms
     said = np.isfinite(own.goal)
     less, equal, width = said & ~own.equality, own.equality, sp.csr_array(norms[:, None])

@@ -148,7 +148,7 @@ def column(block, work, k, j, out):
 
 @inlined
 def entry(block, p, j):
-    """Entry (p, j) of R."""
+    """Return entry (p, j) of R."""
     start, index, value = block.rows
     if len(block.by_row):
         return block.by_row[p, j]

@@ -54,7 +54,7 @@ class Instance(NamedTuple):
 
 @numba.njit(cache=True, nogil=True)
 def make_work(m, size, dense):
-    """Room for one thread."""
+    """Make room for one thread."""
     most = min(m, size) + 1
     n, k, longest = np.empty((5, size)), np.empty((4, most)), max(m, size) + 1
     return Work(
@@ -144,7 +144,7 @@ def start_near(block, own, work, hint):
 
 @inlined
 def size_of(x):
-    """1 + the largest entry, nan included."""
+    """Return 1 + the largest entry, nan included."""
     size = 0.0
     for j in range(len(x)):
         if not abs(x[j]) <= size:
@@ -154,7 +154,7 @@ def size_of(x):
 
 @inlined
 def worst(own, work, near):
-    """What is violated most, equalities first: its number (or -1), the side, by how much, if a row.
+    """Find what is violated most, equalities first: number (or -1), side, by how much, if a row.
 
     Variables at a bound are not violated by more than rounding.
     """
@@ -202,7 +202,7 @@ def direction(block, work, k, whole):
 
 @inlined
 def blocking(work, k, s):
-    """The largest step that keeps every multiplier's sign, and what stops it: row, else variable.
+    """Find the largest step that keeps all multipliers' signs; what stops it: row, else variable.
 
     The least fraction is found without a division, and with one branch that is hardly ever taken.
     """
@@ -250,7 +250,7 @@ def drop(block, work, k, at, at_row, p, is_row, whole):
 
 @inlined
 def make_active(block, own, work, k, p, s, mine, delta, is_row):
-    """Row or bound p joins the active ones, with the multiplier `mine`."""
+    """Let row or bound p join the active ones, with the multiplier `mine`."""
     if is_row:
         append(block, work, k, p, delta)
         work.side[p] = EQUAL if own.low[p] == own.high[p] else s
@@ -267,7 +267,7 @@ def make_active(block, own, work, k, p, s, mine, delta, is_row):
 
 @called
 def refine(block, own, work, k):
-    """Newton's step for the equations of the face, which are linear: it takes rounding out of them.
+    """Take rounding out of the equations of the face, which are linear, by a step of Newton's.
 
     It moves x by what rows miss, so that x is as exact as its own size allows, not as that of y.
     """
@@ -292,7 +292,7 @@ def refine(block, own, work, k):
 
 @called
 def residual(block, own, work, k, scale):
-    """KKT residual: rows relative to 1 + |x|, gradients and multipliers to 1 + |y|.
+    """Return the KKT residual: rows relative to 1 + |x|, gradients and multipliers to 1 + |y|.
 
     x is put within its bounds first.
     """
@@ -326,7 +326,7 @@ def residual(block, own, work, k, scale):
 
 @inlined
 def solve(block, own, work, hint):
-    """One projection; its residual, or inf where there is no answer.
+    """Project one point; return its residual, or inf where there is no answer.
 
     The worst violated constraint is made active; on the way there, whatever would get a multiplier
     of the wrong sign is dropped.

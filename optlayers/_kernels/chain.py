@@ -16,7 +16,7 @@ ENOUGH = 1e-15  # misfit, times the number of words and 1 + |y|, at which a sear
 
 @called
 def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
-    """The chain for given multipliers, by dynamic programming (Johnson, 2013): O(n).
+    """Solve the chain for given multipliers, by dynamic programming (Johnson, 2013): O(n).
 
     The derivative of what the words up to t cost, as a function of z_t, is piecewise linear: knots
     `kx` at which slope and offset change by `ka` and `kb`. Word t follows its successor between
@@ -73,7 +73,7 @@ def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
 
 @inlined
 def sums(z, lower, upper):
-    """Words, spans, and minus their derivatives: words by alpha, both mixed, spans by lam.
+    """Sum words, spans, and minus their derivatives: words by alpha, both mixed, spans by lam.
 
     Equal neighbours move together, but for runs in which a bound is active.
     """
@@ -99,7 +99,7 @@ def sums(z, lower, upper):
 
 @inlined
 def next_guess(at, misfit, slope, low, high):
-    """Newton's step for a decreasing function, within the bracket; `high` may be infinite."""
+    """Go Newton's step for a decreasing function, within the bracket; `high` may be infinite."""
     step = at + misfit / slope if slope > 1e-12 else np.inf
     if step > low and step < high:
         return step
@@ -110,7 +110,7 @@ def next_guess(at, misfit, slope, low, high):
 
 @called
 def words_for(y, lam, alpha, limit, close, most, lower, upper, z, drop, rise, kx, ka, kb):
-    """The least alpha >= 0 with which there are at most `limit` words, for a given lam."""
+    """Find the least alpha >= 0 with which there are at most `limit` words, for a given lam."""
     low, high = 0.0, np.inf
     for _ in range(STEPS):
         chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb)
@@ -160,7 +160,7 @@ def polish(z, alpha, lam, words_limit, spans_limit, lower, upper):
 
 @called
 def residual(y, z, alpha, lam, words_limit, spans_limit, lower, upper, scale):
-    """KKT residual: limits relative to 1 + |z|, gradients and multipliers to 1 + |y|.
+    """Return the KKT residual: limits relative to 1 + |z|, gradients and multipliers to 1 + |y|.
 
     The multipliers of the steps are taken where they fit: `least` and `most` are what the words so
     far leave of them.
@@ -205,7 +205,7 @@ def residual(y, z, alpha, lam, words_limit, spans_limit, lower, upper, scale):
 
 @called
 def solve(y, words_limit, spans_limit, lower, upper, z, drop, rise, kx, ka, kb):
-    """One projection; its residual."""
+    """Project one point; return its residual."""
     scale, distance = 1.0, 0.0
     for t in range(len(y)):
         scale = max(scale, 1.0 + abs(y[t]))

@@ -90,7 +90,7 @@ class Block:
         return size[:, 0] if (size == size[:, :1]).all() else None
 
     def uniform(self) -> list["Block"]:
-        """The same components in stacks whose coefficients are equal, for maps that need that."""
+        """Stack the same components so that coefficients are equal, for maps that need that."""
         if self.weights is None or (self.weights == self.weights[:1]).all():
             return [self]
         _, kind = np.unique(self.weights, axis=0, return_inverse=True)
@@ -109,7 +109,7 @@ class Block:
 def split_into_blocks(
     polytope: Polytope, reduction: Reduction, values: Values, forms: np.ndarray | None = None
 ) -> list[Block]:
-    """Connected components of the variable-row graph, equal ones stacked, in order of variables.
+    """Find components of the variable-row graph, equal ones stacked, in order of variables.
 
     `forms` is the result of `simplex_forms`; without it, nothing is known of varying values.
     """
@@ -135,7 +135,7 @@ def split_into_blocks(
 
 
 def _one_row_blocks(polytope, values, R, alone: np.ndarray, forms: np.ndarray) -> list[Block]:
-    """Components with a single row, stacked by size and by what kind of row it is."""
+    """Stack components with a single row by size and by what kind of row it is."""
     if not len(alone):
         return []
     counts = np.diff(R.indptr)[alone]
@@ -162,7 +162,7 @@ def _one_row_blocks(polytope, values, R, alone: np.ndarray, forms: np.ndarray) -
 
 
 def _kind_of_row(values: Values, index, rows, weights) -> np.ndarray:
-    """A code per component, so that one odd component does not slow a stack of plain ones down."""
+    """Return a code per component: one odd component must not slow a stack of plain ones down."""
     size = np.abs(weights)
     code = (size == size[:, :1]).all(1).astype(np.int64)
     if not values.rows_vary:
@@ -179,7 +179,7 @@ def _kind_of_row(values: Values, index, rows, weights) -> np.ndarray:
 
 
 def simplex_form(weights, low, high, lower, upper):
-    """Is a one-row component a simplex after reflecting some variables about a bound?
+    """Tell whether a one-row component is a simplex with some variables reflected about a bound.
 
     With all |coefficients| equal, write z = lower + x where the coefficient is positive and
     z = upper - x where it is negative. The row becomes sum(x) = total (or <= total), and if every
@@ -212,7 +212,7 @@ def _simplex_form(weights, low, high, lower, upper):
 
 
 def _many_row_blocks(polytope, values, R, label, components) -> list[Block]:
-    """Components with several rows; equal ones (rows in any order) are stacked."""
+    """Stack components with several rows that are equal (rows in any order)."""
     num_rows = R.shape[0]
     by_row, by_var = label[:num_rows], label[num_rows:]
     row_order, var_order = np.argsort(by_row, kind="stable"), np.argsort(by_var, kind="stable")
@@ -248,7 +248,7 @@ def _many_row_blocks(polytope, values, R, label, components) -> list[Block]:
 
 
 def canonical_block(polytope: Polytope) -> Block:
-    """The block of a polytope of one component: what others are compared with to be recognised."""
+    """Return the block of a polytope of one component, which others are compared with."""
     reduction = reduce_rows(polytope.A, polytope.A_eq)
     (block,) = split_into_blocks(polytope, reduction, reduce_values(polytope, reduction))
     return block

@@ -74,7 +74,7 @@ class ActiveSet(BeforeNewton):
         return None
 
     def remark(self) -> str:
-        """How rows are read, and who is asked next."""
+        """Say how rows are read, and who is asked next."""
         kind = "dense" if len(self._rows[2]) else "sparse"
         return f"dual active-set method, {kind} rows; what misses {GOOD:g} goes to Newton's method"
 

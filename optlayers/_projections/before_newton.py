@@ -33,7 +33,7 @@ class BeforeNewton(SolverMap, Projection):
         """
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
-        """Newton's, which are needed on other devices than the CPU."""
+        """Return Newton's, which are needed on other devices than the CPU."""
         return () if device.type == "cpu" else self.newton.constants(device, torch.float64)
 
     @eager
@@ -58,7 +58,7 @@ class BeforeNewton(SolverMap, Projection):
         return z.to(x.dtype)
 
     def _hand_on(self, y: Tensor, z: Tensor, late: Tensor, limits: Limits, report: Report) -> None:
-        """The instances that missed the accuracy, by Newton's method."""
+        """Solve the instances that missed the accuracy by Newton's method."""
         chosen, inner = late.nonzero()[:, 0], Report()
         sides = Limits(*(v if len(v) == 1 else v[chosen] for v in limits))
         z[chosen] = self.newton.forward(y[chosen], sides, inner)

@@ -108,7 +108,7 @@ class OneRow(Projection):
         return torch.where(x.isnan().any(-1, keepdim=True), torch.nan, z)
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
-        r"""$g_F - a_F (a_F \cdot g_F)/(a_F \cdot a_F)$ on the free set $F$ if the row is active."""
+        r"""Return $g_F - a_F (a_F \cdot g_F)/(a_F \cdot a_F)$, $F$ free, if the row is active."""
         a, g = self._a(x), grad.double()
         free = (z > limits.lower.to(z.dtype)) & (z < limits.upper.to(z.dtype))
         _, moves = self._goal(x.double(), limits)

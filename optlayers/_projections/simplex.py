@@ -127,7 +127,7 @@ class Simplex(Projection):
         fixed = torch.as_tensor(self.fixed, device=device)
         return (*map(numbers, (self.sign, self.anchor, self.total[:, None])), fixed)
 
-    def _form(self, x: Tensor, limits: Limits) -> tuple[Tensor, ...]:
+    def form(self, x: Tensor, limits: Limits) -> tuple[Tensor, ...]:
         """Return signs, anchors, totals and fixed variables, broadcasting against `x`."""
         if not self.varies:
             return self.constants(x.device, x.dtype)
@@ -141,7 +141,7 @@ class Simplex(Projection):
         return self._by_sorting_wide(x.double(), limits).to(x.dtype)
 
     def _by_sorting_wide(self, x: Tensor, limits: Limits) -> Tensor:
-        sign, anchor, total, fixed = self._form(x, limits)
+        sign, anchor, total, fixed = self.form(x, limits)
         broken = x.isnan().any(-1, keepdim=True)
         if not self.plain:
             x = torch.where(fixed, -torch.inf, sign * (x - anchor))
@@ -156,7 +156,7 @@ class Simplex(Projection):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Subtract the mean over the support, in reflected coordinates."""
-        sign, anchor, total, fixed = self._form(x, limits)
+        sign, anchor, total, fixed = self.form(x, limits)
         free, g = (z != anchor.to(z.dtype)) & ~fixed, grad.double()
         reflected = torch.where(free, g * sign, 0)
         mean = reflected.sum(-1, keepdim=True) / free.sum(-1, keepdim=True).clamp(min=1)

@@ -45,7 +45,7 @@ class Spans(BeforeNewton):
         return None if selects_spans(block) else "it does not select words in spans"
 
     def remark(self) -> str:
-        """What is done, and who is asked next."""
+        """Say what is done, and who is asked next."""
         return f"a chain for each guess of two multipliers; what misses {GOOD:g} goes to Newton"
 
     def on_host(self, y: Tensor, limits: Limits, near: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -64,7 +64,7 @@ class Spans(BeforeNewton):
         return torch.cat([z, step], -1), quality
 
     def _read(self, limits: Limits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Limits on words and on starts, and where nothing else differs from `spans`."""
+        """Read limits on words and on starts, and where nothing else differs from `spans`."""
         low, high, lower, upper = (array(v) for v in limits)
         n = lower.shape[-1] // 2
         # No start needs to be there, and each may be as large as its words allow.
@@ -79,7 +79,7 @@ class Spans(BeforeNewton):
 
 
 def selects_spans(block: Block) -> bool:
-    """Whether the coefficients are exactly those of `spans`."""
+    """Tell whether the coefficients are exactly those of `spans`."""
     n = block.size // 2
     shape = n >= 2 and block.size == 2 * n and block.num_rows == n + 2
     if not shape or not (block.is_aux == (np.arange(2 * n) >= n)).all():
@@ -93,7 +93,7 @@ def selects_spans(block: Block) -> bool:
 
 @cache
 def _rows_of_spans(n: int) -> sp.csr_array:
-    """The rows of `spans(n)` in the order in which blocks hold theirs."""
+    """Return the rows of `spans(n)` in the order in which blocks hold theirs."""
     return canonical_block(spans(n, 1, 1)).matrix
 
 
@@ -107,7 +107,7 @@ class RowsOfSpans(NamedTuple):
 
     @classmethod
     def of(cls, matrix: sp.csr_array) -> "RowsOfSpans":
-        """Those of a matrix that `selects_spans` has recognised."""
+        """Name the rows of a matrix that `selects_spans` has recognised."""
         n = matrix.shape[1] // 2
         first, counts = matrix.indices[matrix.indptr[:-1]], np.diff(matrix.indptr)
         # A step has z_t, s_t and maybe z_{t-1}, of both signs; the two sums have n equal signs.
@@ -122,7 +122,7 @@ class RowsOfSpans(NamedTuple):
         )
 
     def plain(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """Where the limits of the rows are those of `spans`, whatever the two sums may be."""
+        """Mark where the limits of the rows are those of `spans`, whatever the two sums may be."""
         return (
             (low[..., [self.words, self.starts]] == -np.inf).all(-1)
             & ((low[..., self.negated] == 0) & (high[..., self.negated] == np.inf)).all(-1)

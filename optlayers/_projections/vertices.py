@@ -115,7 +115,7 @@ def _shortened(r: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarra
 
 
 def _support(R, r, lower, upper, low, high) -> tuple[np.ndarray, np.ndarray]:
-    """Inequalities with a multiplier, by nonnegative least squares, whose support is a basis.
+    """Find inequalities with a multiplier, by nonnegative least squares: its support is a basis.
 
     What holds both sides, equality rows and fixed variables, is kept in any case, so that the rest
     has to be independent up to that only: it is looked at orthogonally to it.
@@ -141,7 +141,7 @@ def _support(R, r, lower, upper, low, high) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _independent(rows: np.ndarray) -> np.ndarray:
-    """Numbers of the rows that do not depend on rows before them."""
+    """Return the numbers of the rows that do not depend on rows before them."""
     basis, kept = np.zeros((0, rows.shape[1])), []
     for i, row in enumerate(rows):
         rest = row - basis.T @ (basis @ row)
@@ -154,7 +154,7 @@ def _independent(rows: np.ndarray) -> np.ndarray:
 
 
 def _leaving(rows: np.ndarray, free: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """As few variables at bounds as make the rows independent on what is free."""
+    """Free as few variables at bounds as make the rows independent on what is free."""
     from scipy.linalg import qr
 
     leaves = np.zeros(len(free), dtype=bool)

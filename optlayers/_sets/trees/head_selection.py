@@ -10,7 +10,7 @@ from ..._projections.simplex import simplex_threshold
 
 
 def project_heads(y: Tensor, allowed: Tensor) -> Tensor:
-    r"""Nearest point at which every word has heads that sum to one, among the allowed arcs.
+    r"""Project onto the points at which heads of every word sum to one, among the allowed arcs.
 
     $$ \Pi(y)_{\cdot m} = \arg\min \{\tfrac12 \|z - y_{\cdot m}\|^2 : z \ge 0,\ \textstyle\sum_h z_h
        = 1,\ z_h = 0 \text{ where } h \to m \text{ is not allowed}\} $$
