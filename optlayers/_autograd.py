@@ -47,7 +47,7 @@ def project(
 
 
 def _without_point(z: Tensor, ready: Ready, report: Report) -> Tensor:
-    """NaN, and a failure, for the instances whose constraints are known to be in conflict."""
+    """Return NaN, and a failure, for instances whose constraints are known to be in conflict."""
     if ready.bad is None:
         return z
     every = len(ready.bad) == 1

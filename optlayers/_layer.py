@@ -250,7 +250,7 @@ class StructuredArgmax(nn.Module):
         return None if self._record is None else self._record.status
 
     def diagnose(self) -> dict[str, float]:
-        """Regime shares, norm ratio and cosine of the latest SPIGOT backward pass; see `diagnose`.
+        """Return regime shares, norm ratio and cosine of the latest SPIGOT backward pass.
 
         Raises:
             InputError: If the layer keeps no diagnostics, has not run backward, or is not SPIGOT.
@@ -279,7 +279,7 @@ class StructuredArgmax(nn.Module):
         return self.__dict__ | {"_record": None, "status": Status()}
 
     def extra_repr(self) -> str:
-        """What `print(layer)` shows."""
+        """Return what `print(layer)` shows."""
         return f"{self.feasible_set}, {self.surrogate}"
 
 

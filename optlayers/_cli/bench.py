@@ -26,7 +26,7 @@ _FEWEST = 3
 
 
 def bench(feasible_set: FeasibleSet, args: argparse.Namespace) -> dict[str, Any]:
-    """Rows of a table, and what they were measured with."""
+    """Return the rows of a table, and what they were measured with."""
     for name in args.against:
         check_installed(name)
     device = _device(args.device)
@@ -61,7 +61,7 @@ def _device(name: str) -> torch.device:
 def _rows(
     feasible_set: FeasibleSet, args, device: torch.device
 ) -> tuple[list[dict[str, Any]], bool]:
-    """The table, and whether the projection is right by the measure of `validate`."""
+    """Return the table, and whether the projection is right by the measure of `validate`."""
     polytope = feasible_set.relaxation
     event = as_set(feasible_set).event_shape
     shape = (args.batch, *polytope.batch_shape, *event)
@@ -103,7 +103,7 @@ def _step(feasible_set: FeasibleSet, y: Tensor, grad: Tensor, surrogate) -> None
 
 
 def _times(function: Callable[[], Any], repeats: int, device: torch.device) -> list[float]:
-    """Milliseconds of each call; the first, in which code is compiled, is left out."""
+    """Measure milliseconds of each call; the first, in which code is compiled, is left out."""
     times: list[float] = []
 
     def call() -> None:
@@ -140,7 +140,7 @@ def _row(task, method, times, instances, residual=None) -> dict[str, Any]:
 
 
 def _reference(name: str, polytope, y: Tensor, ours: float) -> dict[str, Any]:
-    """A solver, point by point, on as many points as a second allows."""
+    """Time a solver, point by point, on as many points as a second allows."""
     points = y.cpu().double()
     problem = problem_of(polytope, points.shape[:-1])
     flat = points.reshape(-1, polytope.n)

@@ -70,7 +70,7 @@ class Certificate:
         return bool(self.within(tol).all())
 
     def worst(self) -> tuple[int, ...]:
-        """Index of the instance with the largest residual, `()` without batch dimensions."""
+        """Return the index of the largest residual's instance, `()` without batch dimensions."""
         if not self.residual.numel():
             raise InputError("An empty batch has no worst instance.")
         residual = torch.where(self.residual.isnan(), torch.inf, self.residual)
@@ -246,7 +246,7 @@ def _distance(problem: CertifiedProblem, y, x, lam, nu, g) -> np.ndarray:
 
 
 def _auxiliary_gap(problem: CertifiedProblem, x, lam, nu, g) -> np.ndarray:
-    """g.psi minus its minimum over the bounds; inf where a coefficient meets an infinite bound.
+    """Subtract the minimum over the bounds from g.psi; inf where g meets an infinite bound.
 
     A coefficient that may be nothing but the rounding of its own sum is zero.
     """

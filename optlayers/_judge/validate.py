@@ -69,7 +69,7 @@ class Validation:
         return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings."""
+        """Return plain numbers and strings."""
         return asdict(self) | {"ok": self.ok}
 
     def __str__(self) -> str:
@@ -163,7 +163,7 @@ def validate(
 
 
 def _project_flat(feasible_set: FeasibleSet, y: Tensor) -> Tensor:
-    """`optlayers.project` on flattened structures."""
+    """Project flattened structures by `optlayers.project`."""
     shaped = y.reshape(*y.shape[:-1], *as_set(feasible_set).event_shape)
     return project(feasible_set, shaped).reshape(y.shape)
 
@@ -181,7 +181,7 @@ def _row(
 
 
 def _points(polytope: Polytope, samples: int, scale: float, seed: int) -> Tensor:
-    """`(samples, *batch, n)` points around the middle of the bounds, every second one on a grid."""
+    """Draw `(samples, *batch, n)` points around the middle of the bounds, half on a grid."""
     lower, upper = (v.cpu()[..., : polytope.n] for v in (polytope.lower, polytope.upper))
     middle = (lower + upper) / 2
     nearest = torch.zeros_like(middle).clamp(lower, upper)
@@ -194,7 +194,7 @@ def _points(polytope: Polytope, samples: int, scale: float, seed: int) -> Tensor
 
 
 def _timed(function: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, float]:
-    """The result for all points, and milliseconds per point, compilation left out."""
+    """Return the result for all points, and milliseconds per point, compilation left out."""
     function(y)
     start = time.perf_counter()
     z = function(y)

@@ -50,7 +50,7 @@ class AbstractBlockMap(ABC):
         """Return None if this map is exact for `block`, else the reason, as half a sentence."""
 
     def remark(self) -> str:
-        """How the block is treated, for `Plan.explain`; nothing by default."""
+        """Say how the block is treated, for `Plan.explain`; nothing by default."""
         return ""
 
     @abstractmethod
@@ -65,19 +65,19 @@ class AbstractBlockMap(ABC):
         """
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
-        """What `constants` returns, made once per device and dtype, before the first call."""
+        """Make what `constants` returns, once per device and dtype, before the first call."""
         return ()
 
     @ordinary
     def constants(self, device: torch.device, dtype: torch.dtype) -> Any:
-        """Tensors that depend on the block alone."""
+        """Return tensors that depend on the block alone."""
         key = (device, dtype)
         if key not in self._constants:
             self._constants[key] = self.make_constants(device, dtype)
         return self._constants[key]
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
-        """Vector-Jacobian product of `forward` at `x`, where `z = forward(x)`."""
+        """Return the vector-Jacobian product of `forward` at `x`, where `z = forward(x)`."""
         raise NotImplementedError(
             f"{type(self).__name__} has no derivative. Define `vjp` to differentiate through it."
         )

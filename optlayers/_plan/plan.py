@@ -47,7 +47,7 @@ class Plan:
         raise BlockRefused(f"No map in {self.table} takes {block}. " + "; ".join(refusals))
 
     def explain(self) -> str:
-        """What goes where, and why not somewhere cheaper.
+        """Say what goes where, and why not somewhere cheaper.
 
         Examples:
             >>> import optlayers as ol
@@ -75,7 +75,7 @@ class Plan:
 
     @ordinary
     def index(self, device: torch.device) -> list[Any]:
-        """Per map, the slice or the index tensor of its variables."""
+        """Return, per map, the slice or the index tensor of its variables."""
         if device not in self._on_device:
             self._on_device[device] = [
                 i if isinstance(i, slice) else i.to(device) for i in self._index
@@ -83,7 +83,7 @@ class Plan:
         return self._on_device[device]
 
     def gather(self, x: Tensor, at: Any, map_: AbstractBlockMap) -> Tensor:
-        """The `(N, count, size)` part of `(N, num_vars)` that belongs to a map."""
+        """Return the `(N, count, size)` part of `(N, num_vars)` that belongs to a map."""
         part = x[:, at] if isinstance(at, slice) else x.index_select(1, at)
         return part.reshape(x.shape[0], map_.block.count, map_.block.size)
 
@@ -144,7 +144,7 @@ class Plan:
         ]
 
     def vjp(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> Tensor:
-        """Vector-Jacobian product of `forward`, map by map."""
+        """Return the vector-Jacobian product of `forward`, map by map."""
         if self.num_vars > self.n:
             pad = x.new_zeros(x.shape[0], self.num_vars - self.n)
             x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))
@@ -161,7 +161,7 @@ class Plan:
 
 
 def _as_index(index: np.ndarray) -> slice | Tensor:
-    """A slice where the variables are consecutive (a view, no copy), else an index tensor."""
+    """Return a slice where variables are consecutive (a view, no copy), else an index tensor."""
     flat = index.ravel()
     if (np.diff(flat) == 1).all():
         return slice(int(flat[0]), int(flat[-1]) + 1)

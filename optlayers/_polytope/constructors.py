@@ -18,7 +18,7 @@ from .polytope import Polytope
 
 
 def box(n: int, lower: Any = 0.0, upper: Any = 1.0) -> Polytope:
-    r"""The box $\{z \in \mathbb{R}^n : l \le z \le u\}$; argmax and projection cost $O(n)$.
+    r"""Build the box $\{z \in \mathbb{R}^n : l \le z \le u\}$; argmax and projection cost $O(n)$.
 
     Args:
         n: Number of variables.
@@ -37,7 +37,7 @@ def box(n: int, lower: Any = 0.0, upper: Any = 1.0) -> Polytope:
 
 
 def simplex(n: int, total: Any = 1.0) -> Polytope:
-    r"""The simplex $\{z \ge 0 : \sum_i z_i = t\}$; argmax $O(n)$, projection $O(n)$ expected.
+    r"""Build the simplex $\{z \ge 0 : \sum_i z_i = t\}$; argmax $O(n)$, projection $O(n)$ expected.
 
     Args:
         n: Number of variables.
@@ -65,7 +65,7 @@ def simplex(n: int, total: Any = 1.0) -> Polytope:
 def cardinality(
     n: int, *, exactly: Any = None, at_least: Any = None, at_most: Any = None
 ) -> Polytope:
-    r"""How many of $n$ parts are chosen: $\{z \in [0, 1]^n : k_{min} \le \sum_i z_i \le k_{max}\}$.
+    r"""Bound how many parts are chosen: $\{z \in [0, 1]^n : k_{min} \le \sum_i z_i \le k_{max}\}$.
 
     Argmax by one sort, $O(n \log n)$; projection $O(n)$ expected.
 
@@ -108,7 +108,7 @@ def cardinality(
 
 
 def budget(weights: Any, limit: Any) -> Polytope:
-    r"""A knapsack: $\{z \in [0, 1]^n : \sum_i w_i z_i \le c\}$.
+    r"""Build a knapsack: $\{z \in [0, 1]^n : \sum_i w_i z_i \le c\}$.
 
     Projection $O(n)$ expected. The integral argmax is a small MILP; the argmax of the relaxation,
     `budget(...).with_(integral=False)`, is one sort, $O(n \log n)$.
@@ -134,7 +134,7 @@ def budget(weights: Any, limit: Any) -> Polytope:
 
 
 def head_selection(n: int) -> Polytope:
-    r"""Dependency heads for `n` words: one simplex per modifier over its candidate heads.
+    r"""Build dependency heads for `n` words: one simplex per modifier over its candidate heads.
 
     $$ \sum_{i=0}^{n} z_{i \to j} = 1 \;\; (j = 1 \dots n), \qquad z \ge 0, \quad z_{j \to j} = 0 $$
 
@@ -165,7 +165,7 @@ def head_selection(n: int) -> Polytope:
 
 
 def label_sum(arcs: int, labels: int) -> Polytope:
-    r"""Arcs and their labels: an arc is chosen if and only if exactly one of its labels is.
+    r"""Join arcs and their labels: an arc is chosen if and only if exactly one of its labels is.
 
     $$ \sum_{\ell=1}^{L} z_{a, \ell} = z_a \quad \text{for every arc } a, \qquad z \in [0, 1] $$
 
@@ -189,7 +189,7 @@ def label_sum(arcs: int, labels: int) -> Polytope:
 
 
 def assignment(n: int, m: int | None = None, partial: bool = False) -> Polytope:
-    r"""Matchings of `n` agents with `m` tasks, $z_{ij}$ at position `i * m + j`.
+    r"""Build matchings of `n` agents with `m` tasks, $z_{ij}$ at position `i * m + j`.
 
     $$ \sum_j z_{ij} = 1, \qquad \sum_i z_{ij} = 1, \qquad z \ge 0 $$
 
@@ -271,7 +271,7 @@ def spans(n: int, max_words: Any, max_spans: Any, mask: Any = None) -> Polytope:
 def dag_path(
     num_nodes: int, edges: Sequence[tuple[int, int]], source: int, target: int
 ) -> Polytope:
-    r"""Paths from `source` to `target` in a directed acyclic graph, one variable per edge.
+    r"""Build paths from `source` to `target` in a directed acyclic graph, one variable per edge.
 
     $$ \sum_{e \text{ leaves } v} z_e - \sum_{e \text{ enters } v} z_e = [v = source] - [v = target]
        \quad (z \ge 0) $$
@@ -315,14 +315,14 @@ def dag_path(
 
 
 def _size(value: Any, name: str) -> int:
-    """A positive integer."""
+    """Read a positive integer."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise PolytopeError(f"`{name}` must be a positive integer. Got {value!r}.")
     return int(value)
 
 
 def _values(values: Any, name: str) -> Tensor:
-    """A finite float64 tensor on the device it came on."""
+    """Read a finite float64 tensor on the device it came on."""
     try:
         if not isinstance(values, Tensor):  # torch would read numbers as float32
             values = torch.tensor(np.array(values, dtype=np.float64, order="C"), device="cpu")
@@ -335,7 +335,7 @@ def _values(values: Any, name: str) -> Tensor:
 
 
 def _count(values: Any, name: str, least: float, most: float) -> Tensor:
-    """A number within the range in which a point exists; a batch, whatever it holds.
+    """Read a number within the range in which a point exists; a batch, whatever it holds.
 
     In a batch an instance without a point is a matter of `on_failure`, when it is met.
     """
@@ -361,7 +361,7 @@ def _same_shape(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _full_rows(count: int, size: int) -> sp.csr_array:
-    """`count` rows of ones over consecutive groups of `size` variables."""
+    """Build `count` rows of ones over consecutive groups of `size` variables."""
     total = count * size
     return sp.csr_array(
         (np.ones(total), np.arange(total), np.arange(count + 1) * size), (count, total)

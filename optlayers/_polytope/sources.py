@@ -55,7 +55,7 @@ class Sources:
         return dict(self._direct)
 
     def _look(self) -> dict[str, list[tuple[int, int]]]:
-        """How often each tensor was changed in place, and where its numbers lie."""
+        """Say how often each tensor was changed in place, and where its numbers lie."""
         watched = {name: [value] for name, value in self._direct.items()} | self._behind
         return {
             name: [(0 if v.is_inference() else v._version, v.data_ptr()) for v in values]

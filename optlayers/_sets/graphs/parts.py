@@ -58,17 +58,17 @@ class GraphLayout:
         self._copies: dict[Any, Any] = {}
 
     def split(self, z: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Views of the predicates, `(..., n)`, and of the slots, `(..., K, 1 + L)`."""
+        """Return views of the predicates, `(..., n)`, and of the slots, `(..., K, 1 + L)`."""
         slots = z[..., self.offset :].unflatten(-1, (self.num_slots, 1 + self.labels))
         return (z[..., : self.offset] if self.predicates else None), slots
 
     def join(self, predicates: Tensor | None, slots: Tensor) -> Tensor:
-        """The opposite of `split`."""
+        """Join what `split` took apart."""
         slots = slots.flatten(-2)
         return slots if predicates is None else torch.cat([predicates, slots], -1)
 
     def pack(self, own: Tensor | None, arcs: Tensor | None, names: Tensor | None) -> Tensor:
-        """Scores of predicates, arcs and labels in one vector; zeros where there are none."""
+        """Pack scores of predicates, arcs and labels in one vector; zeros where there are none."""
         if own is not None and not self.predicates:
             raise InputError("`predicates` are no parts of this set: predicates=False.")
         like = next((v for v in (own, arcs, names) if v is not None), None)
@@ -92,7 +92,7 @@ class GraphLayout:
 
     @ordinary
     def allowed(self, device: torch.device) -> Allowed:
-        """What may be chosen, on a device."""
+        """Return what may be chosen, on a device."""
         key = ("allowed", device)
         if key not in self._copies:
             words = torch.arange(self.size, device="cpu") < self.lengths[..., None]
@@ -109,7 +109,7 @@ class GraphLayout:
 
     @ordinary
     def free(self, device: torch.device) -> Tensor:
-        """Booleans `(..., parts)`: what may be chosen, part by part."""
+        """Return booleans `(..., parts)`: what may be chosen, part by part."""
         key = ("free", device)
         if key not in self._copies:
             allowed = self.allowed(device)
@@ -129,7 +129,7 @@ class GraphLayout:
         return self._copies[key]
 
     def on_host(self, batch: torch.Size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lengths `(N or 1,)`, first slots `(N or 1, n + 1)` and allowed slots `(N or 1, K)`."""
+        """Copy lengths `(N or 1,)`, first slots `(N or 1, n + 1)`, allowed slots `(N or 1, K)`."""
         key = ("host", batch)
         if key not in self._copies:
             found = []
@@ -149,12 +149,12 @@ class GraphLayout:
             self._copies.pop(key, None)
 
     def positions(self, batch: torch.Size) -> np.ndarray:
-        """The place of every slot in the flattened batch, `(N, K)`."""
+        """Return the place of every slot in the flattened batch, `(N, K)`."""
         position = self.slots.position.expand(*batch, -1)
         return position.reshape(batch.numel(), self.num_slots).numpy()
 
     def shared_position(self) -> Tensor:
-        """The place of every slot, `(K,)`, where all sentences have the same."""
+        """Return the place of every slot, `(K,)`, where all sentences have the same."""
         rows = self.slots.position
         if rows.ndim == 1:
             return rows
@@ -170,7 +170,7 @@ class GraphLayout:
 
 
 def make_slots(lengths: Tensor, size: int, mask: Any) -> Slots:
-    """A slot for every pair of words, or for every arc of a mask."""
+    """Make a slot for every pair of words, or for every arc of a mask."""
     index = torch.arange(size, device="cpu")
     word = index < lengths[..., None]
     keep = word[..., :, None] & word[..., None, :] & (index[:, None] != index)
@@ -192,7 +192,7 @@ def make_slots(lengths: Tensor, size: int, mask: Any) -> Slots:
 
 
 def _mask(mask: Any, batch: torch.Size, size: int) -> Tensor:
-    """The mask of arcs on the host, refused if it does not fit."""
+    """Return the mask of arcs on the host, refused if it does not fit."""
     mask = as_host_tensor(mask).detach().cpu()
     if mask.dtype != torch.bool or mask.ndim < 2 or mask.shape[-2:] != (size, size):
         raise InputError(
@@ -240,7 +240,7 @@ def _in_slots(values: Tensor, tail: tuple[int, ...], slots: Slots, name: str) ->
 
 
 def _common_batch(batch: torch.Size, *leads: torch.Size) -> torch.Size:
-    """The batch that scores and the set have together."""
+    """Return the batch that scores and the set have together."""
     try:
         return torch.broadcast_shapes(batch, *leads)
     except RuntimeError:
@@ -251,7 +251,7 @@ def _common_batch(batch: torch.Size, *leads: torch.Size) -> torch.Size:
 
 
 def _is_batch(lead: tuple[int, ...], batch: torch.Size) -> bool:
-    """Whether scores with these leading dimensions are a batch of the set."""
+    """Tell whether scores with these leading dimensions are a batch of the set."""
     try:
         return torch.broadcast_shapes(lead, batch) == torch.Size(lead)
     except RuntimeError:

@@ -163,7 +163,7 @@ class SemanticGraphs(PaddedSentences):
     def indicator(
         self, *kinds: Literal["predicates", "arcs", "labels"], device: Any = None
     ) -> Tensor:
-        """1 at parts of the given kinds, 0 at the others, `(num_parts,)`; to weigh costs.
+        """Return 1 at parts of the given kinds, else 0, `(num_parts,)`; to weigh costs.
 
         Examples:
             >>> graphs = SemanticGraphs(2, labels=2)
@@ -210,7 +210,7 @@ class SemanticGraphs(PaddedSentences):
         arcs: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """Scores of the parts, side by side as the set wants them; differentiable.
+        """Pack scores of the parts side by side, as the set wants them; differentiable.
 
         Args:
             predicates: `(..., n)`. Zeros if not given.
@@ -224,7 +224,7 @@ class SemanticGraphs(PaddedSentences):
         return self._layout.pack(predicates, arcs, labels)
 
     def unpack(self, z: Tensor) -> SemanticParts:
-        """Views of the parts of scores or structures, without a copy."""
+        """Return views of the parts of scores or structures, without a copy."""
         self._batch(z, "z")
         own, slots = self._layout.split(z)
         return SemanticParts(own, slots[..., 0], slots[..., 1:])
@@ -239,7 +239,7 @@ class SemanticGraphs(PaddedSentences):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """The 0/1 tensor `(*batch, num_parts)` of graphs given as lists of arcs.
+        """Return the 0/1 tensor `(*batch, num_parts)` of graphs given as lists of arcs.
 
         Predicates are the words with an arc.
 
@@ -261,7 +261,7 @@ class SemanticGraphs(PaddedSentences):
         return z.reshape(*self.batch_shape, self.num_parts)
 
     def to_arcs(self, z: Tensor) -> list[list[Arc]]:
-        """The triples `(predicate, argument, label)` of every sentence of the flattened batch."""
+        """List the triples `(predicate, argument, label)` of each sentence of the flat batch."""
         batch = self._batch(z, "z")
         _, arcs, labels = self.unpack(z.detach())
         chosen = (labels != 0) & (arcs != 0)[..., None]
@@ -270,7 +270,7 @@ class SemanticGraphs(PaddedSentences):
 
     @eager
     def contains(self, z: Tensor) -> Tensor:
-        """Whether each `z` is a graph of the set: booleans of the batch shape."""
+        """Tell whether each `z` is a graph of the set: booleans of the batch shape."""
         self._batch(z, "z")
         parts, allowed = self.unpack(z.detach()), self._layout.allowed(z.device)
         inside = ((z == 0) | ((z == 1) & self.free_parts(z.device))).all(-1)
@@ -312,7 +312,7 @@ class SemanticGraphs(PaddedSentences):
         index: Sequence[int] | np.ndarray,
         report: Report,
     ) -> Tensor:
-        """Graphs of sentences with these numbers in the flattened batch."""
+        """Decode graphs of sentences with these numbers in the flattened batch."""
         wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
         rows = scores.detach().to("cpu", wide).contiguous().numpy()
         roles = np.isin(np.arange(self.num_labels), self.deterministic)
@@ -346,7 +346,7 @@ class SemanticGraphs(PaddedSentences):
         return self._relaxation
 
     def _rows_of_relaxation(self) -> str:
-        """The rows of the relaxation by name; those of the hull are the tightest of the others."""
+        """Name the rows of the relaxation; those of the hull are the tightest of the others."""
         if self.relaxation_name != "hull":
             return self.relaxation_name
         if self.deterministic:
@@ -354,7 +354,7 @@ class SemanticGraphs(PaddedSentences):
         return "arc-predicate" if self.predicates else "label-sum"
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
-        """Eq. 6 slot by slot in closed form, the hull by the decoder; the others by their plan."""
+        """Project slot by slot in closed form, onto hulls by decoder, onto others by plan."""
         if self.relaxation_name == "hull":
             self._batch(y, "y")
             return project_onto_hull(self, y, report).z
@@ -379,13 +379,13 @@ class SemanticGraphs(PaddedSentences):
         return self._layout.chosen(batch, device)
 
     def free_parts(self, device: torch.device) -> Tensor:
-        """The predicates, arcs and labels that can be chosen."""
+        """Return the predicates, arcs and labels that can be chosen."""
         return self._layout.free(device)
 
     # ------------------------------------------------------------------ sums over all graphs
 
     def log_partition(self, scores: Tensor) -> Tensor:
-        r"""$\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable twice.
+        r"""Return $\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable twice.
 
         $$ \sum_i \log\Big(1 + \exp\big(s_i + \sum_j \log(1 + \exp(s_{ij} +
            \log \sum_\ell \exp s_{ij\ell}))\big)\Big) $$
@@ -401,7 +401,7 @@ class SemanticGraphs(PaddedSentences):
         return found.to(scores.dtype)
 
     def marginals(self, scores: Tensor) -> Tensor:
-        r"""Probability of every part under $p(z) \propto \exp(z \cdot s)$; differentiable.
+        r"""Return probabilities of the parts under $p(z) \propto \exp(z \cdot s)$; differentiable.
 
         The gradient of `log_partition`, in closed form; refused where that is.
         """
@@ -410,7 +410,7 @@ class SemanticGraphs(PaddedSentences):
         return self._layout.join(*found).to(scores.dtype)
 
     def _summed(self, scores: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Scores of predicates and of slots, in float32 at least."""
+        """Return scores of predicates and of slots, in float32 at least."""
         if self.deterministic:
             raise InputError(
                 "With deterministic labels, the sum over all graphs is a permanent for every "

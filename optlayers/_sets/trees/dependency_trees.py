@@ -213,7 +213,7 @@ class DependencyTrees(PaddedSentences):
     def _decode(
         self, scores: Tensor, sentences: tuple, index: Sequence[int] | np.ndarray, report: Report
     ) -> Tensor:
-        """Trees of sentences with these numbers in the flattened batch."""
+        """Decode trees of sentences with these numbers in the flattened batch."""
         scores = scores.detach()
         wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
         heads, state = self._decode_host(scores.to("cpu", wide).contiguous().numpy(), *sentences)
@@ -228,7 +228,7 @@ class DependencyTrees(PaddedSentences):
         return z
 
     def _on_host(self, batch: torch.Size) -> tuple[np.ndarray, np.ndarray | None]:
-        """Lengths `(N,)` and allowed arcs `(N or 1, n + 1, n + 1)`, if not all, of a batch."""
+        """Copy lengths `(N,)` and allowed arcs `(N or 1, n + 1, n + 1)`, if not all, of a batch."""
         lengths = self.lengths.expand(batch).reshape(-1).contiguous().numpy()
         if self._mask is None:
             return lengths, None
@@ -250,7 +250,7 @@ class DependencyTrees(PaddedSentences):
         return z.scatter_(-2, heads.clamp(min=0)[..., None, :], chosen[..., None, :])
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
-        """Head selection in one pass, hulls by their decoder; other relaxations by their plan."""
+        """Project onto head selection in one pass, hulls by decoder, other relaxations by plan."""
         batch, side = self._batch(y, "y"), self.size + 1
         allowed = self.free_parts(y.device)
         if self.relaxation_name == "hull":
@@ -327,7 +327,7 @@ class DependencyTrees(PaddedSentences):
         return self._sums().log_partition(*self._rows(scores, batch)).reshape(batch)
 
     def marginals(self, scores: Tensor) -> Tensor:
-        r"""Probability of every arc under $p(z) \propto \exp(z \cdot s)$; differentiable.
+        r"""Return probabilities of the arcs under $p(z) \propto \exp(z \cdot s)$; differentiable.
 
         The gradient of `log_partition`: structured attention.
         """
@@ -345,7 +345,7 @@ class DependencyTrees(PaddedSentences):
 
     @ordinary
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Lengths and arcs on a device, copied once."""
+        """Return lengths and arcs on a device, copied once."""
         if device not in self._moved:
             self._moved[device] = (self.lengths.to(device), self.allowed.to(device))
         return self._moved[device]

@@ -99,7 +99,7 @@ def _template(relaxation: str, n: int, single_root: bool) -> Template:
 def _on_device(
     relaxation: str, n: int, single_root: bool, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Right-hand sides, arcs and last words of a template, copied to a device once."""
+    """Return right-hand sides, arcs and last words of a template, copied to a device once."""
     _, *arrays = _template(relaxation, n, single_root)
     b_eq, arc, last = (torch.from_numpy(v).to(device) for v in arrays)
     return b_eq, arc, last
@@ -206,7 +206,7 @@ def _arborescence(rows: ArcRows, single_root: bool) -> None:
 
 
 def _chart(rows: ArcRows, single_root: bool) -> None:
-    r"""Derivations of Eisner's chart as flows in a hypergraph: the hull of the projective trees.
+    r"""Write derivations of Eisner's chart as flows in a hypergraph: the hull of projective trees.
 
     Items are spans; words in brackets are the ends, and the head of a complete span is marked:
 
