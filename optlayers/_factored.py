@@ -105,7 +105,7 @@ def _by_block(polytope: Polytope, scores: Tensor, compute) -> Tensor:
     for map_, at, limits in zip(plan.maps, plan.index(flat.device), found.limits, strict=True):
         part = plan.gather(flat, at, map_)
         block: Any = _Bits(limits) if isinstance(map_, Box) else _Choice(map_, limits, part)  # type: ignore[arg-type]
-        result = compute(block, part).flatten(1)
+        result = compute(block, part).flatten(1).to(dtype)  # a map's constants are in float64
         index = torch.arange(at.start, at.stop, device=flat.device) if isinstance(at, slice) else at
         out = out.index_copy(1, index, result)
     return out.to(scores.dtype).reshape(*batch, polytope.n)
