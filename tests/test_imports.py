@@ -37,6 +37,7 @@ TREE: dict[str, list[str]] = {
         "trees",
     ],
     "_polytope": [
+        "consistency",
         "arguments",
         "conflicts",
         "sources",
@@ -46,7 +47,7 @@ TREE: dict[str, list[str]] = {
         "words",
         "npz",
     ],
-    "_plan": ["presolve", "blocks", "failures", "maps", "plan", "limits", "compile"],
+    "_plan": ["presolve", "consistency", "blocks", "failures", "maps", "plan", "limits", "compile"],
     "_solvers": [],
     "_projections": [],
     "_decoders": [],
