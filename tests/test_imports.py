@@ -38,6 +38,7 @@ TREE: dict[str, list[str]] = {
         "trees",
     ],
     "_polytope": [
+        "consistency",
         "arguments",
         "conflicts",
         "sources",
@@ -47,7 +48,7 @@ TREE: dict[str, list[str]] = {
         "words",
         "npz",
     ],
-    "_plan": ["presolve", "blocks", "failures", "maps", "plan", "limits", "compile"],
+    "_plan": ["presolve", "consistency", "blocks", "failures", "maps", "plan", "limits", "compile"],
     "_solvers": [],
     "_projections": [],
     "_decoders": [],

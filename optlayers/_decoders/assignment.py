@@ -34,6 +34,7 @@ class Assignment(AbstractBlockMap):
     """
 
     shares_matrix: ClassVar[bool] = True
+    wide_limits: ClassVar[bool] = True  # rounded to float32, a bound may become 1
 
     def __init__(self, block: Block):
         super().__init__(block)

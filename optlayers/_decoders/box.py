@@ -1,11 +1,14 @@
 """Blocks without rows: every variable decides for itself."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
-from .common import PreparedDecoder, inward, static_limits
+from .._polytope.consistency import inward
+from .common import PreparedDecoder, static_limits
 
 
 class BoxArgmax(PreparedDecoder):
@@ -13,6 +16,8 @@ class BoxArgmax(PreparedDecoder):
 
     Integral: $\lfloor u_i \rfloor$ and $\lceil l_i \rceil$. A score of exactly 0 chooses nothing.
     """
+
+    wide_limits: ClassVar[bool] = True  # rounded to float32, a limit may become an integer
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -37,7 +42,7 @@ class BoxArgmax(PreparedDecoder):
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Decide; NaN scores stay NaN."""
         low, high = self.prepared(limits, x.shape[0], report)
-        return torch.where(x.isnan(), x, torch.where(x > 0, high, low))
+        return torch.where(x.isnan(), x, torch.where(x > 0, high, low).to(x.dtype))
 
 
 def _integral_bounds(block: Block, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,12 +17,6 @@ NOT_FINITE = "its scores are not finite"
 UNBOUNDED = "the scores are unbounded over the set"
 NO_POINT = "no point satisfies all constraints"
 NO_INTEGER = "no integral point satisfies all constraints"
-_SLACK = 1e-9  # what rounding may have taken from a limit that was meant to be an integer
-
-
-def inward(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the smallest and the largest integer between two limits."""
-    return torch.ceil(low - _SLACK), torch.floor(high + _SLACK)
 
 
 def static_limits(block: Block) -> Limits | None:

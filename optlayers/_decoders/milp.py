@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
+import torch
 from torch import Tensor
 
 from .._errors import (
@@ -13,7 +15,9 @@ from .._errors import (
     UnboundedError,
 )
 from .._kernels.untraced import eager
+from .._plan.blocks import Block
 from .._plan.maps import Limits, Report, SolverMap
+from .._polytope.consistency import inward, nearest_limits, within
 from .._solvers.highs import HighsSolver
 from .common import (
     FORBIDDEN,
@@ -26,6 +30,9 @@ from .common import (
     instance_of,
     on_host,
 )
+from .exact import ExactRows, Miss
+
+_MOST_CUTS = 200  # of one instance, before it is refused
 
 
 class _Refusal(NamedTuple):
@@ -47,9 +54,18 @@ class MILP(SolverMap):
     $10^{-9}$ of the largest count as zero. A score of $-\infty$ keeps a variable at its lower
     bound.
 
+    HiGHS takes a row as met that is missed by $10^{-9}$, and a coefficient below that as zero, so
+    every answer is judged by the rows as declared: with integers alone in a row, up to rounding,
+    otherwise to $10^{-7}$ of its terms. What violates one is solved again, with the row in finer
+    units, then with covers that cut it off; what remains is refused.
+
     References:
         Huangfu and Hall (2018), *Parallelizing the dual revised simplex method*.
     """
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        self._rows = ExactRows(block.matrix, ~block.is_aux & block.integral)
 
     @eager
     def forward(  # type: ignore[override]
@@ -88,39 +104,129 @@ class MILP(SolverMap):
 
     def _integers_as_bounds(self, at: HostInstance) -> HostInstance:
         """Round bounds inwards: from fractions HiGHS 1.15 may conclude "infeasible" wrongly."""
-        whole = ~self.block.is_aux & self.block.integral
-        low, high = np.ceil(at.lower - 1e-9), np.floor(at.upper + 1e-9)
+        low, high = inward(torch.from_numpy(at.lower), torch.from_numpy(at.upper))
         return at._replace(
-            lower=np.where(whole, low, at.lower), upper=np.where(whole, high, at.upper)
+            lower=np.where(self._rows.whole, low.numpy(), at.lower),
+            upper=np.where(self._rows.whole, high.numpy(), at.upper),
         )
 
-    def _solver(self, integral: bool) -> HighsSolver:
-        if integral not in self._solvers:
-            kinds = np.full(self.block.size, integral) & ~self.block.is_aux
-            self._solvers[integral] = HighsSolver(self.block.matrix, kinds)
-        return self._solvers[integral]
+    def _solver(self, integral: bool, units: str) -> HighsSolver:
+        if (integral, units) not in self._solvers:
+            kinds = self._rows.whole & integral
+            self._solvers[integral, units] = HighsSolver(self.block.matrix, kinds, units)
+        return self._solvers[integral, units]
 
     def _solve(self, at: HostInstance) -> np.ndarray | _Refusal:
-        own = ~self.block.is_aux
-        z, reason = self._solver(False).solve(*at)
+        """Solve; what is not in the set is cut off, or solved again with rows in other units."""
+        if self._rows.wide:
+            z = self._rows.best_of_few(*at)
+            if z is not None:
+                return _NO_INTEGER if np.isnan(z).any() else z
+        best: np.ndarray | _Refusal = _Refusal("HiGHS has no answer", SolverFailed)
+        for units in HighsSolver.UNITS:
+            found = self._attempt(at, units)
+            if isinstance(found, np.ndarray) and self._wrong(found, at) is not None:
+                found = self._cut_off(found, at)
+            best = _better(found, best, at.scores)
+            solved = not isinstance(best, _Refusal) or best.kind is not SolverFailed
+            if solved and not self._rows.wide:
+                break
+        return best
+
+    def _attempt(self, at: HostInstance, units: str) -> np.ndarray | _Refusal:
+        """Solve the relaxation, and with integers if its answer is fractional; not yet judged."""
         if self.block.integral:
-            if (z is None and reason == "unbounded") or (z is not None and _fractional(z[own])):
-                z, reason = self._solver(True).solve(*at)
-            elif reason == "infeasible":
-                return _NO_POINT
-            z = z if z is None else np.where(own, np.round(z), z)
-        if z is None:
-            if reason == "infeasible":
-                return _NO_INTEGER if self.block.integral else _NO_POINT
-            if reason == "unbounded":
-                return _Refusal(UNBOUNDED, UnboundedError)
-            return _Refusal(f"HiGHS stopped: {reason}", SolverFailed)
-        activity = self.block.matrix @ z
-        miss = np.maximum(at.row_lower - activity, activity - at.row_upper).max(initial=0.0)
-        if miss > 1e-6 * (1 + np.abs(z).max()):
-            words = f"the answer of HiGHS violates a row by {miss:.1e}"
-            return _Refusal(words, SolverFailed)
-        return z + 0.0  # no negative zeros
+            low, high = self._rows.with_room(*at[1:])
+            at = at._replace(row_lower=low, row_upper=high)
+        z, reason = self._solver(False, units).solve(*at)
+        if reason == "infeasible":
+            moved = self._moved(at)
+            if isinstance(moved, _Refusal):
+                return moved
+            at = moved
+            z, reason = self._solver(False, units).solve(*at)
+        if not self.block.integral:
+            return self._read(z, reason, _Refusal("HiGHS finds no point", SolverFailed))
+        own = self._rows.whole
+        if reason == "unbounded" or (z is not None and _fractional(z[own])):
+            z, reason = self._solver(True, units).solve(*at)
+        return self._read(z, reason, _NO_INTEGER)
+
+    def _read(self, z, reason: str, nothing: _Refusal) -> np.ndarray | _Refusal:
+        if z is not None:
+            return np.where(self._rows.whole, np.round(z), z) + 0.0  # no negative zeros
+        if reason == "infeasible":
+            return nothing
+        if reason == "unbounded":
+            return _Refusal(UNBOUNDED, UnboundedError)
+        return _Refusal(f"HiGHS stopped: {reason}", SolverFailed)
+
+    def _moved(self, at: HostInstance) -> HostInstance | _Refusal:
+        """The nearest limits with a point, where HiGHS finds none."""
+        if (at.lower > at.upper).any() or (at.row_lower > at.row_upper).any():
+            return _NO_POINT
+        found = nearest_limits(self.block.matrix, *at[1:])
+        if not within(found.gap):
+            return _NO_POINT
+        return at._replace(row_lower=found.row_lower, row_upper=found.row_upper)
+
+    def _wrong(self, z: np.ndarray, at: HostInstance) -> Miss | None:
+        """Return a row that a point violates, by the nearest limits that have a point.
+
+        Integers are held to the limits as they are.
+        """
+        miss = self._rows.worst(z, at.row_lower, at.row_upper)
+        if miss is None or self.block.integral:
+            return miss
+        moved = self._moved(at)
+        return miss if isinstance(moved, _Refusal) else self._rows.worst(z, *moved[1:3])
+
+    def _cut_off(self, z: np.ndarray, at: HostInstance) -> np.ndarray | _Refusal:
+        """Cut off integral points that violate a row, one cover after the other."""
+        rows, least = [], []
+        while (miss := self._wrong(z, at)) is not None:
+            limit = (at.row_upper if miss.above else at.row_lower)[miss.row]
+            cut = None
+            if self.block.integral and len(rows) < _MOST_CUTS:
+                cut = self._rows.cut(z, miss, limit, at.lower, at.upper)
+            if cut is None:
+                return self._too_far(miss)
+            if not cut[0].any():
+                return _NO_INTEGER
+            rows.append(cut[0])
+            least.append(cut[1])
+            R = sp.csr_array(sp.vstack([self.block.matrix, sp.csr_array(np.array(rows))]))
+            low, high = self._rows.with_room(*at[1:])
+            low, high = np.append(low, least), np.append(high, np.full(len(rows), np.inf))
+            solver = HighsSolver(R, self._rows.whole)
+            found = self._read(*solver.solve(at.scores, low, high, at.lower, at.upper), _NO_INTEGER)
+            if isinstance(found, _Refusal):
+                return found
+            z = found
+        return z
+
+    def _too_far(self, miss: Miss) -> _Refusal:
+        """Say which row is violated, and by how much."""
+        at = slice(self.block.matrix.indptr[miss.row], self.block.matrix.indptr[miss.row + 1])
+        index, a = self.block.matrix.indices[at], self.block.matrix.data[at]
+        largest = int(self.block.index[0, index[np.argmax(np.abs(a))]])
+        words = (
+            f"the answer of HiGHS violates a row of {len(a)} coefficients, the largest of them "
+            f"that of variable {largest}, by {miss.by:.1e} of this coefficient"
+        )
+        return _Refusal(words, SolverFailed)
+
+
+def _better(
+    one: np.ndarray | _Refusal, two: np.ndarray | _Refusal, scores: np.ndarray
+) -> np.ndarray | _Refusal:
+    """The better of two outcomes: a point, then a proof that there is none, then none of both."""
+    if isinstance(one, _Refusal) or isinstance(two, _Refusal):
+        for found in (one, two):
+            if not isinstance(found, _Refusal):
+                return found
+        return one if two.kind is SolverFailed else two  # type: ignore[union-attr]
+    return two if scores @ two >= scores @ one else one
 
 
 def _fractional(z: np.ndarray) -> bool:

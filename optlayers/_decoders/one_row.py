@@ -7,7 +7,8 @@ from torch import Tensor
 
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
-from .common import PreparedDecoder, inward, static_limits
+from .._polytope.consistency import inward
+from .common import PreparedDecoder, static_limits
 
 _LARGE = 1e150  # scores beyond it are scaled down before they are divided by a weight
 
@@ -118,9 +119,10 @@ def _reflect(block: Block, limits: Limits) -> _Reflected:
     anchor, far = torch.where(a > 0, lower, upper), torch.where(a > 0, upper, lower)
     offset = (a * anchor).sum(-1, keepdim=True)
     low, high = limits.row_lower, limits.row_upper
-    least, most = low - offset, high - offset
+    least, most = low, high
     if block.integral:  # rows are divided by their largest coefficient, so here all |a| are 1
-        least, most = inward(least, most)
+        least, most = inward(low, high)
+    least, most = least - offset, most - offset
     capacity = a.abs() * (upper - lower)
     return _Reflected(a > 0, a.abs(), a, anchor, far, capacity, least, most, low, high)
 

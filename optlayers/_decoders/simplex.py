@@ -6,6 +6,7 @@ from torch import Tensor
 
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
+from .._polytope.consistency import ROUNDING
 from .._projections.simplex import Simplex
 
 
@@ -78,5 +79,5 @@ def _ends(block: Block, total: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray
     far = np.where(sign > 0, np.minimum(lower + total, upper), np.maximum(upper - total, lower))
     if block.integral:  # (f * t) / f is t up to rounding
         whole = np.round(far)
-        far = np.where(np.abs(far - whole) <= 1e-9, whole, far)
+        far = np.where(np.abs(far - whole) <= ROUNDING * (1 + np.abs(far)), whole, far)
     return anchor, far

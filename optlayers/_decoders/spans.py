@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .. import _kernels
@@ -10,6 +11,7 @@ from .._errors import InfeasibleError
 from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
+from .._polytope.consistency import inward
 from .._projections.spans import RowsOfSpans, selects_spans
 from .common import NO_INTEGER, back, instance_of, on_host
 from .milp import MILP
@@ -27,6 +29,7 @@ class Spans(AbstractBlockMap):
     """
 
     shares_matrix: ClassVar[bool] = True
+    wide_limits: ClassVar[bool] = True  # rounded to float32, a limit may become an integer
 
     def __init__(self, block: Block):
         super().__init__(block)
@@ -53,7 +56,7 @@ class Spans(AbstractBlockMap):
         z = np.zeros((*shape, size))
         score = np.full(shape, np.nan)
         n = size // 2
-        may, must = upper >= 1 - 1e-9, lower[..., :n] > 1e-9
+        may, must = upper >= 1, lower[..., :n] > 0
         _kernels.spans.decode(scores, words, starts, may, must, plain, z, score)
         for i, c in np.argwhere(~(score > -np.inf)):
             if plain[i, c]:
@@ -72,5 +75,6 @@ def _read(matrix, low, high, lower, upper):
     z_low, z_high, s_low, s_high = lower[..., :n], upper[..., :n], lower[..., n:], upper[..., n:]
     plain &= ((z_low == 0) | (z_low == 1)).all(-1) & ((z_high == 0) | (z_high == 1)).all(-1)
     plain &= (s_low == 0).all(-1) & (s_high >= 0).all(-1)
-    most = (np.floor(high[..., sums] + 1e-9).clip(-1, [n, n // 2 + 1])).astype(np.int64)
+    most = inward(*[torch.from_numpy(np.ascontiguousarray(high[..., sums]))] * 2)[1].numpy()
+    most = most.clip(-1, [n, n // 2 + 1]).astype(np.int64)
     return most[..., 0], most[..., 1], plain

@@ -8,13 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from .._kernels.untraced import eager, ordinary
+from .._polytope.consistency import inward
 from .._polytope.polytope import Polytope
 from .blocks import split_into_blocks
+from .consistency import (
+    Dependences,
+    impossible_empty_rows,
+    make_consistent,
+    shifted_like,
+    whole_limits,
+)
 from .limits import Ready, make_limits, rows_for, take_rows
 from .maps import Limits, Table
 from .plan import Plan
@@ -41,10 +48,12 @@ class CompiledRows:
     Attributes:
         reduction: The rows after presolve.
         plans: By table, version, integrality and `_plan_key` of the values; the oldest first.
+        dependences: Of the reduced rows.
         lone: `lone_rows` of the reduction; None before they are asked for.
     """
 
     reduction: Reduction
+    dependences: Dependences
     plans: dict[tuple[Any, ...], Plan] = field(default_factory=dict)
     lone: list[tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
 
@@ -69,20 +78,32 @@ class CompiledPolytope:
 
     Attributes:
         rows: Of its rows.
-        values: Right-hand sides and bounds of the reduced rows.
+        values: Right-hand sides and bounds of the reduced rows; consistent, where they miss it by
+            a hair.
+        empty: `(N or 1,)`, which instances have no point, as far as `make_consistent` can tell.
         forms: Per reduced row, what is known of it if values vary; None if none does.
+        decided: Values and forms that decisions are held to, where they are others.
         plans: By name and version of the table.
         ready: By name of the table, device and dtype.
-        bad: `(N or 1,)`, instances without a point, or None; there once `looked` is true.
+        bad: `empty` and what blocks of auxiliary variables add; None if no instance is. There once
+            `looked` is true.
     """
 
     rows: CompiledRows
     values: Values
+    empty: Tensor
     forms: np.ndarray | None
+    decided: tuple[Values, np.ndarray | None] | None = None
     plans: dict[tuple[str, int], Plan] = field(default_factory=dict)
     ready: dict[tuple[str, str, torch.dtype], Ready] = field(default_factory=dict)
     bad: Tensor | None = None
     looked: bool = False
+
+    def values_for(self, table: str) -> tuple[Values, np.ndarray | None]:
+        """Return the values that maps of a table work with, and their forms."""
+        if table == "decoder" and self.decided is not None:
+            return self.decided
+        return self.values, self.forms
 
 
 _ROWS: OrderedDict[bytes, CompiledRows] = OrderedDict()
@@ -109,7 +130,8 @@ def rows_of(polytope: Polytope) -> CompiledRows:
         if found is not None:
             _ROWS.move_to_end(polytope.fingerprint)
             return found
-    made = CompiledRows(reduce_rows(polytope.A, polytope.A_eq))
+    reduction = reduce_rows(polytope.A, polytope.A_eq)
+    made = CompiledRows(reduction, Dependences(reduction.R))
     with _LOCK:
         found = _ROWS.setdefault(polytope.fingerprint, made)  # another thread may have been faster
         while len(_ROWS) > _MOST_ROWS:
@@ -130,8 +152,14 @@ def compiled_of(polytope: Polytope) -> CompiledPolytope:
     found: CompiledPolytope | None = getattr(polytope, "compiled", None)
     if found is None:
         rows = rows_of(polytope)
-        values = reduce_values(polytope, rows.reduction)
-        found = CompiledPolytope(rows, values, rows.simplex_forms(values))
+        given = reduce_values(polytope, rows.reduction)
+        values, empty = make_consistent(given, rows.dependences)
+        empty = empty | impossible_empty_rows(polytope, rows.reduction).to(empty.device)
+        forms, decided = rows.simplex_forms(values), None
+        if polytope.integral:
+            whole = whole_limits(given, values, polytope, rows.reduction)
+            decided = None if whole is values else (whole, rows.simplex_forms(whole))
+        found = CompiledPolytope(rows, values, empty, forms, decided)
         object.__setattr__(polytope, "compiled", found)
     return found
 
@@ -150,10 +178,11 @@ def compile_plan(polytope: Polytope, table: Table) -> Plan:
     own, local = compiled_of(polytope), (table.name, table.version)
     plan = own.plans.get(local)
     if plan is None:
-        key = (*local, polytope.integral, _plan_key(own.values, own.forms))
+        values, forms = own.values_for(table.name)
+        key = (*local, polytope.integral, _plan_key(values, forms))
         plan = own.rows.plans.get(key)
         if plan is None:
-            blocks = split_into_blocks(polytope, own.rows.reduction, own.values, own.forms)
+            blocks = split_into_blocks(polytope, own.rows.reduction, values, forms)
             plan = Plan(polytope, table, blocks)
             own.rows.keep(key, plan)
         own.plans[local] = plan
@@ -175,7 +204,8 @@ def limits_of(
     polytope: Polytope, plan: Plan, device: torch.device, dtype: torch.dtype
 ) -> list[Limits]:
     """Return the values of a polytope in the layout of each map of a plan, on a device."""
-    return make_limits(compiled_of(polytope).values, plan, device, dtype)
+    values = compiled_of(polytope).values_for(plan.table.name)[0]
+    return make_limits(values, plan, device, dtype)
 
 
 def limits_with_graph(
@@ -183,6 +213,7 @@ def limits_with_graph(
 ) -> list[Limits]:
     """Return `limits_of` a batch, attached to the graph of the values that require grad."""
     values = reduce_values(polytope, rows_of(polytope).reduction, True)
+    values = shifted_like(values, compiled_of(polytope).values)
     rows = rows_for(polytope.batch_shape, batch, device)
     limits = make_limits(values, plan, device, dtype)
     return [Limits(*(take_rows(v, rows) for v in limit)) for limit in limits]
@@ -210,7 +241,7 @@ def _make_ready(
 ) -> Ready:
     """Everything that looks at constraints, ahead of a call; not part of a traced graph."""
     own, plan = compiled_of(polytope), compile_plan(polytope, table)
-    limits = make_limits(own.values, plan, device, dtype)
+    limits = make_limits(own.values_for(table.name)[0], plan, device, dtype)
     plan.index(device)
     for map_ in plan.maps:
         map_.constants(device, dtype)
@@ -231,47 +262,23 @@ def _least_parts(polytope: Polytope, whole: bool) -> Tensor:
     if lower.ndim > 1:
         lower = lower.expand(*polytope.batch_shape, -1)
     lower = lower[..., : polytope.n].reshape(-1, polytope.n)
-    return torch.ceil(lower - 1e-9) + 0.0 if whole else lower  # no negative zeros
+    return inward(lower, lower)[0] + 0.0 if whole else lower  # no negative zeros
 
 
 def infeasible_instances(polytope: Polytope, plan: Plan) -> Tensor | None:
-    """Return `(N or 1,)`: instances with crossed bounds or a row out of reach; None: no such.
+    """Return `(N or 1,)`: instances that are known to have no point; None: no such.
 
-    This finds every infeasible block with at most one row, and of auxiliary variables alone; other
-    blocks with several rows are judged by the solver that meets them. One synchronisation per
-    polytope, not per call.
+    This finds what `make_consistent` does, and blocks of auxiliary variables alone; other blocks
+    with several rows are judged by the solver that meets them. One synchronisation per polytope,
+    not per call.
     """
     own = compiled_of(polytope)
     if not own.looked:
-        bad = _out_of_reach(own.values, own.rows.reduction.R)
+        bad = own.empty
         if plan.hidden:
-            hidden = torch.tensor([bool(names) for names in polytope.conflicts()], device="cpu")
+            found = [conflict is not None for conflict in polytope.conflicts()]
+            hidden = torch.tensor(found, device="cpu")
             bad = bad | hidden.to(bad.device)
         own.bad = bad if bool(bad.any()) else None
         own.looked = True
     return own.bad
-
-
-def _out_of_reach(values: Values, R: sp.csr_array) -> Tensor:
-    """Return `(N or 1,)`: instances with crossed bounds, or a row that the bounds cannot meet."""
-    bad = (values.lower > values.upper).any(1)
-    if R.shape[0]:
-        device = values.lower.device
-        at_row = torch.from_numpy(np.repeat(np.arange(R.shape[0]), np.diff(R.indptr))).to(device)
-        at_var = torch.from_numpy(R.indices.astype(np.int64)).to(device)
-        weight = torch.from_numpy(R.data.copy()).to(device)
-        big = 1e100  # an infinite bound, in sums that must not meet 0 * inf
-        low, high = (v.clamp(-big, big)[:, at_var] for v in (values.lower, values.upper))
-        ends = (
-            torch.where(weight > 0, low, high) * weight,
-            torch.where(weight > 0, high, low) * weight,
-        )
-        least, most = (e.new_zeros(len(e), R.shape[0]).index_add(1, at_row, e) for e in ends)
-        least = torch.where(least < -big / 2, -torch.inf, least)
-        most = torch.where(most > big / 2, torch.inf, most)
-        slack = 1e-9 * (1 + torch.where(least.isfinite(), least.abs(), 0))
-        slack = torch.maximum(slack, 1e-9 * torch.where(most.isfinite(), most.abs(), 0))
-        out = (values.row_lower > most + slack) | (values.row_upper < least - slack)
-        out |= values.row_lower > values.row_upper
-        bad = bad | out.any(1)
-    return bad

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from .._deprecated import warn_deprecated
-from .._errors import InfeasibleError, OptLayersError, SolverFailed, name_of
+from .._errors import (
+    InfeasibleError,
+    OptLayersError,
+    SolverFailed,
+    UnboundedError,
+    name_of,
+)
 from .._polytope.polytope import Polytope
 
 ACCURACY = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), above which an answer is a failure
@@ -76,7 +82,9 @@ class Report:
         residual: float | None = None,
         solver: str | None = None,
     ) -> None:
-        """Record the first reason for an instance of the flattened batch.
+        """Record a reason for an instance of the flattened batch; the first one stays.
+
+        But that a set has no point is never hidden by another block that is unbounded or unsolved.
 
         Args:
             instance: Its number, the first index of the tensor given to `forward`.
@@ -88,8 +96,14 @@ class Report:
         self.add(instance, Failure(reason, kind, residual, solver))
 
     def add(self, instance: int, failure: Failure) -> None:
-        """Record a failure that another report has, unless this one has an earlier one."""
-        if instance not in self.failures or instance in self.unexplained:
+        """Record a failure that another report has, by the rule of `fail`."""
+        before = self.failures.get(int(instance))
+        empty = failure.kind is InfeasibleError
+        if (
+            before is None
+            or instance in self.unexplained
+            or (empty and before.kind in (UnboundedError, SolverFailed))
+        ):
             self.failures[int(instance)] = failure
             self.unexplained.discard(int(instance))
 

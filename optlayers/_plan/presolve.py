@@ -15,6 +15,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from .._polytope.consistency import CONSISTENT, crossing
 from .._polytope.polytope import Polytope
 
 # A point counted from a bound keeps its digits to the rounding of the bound: 1e-13 for this one.
@@ -140,10 +141,10 @@ def reduce_values(polytope: Polytope, reduction: Reduction, graph: bool = False)
             lower, upper = _tighten(
                 low.expand(count, -1), high.expand(count, -1), lower, upper, red.is_bound, red
             )
-            lower, upper = _uncross(lower, upper)
         rows_low, rows_high = _uncross(rows_low, rows_high)
     else:
         rows_low = rows_high = lower.new_zeros(1, 0)
+    lower, upper = _uncross(lower, upper)
     rows, as_bounds = any(v.ndim > 1 for v in declared[:2]), bool(red.is_bound.any())
     varies = [v.ndim > 1 or (rows and as_bounds) for v in declared[2:]]
     return Values(rows_low, rows_high, lower, upper, rows, *varies)
@@ -161,10 +162,18 @@ def _tighten(low, high, target_low, target_high, chosen, red: Reduction):
 
 
 def _uncross(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Sides that crossed by rounding alone (an equality stated as two scaled rows) become equal."""
-    rounding = (low > high) & (low - high <= 1e-12 * (1 + low.abs()))
+    """Make limits equal that cross by a hair (an equality stated as two scaled rows).
+
+    A side that is the same for the whole batch stays where it is if the other is not.
+    """
+    apart = crossing(low, high)
+    hair = (apart > 0) & (apart <= CONSISTENT)
+    if not bool(hair.any()):
+        return low, high
     middle = (low + high) / 2
-    return torch.where(rounding, middle, low), torch.where(rounding, middle, high)
+    middle = middle if len(low) == len(high) else low if len(low) < len(high) else high
+    low, high = (v if len(v) < len(hair) else torch.where(hair, middle, v) for v in (low, high))
+    return low, high
 
 
 def lone_rows(R: sp.csr_array) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import PolytopeError
+from .consistency import CONSISTENT, crossing, gap_of_empty
 
 
 def as_rows(matrix: Any, name: str) -> sp.csr_array | None:
@@ -112,35 +113,37 @@ def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Ten
 
 
 def check_bounds(lower: Tensor, upper: Tensor) -> None:
-    """Refuse crossed bounds."""
+    """Refuse crossed bounds; in one instance of a batch they are a failure of that instance."""
+    if lower.ndim > 1 or upper.ndim > 1:
+        return
     upper = upper.to(lower.device)
-    crossed = lower > upper
+    crossed = crossing(lower, upper) > CONSISTENT
     if bool(crossed.any()):
-        at = tuple(int(i) for i in crossed.nonzero()[0])
-        low, up = (v.expand(crossed.shape)[at] for v in (lower, upper))
-        where = ", ".join(map(str, at))
+        at = int(crossed.nonzero()[0])
         raise PolytopeError(
             "`lower` must not exceed `upper`. "
-            f"Got lower[{where}] = {low:g} > upper[{where}] = {up:g}."
+            f"Got lower[{at}] = {lower[at]:g} > upper[{at}] = {upper[at]:g}."
         )
 
 
 def check_empty_rows(A: sp.csr_array, b: Tensor, A_eq: sp.csr_array, b_eq: Tensor) -> None:
-    """Refuse rows without coefficients that no point can satisfy, such as 0 <= -1."""
+    """Refuse rows without coefficients that no point can satisfy, such as 0 <= -1.
+
+    In one instance of a batch they are a failure of that instance.
+    """
     for name, rows, values in (("b", A, b), ("b_eq", A_eq, b_eq)):
         empty = np.flatnonzero(np.diff(rows.indptr) == 0)
-        if not len(empty):
+        if not len(empty) or values.ndim > 1:
             continue
-        of_empty = values[..., torch.from_numpy(empty).to(values.device)]
-        violated = of_empty < 0 if name == "b" else of_empty != 0
+        of_empty = values[torch.from_numpy(empty).to(values.device)]
+        violated = gap_of_empty(of_empty, name == "b_eq") > CONSISTENT
         if bool(violated.any()):
-            row = int(empty[int(violated.nonzero()[0][-1])])
-            value = float(of_empty[violated][0])
+            first = int(violated.nonzero()[0])
             sign = "<=" if name == "b" else "=="
             matrix = "A" if name == "b" else "A_eq"
             raise PolytopeError(
-                f"Row {row} of `{matrix}` has no coefficients and asks for 0 {sign} {value:g}, "
-                "which nothing satisfies. Drop the row or correct it."
+                f"Row {int(empty[first])} of `{matrix}` has no coefficients and asks for 0 {sign} "
+                f"{float(of_empty[first]):g}, which nothing satisfies. Drop the row or correct it."
             )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from .._errors import InfeasibleError, PolytopeError, name_of
 from .._kernels.untraced import ordinary
 from .arguments import as_rows, as_values, check_bounds, check_empty_rows, read_cvxpy
-from .conflicts import conflicting_constraints
+from .conflicts import Conflict, find_conflict
 from .sources import Sources
 
 
@@ -43,8 +43,9 @@ class Polytope:
             relaxation. $\psi$ is never required to be integral.
 
     Raises:
-        PolytopeError: If shapes disagree, an entry is not finite, `lower > upper`, a row without
-            coefficients is violated, or `num_aux` leaves no variable.
+        PolytopeError: If shapes disagree, an entry is not finite, `num_aux` leaves no variable, or,
+            without batch dimensions, if bounds cross or a row without coefficients is violated. In
+            one instance of a batch that is a failure of the instance.
 
     Examples:
         >>> P = Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0])
@@ -82,8 +83,10 @@ class Polytope:
         self._fill(rows, rows_eq, b, b_eq, lower, upper, int(num_aux), integral)
 
     @ordinary
-    def _fill(self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, fingerprint=None) -> None:
-        """Set every field."""
+    def _fill(
+        self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, fingerprint=None, instance=False
+    ) -> None:
+        """Set every field; an instance of a batch is not refused for being empty."""
         sources = Sources({"b": b, "b_eq": b_eq, "lower": lower, "upper": upper})
         m, m_eq, num_vars = A.shape[0], A_eq.shape[0], A.shape[1]
         fields = {
@@ -111,8 +114,9 @@ class Polytope:
             raise PolytopeError(
                 f"The batch dimensions of the right-hand sides and bounds must agree. Got {shapes}."
             ) from None
-        check_bounds(fields["lower"], fields["upper"])
-        check_empty_rows(A, fields["b"], A_eq, fields["b_eq"])
+        if not instance:
+            check_bounds(fields["lower"], fields["upper"])
+            check_empty_rows(A, fields["b"], A_eq, fields["b_eq"])
         fields |= {"_values": {k: fields.pop(k) for k in _VALUES}, "batch_shape": batch_shape}
         for key, value in (fields | {"_graphs": graphs, "_sources": sources}).items():
             object.__setattr__(self, key, value)
@@ -286,32 +290,48 @@ class Polytope:
             return self
         own = index[len(index) - len(self.batch_shape) :]
         own = tuple(k if size > 1 else 0 for k, size in zip(own, self.batch_shape, strict=True))
-        return self.with_(
-            **{k: getattr(self, k).expand(*self.batch_shape, -1)[own] for k in _VALUES}
+        values = {k: getattr(self, k).expand(*self.batch_shape, -1)[own] for k in _VALUES}
+        other = object.__new__(Polytope)
+        Polytope._fill(
+            other,
+            self.A,
+            self.A_eq,
+            num_aux=self.num_aux,
+            integral=self.integral,
+            fingerprint=self.fingerprint,
+            instance=True,
+            **values,
         )
+        return other
 
     # ------------------------------------------------------------------ questions
 
     def check_feasible(self) -> None:
-        """Return if every instance has a point; otherwise name constraints in conflict.
+        r"""Return if every instance has a point; otherwise name constraints in conflict.
+
+        Limits that contradict each other by a hair are meant to agree: `project` and `decode` then
+        use the nearest ones that do. A hair is $10^{-6}\,(1 + |c|)$ for the limit c of a row or
+        variable, rows divided by their largest coefficient; what the variables of the row cannot
+        but contribute counts like c.
 
         Cost: one linear program per instance; more only where one is infeasible.
 
         Raises:
-            InfeasibleError: Naming the instance and an irreducible set of rows and bounds.
+            InfeasibleError: Naming the instance, an irreducible set of rows and bounds, and by how
+                much they miss each other.
         """
-        for i, names in enumerate(self.conflicts()):
-            if names:
+        for i, conflict in enumerate(self.conflicts()):
+            if conflict is not None:
                 index = tuple(int(k) for k in np.unravel_index(i, self.batch_shape))
                 where = f"{name_of(index)}: " if index else ""
                 raise InfeasibleError(
-                    f"{where}No point satisfies all constraints. In conflict: {', '.join(names)}."
+                    f"{where}No point satisfies all constraints. In conflict: {conflict}."
                 )
 
-    def conflicts(self) -> Iterator[list[str]]:
+    def conflicts(self) -> Iterator[Conflict | None]:
         """Yield the constraints in conflict of every instance of the flattened batch, in turn.
 
-        An irreducible set of rows and bounds, by name; empty where the instance has a point.
+        None where the instance has a point.
         """
         count = math.prod(self.batch_shape)
         flat = [
@@ -319,7 +339,7 @@ class Polytope:
             for v in (self.b, self.b_eq, self.lower, self.upper)
         ]
         for i in range(count):
-            yield conflicting_constraints(self.A, self.A_eq, *(v[i] for v in flat))
+            yield find_conflict(self.A, self.A_eq, *(v[i] for v in flat))
 
     # ------------------------------------------------------------------ copies
 

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from .._kernels.threads import run
 from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import ACCURACY, Limits, Report, SolverMap
-from .._solvers.block import Answer, ProjectionProblem, least_violation, measured, refined
+from .._polytope.consistency import CONSISTENT, nearest_limits, within
+from .._solvers.block import Answer, ProjectionProblem, measured, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.least_distance import LeastDistance
 from .._solvers.osqp import OSQPSolver
@@ -23,8 +25,6 @@ from .derivative import Projection, tangent
 from .units import units_of
 
 GOOD = ACCURACY  # residual at which the first answer is taken
-# Violation of the best of all points from which there is none; the LP is solved to 1e-10.
-_EMPTY = 1e-8
 _COST = 200_000  # of one instance, for `run`: at least as many threads as instances
 _SMALL = 200_000  # entries of a least-distance program that is still worth a try
 _DENSE = 2000  # variables up to which dense linear algebra is used
@@ -96,7 +96,13 @@ class QP(SolverMap, Projection):
         return torch.from_numpy(self.units.declared(z)).to(x.device, x.dtype)
 
     def project_some(
-        self, chosen: np.ndarray, y, sides, z: np.ndarray, report: Report, before: Any = None
+        self,
+        chosen: np.ndarray,
+        y,
+        sides,
+        z: np.ndarray,
+        report: Report,
+        before: Any = None,
     ) -> None:
         """Project the components `chosen`, pairs of instance and component, into `z`.
 
@@ -108,7 +114,8 @@ class QP(SolverMap, Projection):
             sides: Limits, each `(N or 1, count, ...)`.
             z: Where the answers go.
             report: Told which instances have none.
-            before: `(N, count)`, the residuals of what is in `z` already, to be kept if better.
+            before: `(N, count)`, the residuals of what Newton put into `z`, to be kept if better;
+                the limits are then consistent already.
         """
 
         def work(start: int, stop: int) -> None:
@@ -118,7 +125,8 @@ class QP(SolverMap, Projection):
                 if before is not None and before[n, c] < np.inf:
                     nothing = np.zeros(self.block.num_rows)
                     found = Answer(z[n, c].copy(), nothing, float(before[n, c]), "not exact")
-                z[n, c] = self._project(ProjectionProblem(y[n, c], *parts), int(n), report, found)
+                problem = ProjectionProblem(y[n, c], *parts)
+                z[n, c] = self._project(problem, int(n), report, found, before is not None)
 
         run(work, len(chosen), len(chosen) * _COST)
 
@@ -127,7 +135,12 @@ class QP(SolverMap, Projection):
         return nullcontext() if kind is OSQPSolver else _Turns.lock
 
     def _project(
-        self, problem: ProjectionProblem, instance: int, report: Report, before: Answer | None
+        self,
+        problem: ProjectionProblem,
+        instance: int,
+        report: Report,
+        before: Answer | None,
+        looked: bool,
     ) -> np.ndarray:
         nothing = np.full(self.block.size, np.nan)
         if not np.isfinite(problem.y).all():
@@ -139,7 +152,54 @@ class QP(SolverMap, Projection):
             report.fail(instance, "no point satisfies all constraints", InfeasibleError)
             return nothing
         answers = [] if before is None else [("newton", before)]
-        for kind in self._kinds:
+        kinds = self._kinds
+        if not looked:  # else Newton has tried, and looked whether it is the set that is in trouble
+            if (x := self._first_good(kinds[:1], problem, answers, instance, report)) is not None:
+                return x
+            given = problem
+            problem, gap = self.consistent(given)
+            if not within(gap):
+                report.fail(instance, "no point satisfies all constraints", InfeasibleError)
+                return nothing
+            kinds, answers = (kinds[1:], answers) if problem is given else (kinds, [])
+        if (x := self._first_good(kinds, problem, answers, instance, report)) is not None:
+            return x
+        name, best = min(answers, key=lambda a: a[1].residual)
+        if best.residual <= report.tolerance:
+            report.answered(instance, name, best.residual)
+            return best.x
+        tried = ", ".join(f"{n}: {a.status}, KKT residual {a.residual:.1e}" for n, a in answers)
+        wanted = max(report.tolerance, GOOD)
+        report.fail(instance, f"no solver reached a KKT residual of {wanted:g} ({tried})")
+        return nothing
+
+    def consistent(self, problem: ProjectionProblem) -> tuple[ProjectionProblem, float]:
+        """Return the problem with the nearest limits that have a point, and their gap; by an LP.
+
+        What decides between an empty set and a solver in trouble, both of which call themselves
+        infeasible. The problem is returned as it is where it has a point, or where the gap is too
+        wide or unknown (NaN). It is in the units of `units`, the gap in those of the declaration.
+        """
+        rows, columns = self.units.rows, self.units.columns
+        rows, columns = (1.0 if v is None else v for v in (rows, columns))
+        declared = (problem.row_lower * rows, problem.row_upper * rows)
+        bounds = (problem.lower * columns, problem.upper * columns)
+        found = nearest_limits(self.block.matrix, *declared, *bounds)
+        if not 0 < found.gap <= CONSISTENT:
+            return problem, found.gap
+        low, high = found.row_lower / rows, found.row_upper / rows
+        return replace(problem, row_lower=low, row_upper=high), found.gap
+
+    def _first_good(
+        self,
+        kinds: list[type],
+        problem: ProjectionProblem,
+        answers: list[tuple[str, Answer]],
+        instance: int,
+        report: Report,
+    ) -> np.ndarray | None:
+        """Ask solvers in turn until one reaches `GOOD`; all answers are noted."""
+        for kind in kinds:
             with self._solver(kind) as solver, self._turn(kind):
                 answer = solver.solve(problem)
             answer = measured(self.units.block, problem, answer)
@@ -149,18 +209,7 @@ class QP(SolverMap, Projection):
             if answer.residual <= GOOD:
                 report.answered(instance, kind.name, answer.residual)
                 return answer.x
-        name, best = min(answers, key=lambda a: a[1].residual)
-        empty = least_violation(self.units.block, problem) > _EMPTY
-        if best.residual <= report.tolerance and not empty:
-            report.answered(instance, name, best.residual)
-            return best.x
-        if empty:
-            report.fail(instance, "no point satisfies all constraints", InfeasibleError)
-            return nothing
-        tried = ", ".join(f"{n}: {a.status}, KKT residual {a.residual:.1e}" for n, a in answers)
-        wanted = max(report.tolerance, GOOD)
-        report.fail(instance, f"no solver reached a KKT residual of {wanted:g} ({tried})")
-        return nothing
+        return None
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""

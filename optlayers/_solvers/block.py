@@ -142,32 +142,6 @@ def refined(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:
     return best
 
 
-def least_violation(block: Block, problem: ProjectionProblem) -> float:
-    """By how much some row is missed at the best of all points, relative to 1 + |x|; by an LP.
-
-    Zero if there is a feasible point; NaN if the linear program has no answer. What decides
-    between an empty set and a solver in trouble, both of which call themselves infeasible.
-    """
-    from scipy.optimize import linprog
-
-    R, width = block.matrix, sp.csr_array(np.ones((block.num_rows, 1)))
-    sides = [(R, problem.row_upper), (-R, -problem.row_lower)]
-    said = [np.isfinite(side) for _, side in sides]
-    rows = [sp.hstack([r[k], -width[k]]) for (r, _), k in zip(sides, said, strict=True)]
-    goal = np.concatenate([side[k] for (_, side), k in zip(sides, said, strict=True)])
-    found = linprog(
-        np.append(np.zeros(block.size), 1.0),
-        A_ub=sp.vstack(rows, format="csr"),
-        b_ub=goal,
-        bounds=np.column_stack([np.append(problem.lower, 0.0), np.append(problem.upper, np.inf)]),
-        method="highs",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-    )
-    if found.x is None:
-        return np.nan
-    return float(found.x[-1] / (1 + np.abs(found.x[:-1]).max()))
-
-
 def stacked_rows(block: Block) -> sp.csc_array:
     """Rows and bounds as one matrix [R; I], as first-order solvers want it."""
     return sp.csc_array(sp.vstack([block.matrix, sp.eye_array(block.size)], format="csc"))

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._polytope.consistency import units_of_rows
 from . import require
 
 _OPTIONS = {
@@ -17,6 +18,7 @@ _OPTIONS = {
     "mip_feasibility_tolerance": 1e-9,
     "primal_feasibility_tolerance": 1e-9,
     "dual_feasibility_tolerance": 1e-9,
+    "small_matrix_value": 1e-12,  # below it, a coefficient is dropped
     "solver": "simplex",  # a vertex, also where the optimum is a face
 }
 
@@ -27,16 +29,21 @@ class HighsSolver:
     Args:
         matrix: Rows `(m, size)`.
         integral: `(size,)` which variables must be integers.
+        units: One of `UNITS`: which coefficient of a row becomes 1, if they differ much. Tolerances
+            are absolute.
     """
 
     name = "highs"
+    UNITS = ("mean", "smallest", "largest")
 
-    def __init__(self, matrix: sp.csr_array, integral: np.ndarray):
+    def __init__(self, matrix: sp.csr_array, integral: np.ndarray, units: str = "mean"):
         require(self.name)
         import highspy
 
         self._status = highspy.HighsModelStatus
         m, size = matrix.shape
+        self._units = units_of_rows(matrix) ** {"mean": 1, "smallest": 2, "largest": 0}[units]
+        matrix = sp.csr_array(sp.diags_array(self._units) @ matrix)
         self._rows, self._columns = np.arange(m, dtype=np.int32), np.arange(size, dtype=np.int32)
         lp = highspy.HighsLp()
         lp.num_row_, lp.num_col_ = m, size
@@ -64,16 +71,18 @@ class HighsSolver:
             return None, "infeasible"
         highs = self._highs
         if len(self._rows):
-            highs.changeRowsBounds(len(self._rows), self._rows, row_lower, row_upper)
+            limits = (v * self._units for v in (row_lower, row_upper))
+            highs.changeRowsBounds(len(self._rows), self._rows, *limits)
         highs.changeColsBounds(len(self._columns), self._columns, lower, upper)
         status = self._run(costs)
-        if status == self._status.kUnboundedOrInfeasible:
-            # Presolve stops when it knows that one of the two holds. Which one does not need costs.
+        if status in (self._status.kUnboundedOrInfeasible, self._status.kUnbounded):
+            # It stops when it knows that costs have no end, where there may be no point either, or
+            # that one of the two holds. Which one does not need costs.
             feasible = self._run(np.zeros_like(costs)) == self._status.kOptimal
             return None, "unbounded" if feasible else "infeasible"
         if status == self._status.kOptimal:
             return np.array(highs.getSolution().col_value), ""
-        names = {self._status.kInfeasible: "infeasible", self._status.kUnbounded: "unbounded"}
+        names = {self._status.kInfeasible: "infeasible"}
         return None, names.get(status) or str(highs.modelStatusToString(status))
 
     def _run(self, costs: np.ndarray):

@@ -76,4 +76,5 @@ class AbstractSurrogate(ABC):
         return {k: v for k, v in vars(self).items() if not k.startswith("_") and v is not None}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in self.settings().items())})"
+        shown = {k: getattr(v, "__name__", v) for k, v in self.settings().items()}
+        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in shown.items())})"

@@ -18,6 +18,7 @@ from torch import Tensor
 import optlayers as ol
 
 from . import families as f
+from . import hairs as h
 from . import structured as s
 from .draft import Draft, margin
 
@@ -44,6 +45,7 @@ _MAKERS = (
     s.assignment, s.flow, s.spans, s.conflicts, s.transport, s.labels, product, s.infeasible,
     f.small_auxiliary, f.dependent_auxiliaries, f.scaled_auxiliaries, f.chain,
     masked,
+    h.far_bounds, h.marginals, h.nine_decades,
 )  # fmt: skip
 FAMILIES: dict[str, Callable[[Generator, int, int], Draft]] = {m.__name__: m for m in _MAKERS}
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import optlayers as ol
 
+from .draft import Draft
 from .generate import Case
 from .quiet import heard
 from .reference import by_clarabel
@@ -18,6 +19,7 @@ from .tensors import tensor_code
 TOL = 1e-6  # KKT residual in the worst case, relative to max(1, |y|), as for the exact QP solvers
 FINE = 1e-9  # what our own kernels reach; the answers above it are counted
 CLEAR = 1e-7  # below this margin of infeasibility, relative to max(1, |y|), either answer is right
+MEANT = 2e-6  # likewise, relative to the limits: they are meant to agree, and two of them may move
 _SKEWED = (0.1, 100.0)  # norms of rows outside of which a set is certified as declared, too
 
 
@@ -88,11 +90,11 @@ def judge(
 
     A failure is: an exception; something printed or a warning; an instance without an answer that
     has a point; an instance with an answer that has none, if every point violates some row, divided
-    by its norm, by more than 1e-7 (below that either is right: rounding in the right-hand sides can
-    make such a set empty or not); an answer that is not finite and not declared a failure; one
-    whose KKT residual exceeds 1e-6 max(1, |y|) (`ol.certify`; called "certificate" where Clarabel
-    confirms the point all the same); one that differs by more than that from the projection known
-    by construction or, with `compare`, from Clarabel's.
+    by its norm, by more than 1e-7, and by more than 2e-6 of the limits (below that either is right:
+    rounding in the right-hand sides can make such a set empty or not); an answer that is not finite
+    and not declared a failure; one whose KKT residual exceeds 1e-6 max(1, |y|) (`ol.certify`;
+    called "certificate" where Clarabel confirms the point all the same); one that differs by more
+    than that from the projection known by construction or, with `compare`, from Clarabel's.
 
     Where two points differ, the certificates decide, since the reference may be the less accurate
     side: it is granted the distance that its own certificate allows it, and the answer fails if its
@@ -128,8 +130,9 @@ def _answered(case: Case, answer: Answer, verdict: Verdict) -> list[int]:
     for i, empty in enumerate(case.empty()):
         reason = answer.reasons.get(i)
         no_point = reason is not None and "no point" in reason
+        size = max(1.0, float(case.y[i].abs().max()))
         if empty and finite[i]:
-            if case.margin(i) > CLEAR * max(1.0, float(case.y[i].abs().max())):
+            if case.margin(i) > max(MEANT * unit(case.instance(i)), CLEAR * size):
                 verdict.fail("answered", i, f"empty by a margin of {case.margin(i):.1e}")
         elif empty and reason is not None:
             verdict.refused += 1
@@ -145,6 +148,20 @@ def _answered(case: Case, answer: Answer, verdict: Verdict) -> list[int]:
     if answer.reasons and not isinstance(answer.error, wanted):
         verdict.fail("raises", min(answer.reasons), f"{answer.error!r} for: {first}"[:300])
     return right
+
+
+def unit(draft: Draft) -> float:
+    """The largest of 1 + |limit|, and of what a row cannot but contain, rows as they are scaled."""
+    least = np.maximum(np.maximum(draft.lower, -draft.upper), 0.0)
+    largest = 0.0
+    for rows, limits in ((draft.A, draft.b), (draft.A_eq, draft.b_eq)):
+        used = np.abs(rows).max(1, initial=0.0) > 0
+        rows, limits = rows[used], limits[used]
+        size = np.abs(rows).max(1, initial=0.0)
+        terms = (np.abs(rows) * least).max(1, initial=0.0)
+        limits = np.where(np.isfinite(limits), np.abs(limits), 0.0)
+        largest = max(largest, float((np.maximum(terms, limits) / size).max(initial=0.0)))
+    return 1.0 + largest
 
 
 def normalised(polytope: ol.Polytope) -> ol.Polytope:

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from ... import _kernels
+from ..._errors import InfeasibleError
 from ..._kernels.threads import run
 from ..._kernels.untraced import eager
 from ..._plan.blocks import Block
 from ..._plan.maps import ACCURACY, Limits, Report, SolverMap
+from ..._polytope.consistency import within
+from ..._solvers.block import ProjectionProblem
 from ..derivative import Projection, tangent
 from ..qp import QP
 from . import batched
@@ -20,6 +23,8 @@ from .ordering import OrderedRows, rows_of
 GOOD = ACCURACY  # residual at which an answer is taken
 _AIM = 1e-12  # residual at which nothing more is tried
 _MANY_STEPS = 400  # rows up to which OSQP is faster where most variables are auxiliary
+_FAR = 1e3  # how much larger than the point an answer may be before its rows are looked at again
+_SAME, _MOVED, _EMPTY = range(3)  # what the linear program says of limits
 _ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by dense factors
 
 
@@ -86,10 +91,64 @@ class Newton(SolverMap, Projection):
         solver = self._on_device if on_device else self._on_host
         z, quality = solver(x.detach().double(), wide)
         report.residuals.append(("newton", quality))
-        late = ~(quality <= GOOD)
+        late = ~(quality <= GOOD) | _far(z, x)
         if bool(late.any()):
-            self._hand_on(x, z, quality, wide, report)
+            self._hand_on(late.nonzero().cpu().numpy(), x, z, quality, wide, report)
         return self.units.declared(z).to(x.dtype), quality
+
+    def _hand_on(
+        self, chosen: np.ndarray, x: Tensor, z: Tensor, quality: Tensor, limits: Limits, report
+    ) -> None:
+        """Answer the components `chosen`, pairs of instance and component, which missed it.
+
+        A linear program tells which of them have no point, and which have one as soon as limits
+        that contradict each other by a hair agree. Those are solved again; what is still missed,
+        the solvers of `QP` get. All in its units.
+        """
+        at = torch.from_numpy(chosen).to(z.device).unbind(1)
+        found = z[at].double().cpu().numpy()[:, None]
+        y = x.detach().double()[at][:, None]
+        residual = quality[at].cpu().numpy()[:, None].copy()
+        sides = [
+            v.cpu().numpy()[chosen[:, 0] % len(v), chosen[:, 1]][:, None].copy() for v in limits
+        ]
+        state = self._made_consistent(sides, residual, report, chosen)
+        inner = Report(tolerance=report.tolerance)
+        again = np.flatnonzero(state == _MOVED)
+        if len(again):
+            some = Limits(*(torch.from_numpy(v[again]) for v in sides))
+            better, of_better = self._on_host(y[again].cpu(), some)
+            found[again], residual[again] = better.numpy(), of_better.numpy()
+            for k in again[residual[again, 0] <= GOOD]:
+                report.answered(int(chosen[k, 0]), "newton", float(residual[k, 0]))
+        missed = np.flatnonzero((state != _EMPTY) & ~(residual[:, 0] <= GOOD))
+        rest = np.column_stack([missed, np.zeros_like(missed)])
+        self.exact.project_some(rest, y.cpu().numpy(), sides, found, inner, residual)
+        for k, (solver, reached) in inner.answers.items():
+            report.answered(int(chosen[k, 0]), solver, reached)
+        for k, failure in inner.failures.items():
+            report.add(int(chosen[k, 0]), failure)
+        z[at] = torch.from_numpy(found[:, 0]).to(z.device)
+        failed = [i for i in np.unique(chosen[:, 0]).tolist() if i in report.failures]
+        z[failed] = torch.nan
+
+    def _made_consistent(self, sides, residual, report: Report, chosen: np.ndarray) -> np.ndarray:
+        """Move the limits of the components `chosen` where that is needed; who has a point."""
+        state = np.full(len(chosen), _SAME)
+        for k, (n, _) in enumerate(chosen):
+            given = ProjectionProblem(np.zeros(self.block.size), *(v[k, 0] for v in sides))
+            crossed = (given.row_lower > given.row_upper).any()
+            if crossed or (given.lower > given.upper).any():
+                gap, problem = np.inf, given
+            else:
+                problem, gap = self.exact.consistent(given)
+            if not within(gap):
+                report.fail(int(n), "no point satisfies all constraints", InfeasibleError)
+                state[k], residual[k] = _EMPTY, np.inf
+            elif problem is not given:
+                sides[0][k, 0], sides[1][k, 0] = problem.row_lower, problem.row_upper
+                state[k] = _MOVED
+        return state
 
     def _on_host(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
         rows, size = self.rows, self.block.size
@@ -125,25 +184,11 @@ class Newton(SolverMap, Projection):
         R, norms = (torch.from_numpy(v).to(device) for v in (R, norms))
         return R, norms, torch.from_numpy(self.block.is_aux).to(device)
 
-    def _hand_on(
-        self, x: Tensor, z: Tensor, quality: Tensor, limits: Limits, report: Report
-    ) -> None:
-        """The components that missed the accuracy, by the solvers of `QP`; all in its units."""
-        chosen, inner = (
-            (~(quality <= GOOD)).nonzero().cpu().numpy(),
-            Report(tolerance=report.tolerance),
-        )
-        y, found = (v.detach().double().cpu().numpy() for v in (x, z))
-        sides = [v.cpu().numpy() for v in limits]
-        self.exact.project_some(chosen, y, sides, found, inner, quality.cpu().numpy())
-        at = torch.from_numpy(chosen).to(z.device).unbind(1)
-        z[at] = torch.from_numpy(found[tuple(chosen.T)]).to(z.device)
-        for n, (solver, residual) in inner.answers.items():
-            report.answered(n, solver, residual)
-        for n, failure in inner.failures.items():
-            report.add(n, failure)
-            z[n] = torch.nan
-
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""
         return tangent(self.block, z, limits, grad)
+
+
+def _far(z: Tensor, y: Tensor) -> Tensor:
+    """Where a point is so far from what it is nearest to that it may hide a row that is missed."""
+    return z.abs().amax(-1) > _FAR * (1 + y.abs().amax(-1))
