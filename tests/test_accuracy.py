@@ -317,6 +317,94 @@ def test_the_report_knows_residuals():
     assert (residuals <= 1e-9).all()
 
 
+@pytest.fixture
+def nobody_is_accurate(monkeypatch):
+    """Every solver stops at the middle of `assignment(3)`, with a residual of 5e-8."""
+
+    def nearly(self, problem):
+        return Answer(np.full(9, 1 / 3), np.zeros(self.block.num_rows), 5e-8, "nearly")
+
+    def missed(self, x, limits, report):
+        z, quality = torch.full_like(x, 0.5), torch.full(x.shape[:2], 1e-3)
+        self._hand_on(x, z, quality, self.units.limits(limits), report)
+        return z
+
+    monkeypatch.setattr(Newton, "forward", missed)
+    for kind in (OSQPSolver, CvxpySolver, LeastDistance):
+        monkeypatch.setattr(kind, "solve", nearly)
+    for name in ("refined", "measured"):
+        monkeypatch.setattr(f"optlayers._projections.qp.{name}", lambda *args: args[-1])
+
+
+def test_the_caller_may_tolerate_more(nobody_is_accurate):
+    P, y = ol.assignment(3), torch.rand(2, 9, dtype=torch.float64)
+    with pytest.raises(ol.SolverFailed, match="no solver reached a KKT residual of 1e-08"):
+        ol.project(P, y, tolerance=1e-8)
+    z, status = ol.project(P, y, tolerance=1e-7, return_status=True)
+    torch.testing.assert_close(z, torch.full_like(z, 1 / 3))
+    assert status.residual.tolist() == [5e-8, 5e-8]
+    assert status.solver == {(0,): "osqp", (1,): "osqp"}
+
+
+def test_a_failure_tells_how_far_it_came(nobody_is_accurate):
+    y = torch.rand(2, 9, dtype=torch.float64)
+    z, status = ol.project(ol.assignment(3), y, on_failure="nan", return_status=True)
+    assert z.isnan().all()
+    assert status.residual.tolist() == [5e-8, 5e-8]
+    assert status.failures[1,].residual == 5e-8
+    assert status.failures[1,].solver == "osqp"
+    assert status.solver == {}
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, 1e-12, 1.0, inf, np.nan, True, "1e-6", None])
+def test_a_tolerance_that_is_none_is_refused(tolerance):
+    with pytest.raises(ol.InputError, match=r"`tolerance` must be a number from 1e-9"):
+        ol.project(ol.simplex(2), torch.zeros(2), tolerance=tolerance)
+
+
+@EVERY_PATH
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3), (0,)])
+def test_status_tells_residual_and_solver(path, batch):
+    y = torch.rand(*batch, 9, dtype=torch.float64)
+    with path():
+        _, status = ol.project(ol.assignment(3), y, return_status=True)
+    assert status.residual.shape == batch
+    assert status.residual.dtype == torch.float64
+    assert (status.residual <= 1e-9).all()
+    assert status.solver == dict.fromkeys(np.ndindex(*batch), "newton")
+
+
+def test_closed_forms_are_exact():
+    _, status = ol.project(ol.simplex(3), torch.rand(2, 3), return_status=True)
+    assert status.residual.tolist() == [0.0, 0.0]
+    assert set(status.solver.values()) == {"closed form"}
+
+
+def test_the_worst_of_several_blocks_is_told():
+    P = ol.product(ol.simplex(3), ol.assignment(3))
+    _, status = ol.project(P, torch.rand(2, 12, dtype=torch.float64), return_status=True)
+    assert set(status.solver.values()) == {"newton"}
+    report = Report()
+    report.residuals += [("a", torch.tensor([[0.1, 0.3], [0.1, 0.0]])), ("b", torch.ones(2, 1) / 5)]
+    report.answered(1, "c", 0.01)
+    answers = report.answers_of()
+    assert answers.solver(2) == ["a", "c"]
+    np.testing.assert_allclose(answers.residual({}, 2), [0.3, 0.01])
+
+
+def test_a_hull_tells_the_distance_it_proves():
+    hull = ol.ConvexHull(ol.assignment(3))
+    _, status = ol.project(hull, torch.rand(2, 9, dtype=torch.float64), return_status=True)
+    assert set(status.solver.values()) == {"hull"}
+    assert (status.residual <= 1e-6).all()
+
+
+def test_decisions_have_no_residual():
+    _, status = ol.decode(ol.simplex(3), torch.rand(2, 3), return_status=True)
+    assert status.residual.isnan().all()
+    assert status.solver == {}
+
+
 def test_rows_missed_by_little_from_far_away_are_not_an_answer():
     """The parabola of height 0.01 misses each of 1,998 convexity rows by 1e-8."""
     n = 2000
