@@ -430,6 +430,8 @@ def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
         near = largest <= 1e-11 * size and (move <= 1e-2 * SHORT or (move <= SHORT and tries >= 8))
         if last and tries >= 3 and (near or tries >= 40 + len(work.on)):
             break
+        if not last and tries >= 3 and move <= SHORT:  # the goal is below rounding
+            break
         steps += 1
         most = max(most, largest)
         damping = DAMPING * largest / most * work.ease[0]
@@ -561,7 +563,7 @@ def solve(block, own, work, x, tol):
         x[:] = work.centre
         return 0.0
     share = min(end, FIRST_STAGE * unit / reach) if reach > 0.0 else end
-    steps, result, before, most = 0, np.inf, np.inf, 0.0
+    steps, result, before, most = np.int64(0), np.inf, np.inf, 0.0  # no literal: it is a type
     li, lx = np.empty(0, dtype=np.int64), np.empty(0)
     for _ in range(MAX_STAGES):
         for j in range(len(x)):
