@@ -15,6 +15,7 @@ from .newton_constants import (
     FARTHEST,
     FIRST_STAGE,
     GROWTH,
+    IDLE,
     LOOSE,
     MAX_STAGES,
     MAX_STEPS,
@@ -430,7 +431,7 @@ def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
         near = largest <= 1e-11 * size and (move <= 1e-2 * SHORT or (move <= SHORT and tries >= 8))
         if last and tries >= 3 and (near or tries >= 40 + len(work.on)):
             break
-        if not last and tries >= 3 and move <= SHORT:  # the goal is below rounding
+        if not last and tries >= 3 and move <= IDLE:  # the goal is below rounding
             break
         steps += 1
         most = max(most, largest)

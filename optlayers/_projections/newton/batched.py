@@ -15,6 +15,7 @@ from ..._kernels.newton_constants import (
     FARTHEST,
     FIRST_STAGE,
     GROWTH,
+    IDLE,
     LOOSE,
     MAX_STAGES,
     MAX_STEPS,
@@ -132,7 +133,7 @@ def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality
         near = (largest <= 1e-11 * at.scale) & (state.move <= SHORT) | (state.tries >= 40)
         state.move = torch.where(largest <= 2e-16 * at.size, 0.0, state.move)  # only rounding left
         arrived |= last & (state.tries >= 3) & near & ~fresh
-        arrived |= ~last & (state.tries >= 3) & (state.move <= SHORT)  # below rounding
+        arrived |= ~last & (state.tries >= 3) & (state.move <= IDLE)  # below rounding
         finished = _advance(R, is_aux, state, at, arrived, last, tol, x, quality)
         _step(R, is_aux, state, at, ~arrived & ~fresh, largest)
         _take_up(state, at, fresh)
