@@ -193,7 +193,7 @@ def test_yao(nothing_handed_on):
     assert 0.5 * ((z - f) ** 2).sum() == pytest.approx(1.97704256e02, rel=1e-5)
 
 
-@pytest.mark.parametrize("n", [10, 100, 1000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [10, 100, 1000, 10_000])
 def test_powell20(n, nothing_handed_on):
     """POWELL20 of the same set (n = 10,000): numbers that alternate by 1, 2, 3, ..."""
     k = np.arange(1, n)
