@@ -87,10 +87,11 @@ def project(
     $$ \Pi_P(y) = \arg\min_{z \in P} \tfrac12 \|z - y\|_2^2 $$
 
     Exact: closed forms where the structure of (A, b) allows (see `plan`), else a QP whose answer
-    has a KKT residual of at most `tolerance`, relative to 1 + max(|y|, |z|). Differentiable by the active face: in `y`, also twice, and in those of `b`,
-    `b_eq`, `lower` and `upper` that were declared with tensors that require grad. At a kink, where
-    the derivative jumps, it is that of the smallest face, a limit of derivatives nearby. Blocks
-    with auxiliary variables cost one linear program per instance for it.
+    has a KKT residual of at most `tolerance`, relative to 1 + max(|y|, |z|). Differentiable by the
+    active face: in `y`, also twice, and in those of `b`, `b_eq`, `lower` and `upper` that were
+    declared with tensors that require grad. At a kink, where the derivative jumps, it is that of
+    the smallest face, a limit of derivatives nearby. Blocks with auxiliary variables cost one
+    linear program per instance for it.
 
     Args:
         feasible_set: A polytope, whose batch dimensions broadcast against those of `y`, or a
