@@ -128,7 +128,7 @@ def project(
         tensor([0.7500, 0.2500, 0.0000])
         >>> _, status = ol.project(ol.assignment(3), torch.rand(2, 9), return_status=True)
         >>> status.solver
-        {(0,): 'newton', (1,): 'newton'}
+        {(0,): 'activeset', (1,): 'activeset'}
         >>> bool((status.residual <= 1e-9).all())
         True
     """
