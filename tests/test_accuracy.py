@@ -122,6 +122,8 @@ def test_units_are_powers_of_two_and_leave_others_alone():
     P = ol.Polytope([[1.0, 1, -3e-6, 0], [0, 1, 1e-6, 4e5]], [0.5, 1.0], num_aux=2, upper=inf)
     block = only_map(P).block
     units = units_of(block)
+    assert units.columns is not None
+    assert units.rows is not None
     assert (np.log2(units.columns) % 1 == 0).all()
     assert (units.columns[~block.is_aux] == 1).all()
     assert float(np.abs(np.log2(np.abs(units.block.matrix.data))).max()) <= 2
