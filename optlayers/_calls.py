@@ -21,7 +21,7 @@ from ._nonfinite import (
     report_entries,
     restore_nonfinite,
 )
-from ._plan.failures import Failure, Report
+from ._plan.failures import ACCURACY, Answers, Failure, Report, index_of, number_of
 
 OnFailure = Literal["raise", "nan", "fallback"]
 _ADVICE = " With on_failure='nan' the other instances keep their answers."
@@ -35,10 +35,12 @@ class Status:
         batch_shape: Leading dimensions of the call.
         failures: Index of an instance (a tuple) -> what went wrong with it: a string, of which a
             `Failure` also has the `kind` of error, and `residual` and `solver` where known.
+        answers: Who answered, of a projection; read `residual` and `solver` instead.
     """
 
     batch_shape: tuple[int, ...] = ()
     failures: dict[tuple[int, ...], Failure] = field(default_factory=dict)
+    answers: Answers | None = field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> Tensor:
@@ -47,6 +49,35 @@ class Status:
         for index in self.failures:
             result[index] = False
         return result
+
+    @property
+    def residual(self) -> Tensor:
+        """KKT residuals of projections, of the batch shape, float64 on the CPU.
+
+        Relative to 1 + max(|y|, |z|), of the answer in float64, the largest where an instance falls
+        into several blocks; for a hull, the distance that is proved. Zero for closed forms. An
+        instance that failed has that of the best point found, or NaN if there was none; decisions
+        have NaN everywhere.
+        """
+        count = math.prod(self.batch_shape)
+        if self.answers is None:
+            return torch.full(self.batch_shape, torch.nan, dtype=torch.float64)
+        failures = {number_of(at, self.batch_shape): f for at, f in self.failures.items()}
+        return self.answers.residual(failures, count).reshape(self.batch_shape)
+
+    @property
+    def solver(self) -> dict[tuple[int, ...], str]:
+        """Index of an instance that was projected -> who answered it; failures are left out.
+
+        "closed form", "newton", "activeset", "spans", "osqp", "cvxpy" (Clarabel), "least distance"
+        or "hull"; where an instance falls into several blocks, who answered the one with the
+        largest residual.
+        """
+        if self.answers is None:
+            return {}
+        names = self.answers.solver(math.prod(self.batch_shape))
+        every = {index_of(i, self.batch_shape): name for i, name in enumerate(names)}
+        return {at: name for at, name in every.items() if at not in self.failures}
 
 
 class Asked(Protocol):
@@ -92,6 +123,16 @@ def check_policies(on_failure: str, on_nonfinite: str, projecting: bool = False)
         raise InputError(f"`on_nonfinite` must be 'raise' or 'propagate'. Got {on_nonfinite!r}.")
 
 
+def check_tolerance(tolerance: float) -> None:
+    """Refuse a tolerance that is none, or that no solver aims at."""
+    fits = isinstance(tolerance, (int, float)) and ACCURACY <= tolerance < 1
+    if not fits:  # NaN too
+        raise InputError(
+            "`tolerance` must be a number from 1e-9, which solvers aim at, to less than 1. "
+            f"Got {tolerance!r}."
+        )
+
+
 class Call:
     """One batch on its way through a verb.
 
@@ -104,6 +145,7 @@ class Call:
         decides: Whether a decision is asked for; else a projection.
         on_failure: Policy.
         on_nonfinite: Policy.
+        tolerance: Residual up to which an answer is one.
     """
 
     def __init__(
@@ -113,14 +155,17 @@ class Call:
         decides: bool,
         on_failure: OnFailure,
         on_nonfinite: OnNonfinite,
+        tolerance: float = ACCURACY,
     ):
+        check_tolerance(tolerance)
         check_policies(on_failure, on_nonfinite, not decides)
         name = "scores" if decides else "y"
         if not isinstance(x, Tensor):
             raise InputError(f"`{name}` must be a tensor of floats. Got {type(x).__name__}.")
         refuse_vmap(x, name)
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
-        self.like, self.event_dim, self.report = x, feasible_set.event_dim, Report()
+        self.like, self.event_dim = x, feasible_set.event_dim
+        self.decides, self.report = decides, Report(tolerance=tolerance)
         self.report.may_look = may_synchronise(on_nonfinite)
         x = feasible_set.admit(x.detach() if decides else x, name)
         free = feasible_set.free_parts(x.device)
@@ -215,7 +260,7 @@ class Call:
             drop_input_failures(report, rule, self.masked.x, self.event_dim)
         if report.failures:
             return self._apply_policy(z, batch)
-        return z if z.dtype == dtype else z.to(dtype), Status(tuple(batch))
+        return z if z.dtype == dtype else z.to(dtype), self._status(batch)
 
     def _apply_policy(self, z: Tensor, batch: torch.Size) -> tuple[Tensor, Status]:
         report = self.report
@@ -226,7 +271,12 @@ class Call:
             keep[list(report.failures)] = False
             keep = keep.to(z.device).reshape(*batch, *[1] * self.event_dim)
             z = torch.where(keep, z, 0)
-        return z.to(self.like.dtype), Status(tuple(batch), report.at(batch))
+        return z.to(self.like.dtype), self._status(batch)
+
+    def _status(self, batch: torch.Size) -> Status:
+        report = self.report
+        failures = report.at(batch) if report.failures else {}
+        return Status(tuple(batch), failures, None if self.decides else report.answers_of())
 
     def _batch(self, x: Tensor) -> torch.Size:
         return x.shape[: x.ndim - self.event_dim]

@@ -15,6 +15,7 @@ from .newton_constants import (
     FARTHEST,
     FIRST_STAGE,
     GROWTH,
+    IDLE,
     LOOSE,
     MAX_STAGES,
     MAX_STEPS,
@@ -329,7 +330,7 @@ def step_length(first, noise, own, work, x, stiff):
     A slope below `noise` is rounding: rows that depend on others seem to contradict them a little.
     """
     here = slope(1.0, first, own, work, x, stiff)
-    if -0.1 * first <= here <= 0.5 * first or abs(here) <= noise:
+    if -0.1 * first <= here <= 0.5 * first or abs(here) <= noise or not first > 0.0:
         return 1.0
     left, right, at_left, at_right = 0.0, 1.0, first, here
     while at_right > noise:
@@ -341,7 +342,7 @@ def step_length(first, noise, own, work, x, stiff):
     for trial in range(TRIALS):
         if trial % 3 == 2 and right > 4.0 * left:  # by size: the answer may be at 1e-9
             t = np.sqrt(left * right) if left > 0.0 else 0.01 * right
-        elif trial % 3 == 2:
+        elif trial % 3 == 2 or not at_left > at_right:
             t = 0.5 * (left + right)
         else:
             t = (left * -at_right + right * at_left) / (at_left - at_right)
@@ -414,7 +415,8 @@ def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
     while True:
         largest, k, size = evaluate(block, own, work, x, stiff)
         goal = max(2e-16 * (1.0 + size), 0.0 if last else loose)
-        size = max(scale, 1.0 + size)
+        extent = 1.0 + size
+        size = max(scale, extent)
         tries = 0 if largest < 0.5 * best else tries + 1
         best = min(best, largest)
         if largest <= goal:
@@ -429,6 +431,8 @@ def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
         # Shorter than has to be, if a few more steps do it: each takes some digits.
         near = largest <= 1e-11 * size and (move <= 1e-2 * SHORT or (move <= SHORT and tries >= 8))
         if last and tries >= 3 and (near or tries >= 40 + len(work.on)):
+            break
+        if not last and tries >= 3 and move * size <= IDLE * extent:  # goal below rounding
             break
         steps += 1
         most = max(most, largest)
@@ -561,7 +565,7 @@ def solve(block, own, work, x, tol):
         x[:] = work.centre
         return 0.0
     share = min(end, FIRST_STAGE * unit / reach) if reach > 0.0 else end
-    steps, result, before, most = 0, np.inf, np.inf, 0.0
+    steps, result, before, most = np.int64(0), np.inf, np.inf, 0.0  # no literal: it is a type
     li, lx = np.empty(0, dtype=np.int64), np.empty(0)
     for _ in range(MAX_STAGES):
         for j in range(len(x)):

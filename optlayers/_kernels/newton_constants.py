@@ -12,6 +12,7 @@ LOOSE = 0.1  # residual of a stage that is not the last one, relative to the wid
 DAMPING = 1e-2  # of a step, times the gradient relative to the largest one so far
 ROUNDING = 4e-16  # of a row's activity, relative to the size of x
 SHORT = 3e-10  # step, relative to x, after which nothing is left to go
+IDLE = 1e-7  # the same for a stage that is not the last: multipliers are still rounded as a whole
 MAX_STEPS, MAX_STAGES = 400, 60
 SPARSE_STEPS = 8  # more steps a row, with a sparse factor: along a chain, a few rows change a step
 TRIALS = 60  # of a line search

@@ -1,6 +1,6 @@
 """What went wrong with which instance: one value, from the map that gives up to the user."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -20,6 +20,7 @@ from .._polytope.polytope import Polytope
 
 ACCURACY = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), above which an answer is a failure
 FORBIDDEN = "scores of -inf forbid every point"
+CLOSED_FORM = "closed form"  # the solver of an instance that needed none
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,6 +44,39 @@ class Failure(str):
     def __new__(cls, reason: str, *details: object, **named: object) -> "Failure":
         """Make the string; the other fields are set by the dataclass."""
         return super().__new__(cls, reason)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Who answered the instances of a flattened batch, and how well; see `Report`."""
+
+    residuals: list[tuple[str, Tensor]] = field(default_factory=list)
+    others: dict[int, tuple[str, float]] = field(default_factory=dict)
+
+    def residual(self, failures: Mapping[int, Failure], count: int) -> Tensor:
+        """`(count,)`, float64 on the CPU; NaN for failures that do not tell theirs."""
+        worst = torch.zeros(count, dtype=torch.float64)
+        for each in self._each(count):
+            worst = torch.maximum(worst, each)
+        for i, (_, residual) in self.others.items():
+            worst[i] = residual
+        for i, failure in failures.items():
+            worst[i] = torch.nan if failure.residual is None else failure.residual
+        return worst
+
+    def solver(self, count: int) -> list[str]:
+        """Return the names, of the worst answer where an instance has several."""
+        names, each = [CLOSED_FORM] * count, self._each(count)
+        if each:
+            worst = torch.stack(each).max(0).indices.tolist()
+            names = [self.residuals[k][0] for k in worst]
+        for i, (solver, _) in self.others.items():
+            names[i] = solver
+        return names
+
+    def _each(self, count: int) -> list[Tensor]:
+        """Return the worst of the components, map by map."""
+        return [r.detach().cpu().double().reshape(count, -1).amax(1) for _, r in self.residuals]
 
 
 @dataclass
@@ -141,6 +175,10 @@ class Report:
                 self.fail(i, "its answer is not a number")
                 self.unexplained.add(i)
 
+    def answers_of(self) -> Answers:
+        """Return who answered, apart from the rest of the report."""
+        return Answers(self.residuals, self.answers)
+
     @property
     def kinds(self) -> dict[int, type[OptLayersError]]:
         """The errors by instance; deprecated, `failures[i].kind` is the same."""
@@ -152,7 +190,7 @@ class Report:
         return {index_of(i, batch): failure for i, failure in sorted(self.failures.items())}
 
     def spread(self, batch: torch.Size, wider: torch.Size) -> None:
-        """Renumber for a batch that the present one is broadcast to."""
+        """Renumber failures for a batch that the present one is broadcast to."""
         if self.failures and batch != wider:
             of = (
                 torch.arange(batch.numel(), device="cpu")
@@ -194,3 +232,8 @@ class Report:
 def index_of(number: int, batch: Sequence[int]) -> tuple[int, ...]:
     """Return the index into a batch of an instance of the flattened batch."""
     return tuple(int(k) for k in np.unravel_index(number, batch)) if len(batch) else ()
+
+
+def number_of(index: Sequence[int], batch: Sequence[int]) -> int:
+    """Return the number in the flattened batch of an index into it."""
+    return int(np.ravel_multi_index(tuple(index), tuple(batch))) if len(batch) else 0

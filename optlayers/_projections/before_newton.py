@@ -52,6 +52,7 @@ class BeforeNewton(SolverMap, Projection):
         if x.device.type != "cpu":
             return self.newton.forward(y, wide, report).to(x.dtype)
         z, quality = self.on_host(y, wide, None if near is None else near.detach().double())
+        report.residuals.append((type(self).__name__.lower(), quality))
         late = ~(quality <= GOOD).all(-1)
         if bool(late.any()):
             self._hand_on(y, z, late, wide, report)
@@ -59,11 +60,15 @@ class BeforeNewton(SolverMap, Projection):
 
     def _hand_on(self, y: Tensor, z: Tensor, late: Tensor, limits: Limits, report: Report) -> None:
         """Solve the instances that missed the accuracy by Newton's method."""
-        chosen, inner = late.nonzero()[:, 0], Report()
+        chosen, inner = late.nonzero()[:, 0], Report(tolerance=report.tolerance)
         sides = Limits(*(v if len(v) == 1 else v[chosen] for v in limits))
         z[chosen] = self.newton.forward(y[chosen], sides, inner)
         for i, failure in inner.failures.items():
             report.add(int(chosen[i]), failure)
+        answers, numbers = inner.answers_of(), chosen.tolist()
+        residuals = answers.residual(inner.failures, len(numbers)).tolist()
+        for i, name, residual in zip(numbers, answers.solver(len(numbers)), residuals, strict=True):
+            report.answered(i, name, residual)
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""

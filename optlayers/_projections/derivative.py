@@ -23,10 +23,12 @@ from torch import Tensor
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits
 from .derivative_aux import free_auxiliaries
+from .units import Units, units_of
 from .vertices import Basis, basis_of, one_row_basis, solve_basis
 
 _DENSE = 4_000_000  # entries of one instance's system; beyond, it is kept sparse
 _CHUNK = 32_000_000  # entries of a batch of systems made at a time
+_ROUNDING = 1e-14  # of a slack, relative to the largest auxiliary variable
 _RANK = 1e-9  # a smaller singular value is zero; the largest entry of each row is 1
 _LOST = 1e-10  # the same of an eigenvalue of a Gram matrix, relative to the largest
 _DAMPING, _PASSES = 1e-8, 4  # a dependent row costs accuracy only where these do not suffice
@@ -79,6 +81,8 @@ def tangent(block: Block, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         limits: As the projection had them.
         grad: `(N, count, size)`, of the answer.
     """
+    # Which rows are active, and the rank of auxiliary columns, must not depend on their units.
+    block, limits, _ = _in_units(block, limits)
     face, g = _face_of(block, z, limits), _own(block, grad)
     v = g - _pull(block, _multipliers(block, face, face.free, face.active, g))
     return torch.where(face.free, v, 0.0).to(grad.dtype)
@@ -94,6 +98,7 @@ def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -
         limits: As the projection had them.
         grad: `(N, count, size)`, of the answer.
     """
+    block, limits, units = _in_units(block, limits)
     face, g = _face_of(block, z, limits), _own(block, grad)
     r = _own(block, x.double() - z.double())
     if face.lone:
@@ -116,7 +121,16 @@ def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -
     rows = _sides(face.low, face.high, tau, torch.where(basis.active, nu, 0.0))
     bounds = _sides(face.lower & held, face.upper & held, rest, torch.where(held, v, 0.0))
     parts = (torch.where(basis.free, v, 0.0), *rows, *bounds)
-    return Gradients(*(part.to(grad.dtype) for part in parts))
+    found = Gradients(*(part.to(grad.dtype) for part in parts))
+    return found if units is None else Gradients(found.y, *units.limits(Limits(*found[1:])))
+
+
+def _in_units(block: Block, limits: Limits) -> tuple[Block, Limits, Units | None]:
+    """The block and its limits in units that suit its auxiliary variables, if it has any."""
+    if not block.is_aux.any():
+        return block, limits, None
+    units = units_of(block)
+    return units.block, units.limits(Limits(*(v.double() for v in limits))), units
 
 
 def _own(block: Block, v: Tensor) -> Tensor:
@@ -147,7 +161,7 @@ def _face_of(block: Block, z: Tensor, limits: Limits) -> _Face:
         if block.is_aux.any():
             points, near = free_auxiliaries(block, points, wide, near), 20 * near
         act = _activity(block, points)
-        slip = size = 1 + points.abs().amax(-1, keepdim=True)
+        slip = size = _extent(block, points, _ROUNDING / near)
     lower, upper = wide.lower, wide.upper
     if lone:  # the answer of a closed form is a bound to the last digit, in its own precision
         lower, upper = (v.to(z.dtype).double() for v in (lower, upper))
@@ -158,6 +172,19 @@ def _face_of(block: Block, z: Tensor, limits: Limits) -> _Face:
         act >= wide.row_upper - near * (size + _finite(wide.row_upper)),
         lone,
     )
+
+
+def _extent(block: Block, points: Tensor, rounding: float) -> Tensor:
+    """`(N, count, 1)`, what slacks are compared with, times `near`.
+
+    The size of the point: an auxiliary variable that may be huge says no more than its rounding.
+    """
+    size = points.abs()
+    if not block.is_aux.any():
+        return 1 + size.amax(-1, keepdim=True)
+    aux = torch.from_numpy(block.is_aux).to(points.device)
+    own = torch.where(aux, 0.0, size).amax(-1, keepdim=True)
+    return 1 + own + rounding * size.amax(-1, keepdim=True)
 
 
 def _finite(v: Tensor) -> Tensor:

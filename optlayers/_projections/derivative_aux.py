@@ -9,6 +9,8 @@ from .._errors import SolverFailed
 from .._plan.blocks import Block
 from .._plan.maps import Limits
 
+_REACH = 1e4  # of an auxiliary variable, in units where coefficients are near one
+
 
 def free_auxiliaries(block: Block, z: Tensor, limits: Limits, near: float) -> Tensor:
     r"""Move auxiliary variables to where no more rows and bounds are active than must be.
@@ -35,6 +37,31 @@ def free_auxiliaries(block: Block, z: Tensor, limits: Limits, near: float) -> Te
 
 
 def _middle(block: Block, x: np.ndarray, low, high, lower, upper, near: float) -> np.ndarray:
+    """Auxiliary variables of one point, small ones where there is a choice.
+
+    Bounds beyond reach are left out at first: a variable at one of them would round off the rest.
+    """
+    size = 1 + np.abs(x[~block.is_aux]).max(initial=0.0)
+    ends = (
+        np.where(lower < -_REACH * size, -np.inf, lower),
+        np.where(upper > _REACH * size, np.inf, upper),
+    )
+    found, message = _program(block, x, low, high, *ends, near * size)
+    aux = block.is_aux
+    if found is None or (found < lower[aux]).any() or (found > upper[aux]).any():
+        found, message = _program(block, x, low, high, lower, upper, near * size)
+    if found is None:
+        raise SolverFailed(
+            "The derivative needs auxiliary variables that complete the projected point, and the "
+            f"linear program found none: {message}"
+        )
+    return found
+
+
+def _program(
+    block: Block, x: np.ndarray, low, high, lower, upper, near: float
+) -> tuple[np.ndarray | None, str]:
+    """The linear program, if it has an answer, and what the solver says."""
     from scipy.optimize import linprog
 
     aux = np.flatnonzero(block.is_aux)
@@ -53,27 +80,23 @@ def _middle(block: Block, x: np.ndarray, low, high, lower, upper, near: float) -
     rows = sp.vstack([r for r, _, _ in sides], format="csr")
     offset = np.concatenate([o for _, o, _ in sides])
     wide = np.concatenate([w for _, _, w in sides])
-    said = np.isfinite(offset)
+    said, free = np.isfinite(offset), [(None, None)] * len(aux)
     rows, offset, wide = sp.csr_array(rows[said]), offset[said], wide[said]
     slack = sp.csr_array(
         (np.ones(int(wide.sum())), (np.flatnonzero(wide), np.arange(int(wide.sum())))),
         (len(offset), int(wide.sum())),
     )
-    size = 1 + np.abs(x[~block.is_aux]).max(initial=0.0)
     # As little slip as z needs: what is let go adds up, and must not look like a slack.
-    for slip in (0.01 * near * size, near * size):
+    for slip in (0.01 * near, near):
         scale = sp.csr_array((offset + slip)[:, None])
         # Variables: psi times the scale, the slacks, the scale.
         found = linprog(
             np.concatenate([np.zeros(len(aux)), -np.ones(slack.shape[1]), [0.0]]),
             A_ub=sp.hstack([-rows, slack, -scale]),
             b_ub=np.zeros(len(offset)),
-            bounds=[(None, None)] * len(aux) + [(0, 1)] * slack.shape[1] + [(1, 0.01 / near)],
+            bounds=[*free, *[(0, 1)] * slack.shape[1], (1, max(1.0, 0.01 / near))],
             method="highs",
         )
         if found.x is not None:
-            return found.x[: len(aux)] / found.x[-1]
-    raise SolverFailed(
-        "The derivative needs auxiliary variables that complete the projected point, and the "
-        f"linear program found none: {found.message}"
-    )
+            return found.x[: len(aux)] / found.x[-1], found.message
+    return None, found.message

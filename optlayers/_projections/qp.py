@@ -170,7 +170,12 @@ class QP(SolverMap, Projection):
             return best.x
         tried = ", ".join(f"{n}: {a.status}, KKT residual {a.residual:.1e}" for n, a in answers)
         wanted = max(report.tolerance, GOOD)
-        report.fail(instance, f"no solver reached a KKT residual of {wanted:g} ({tried})")
+        report.fail(
+            instance,
+            f"no solver reached a KKT residual of {wanted:g} ({tried})",
+            residual=best.residual if best.residual < np.inf else None,
+            solver=name,
+        )
         return nothing
 
     def consistent(self, problem: ProjectionProblem) -> tuple[ProjectionProblem, float]:

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._plan.blocks import Block
+from .._plan.failures import ACCURACY
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,39 @@ def refined(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:
         x[free] += change[: len(free)]
         multipliers = np.zeros_like(lam)
         multipliers[active] = lam[active] + change[len(free) :]
-        better = judged(block, problem, x, multipliers, answer.status)
-        best = min(best, better, key=lambda a: a.residual)
+        for each in (multipliers, _signed(block, problem, x, at_high, at_low)):
+            better = judged(block, problem, x, each, answer.status)
+            best = min(best, better, key=lambda a: a.residual)
+        if best.residual <= ACCURACY:
+            break
     return best
+
+
+def _signed(
+    block: Block, problem: ProjectionProblem, x: np.ndarray, at_high: np.ndarray, at_low: np.ndarray
+) -> np.ndarray:
+    """Multipliers of a point, each of the sign of its side, by nonnegative least squares.
+
+    Where more rows and bounds are active than fix the point, the shortest multipliers need not have
+    their sign, and others have.
+    """
+    from scipy.optimize import nnls
+
+    R, eye = block.matrix.toarray(), np.eye(block.size)
+    upper, lower = x >= problem.upper, x <= problem.lower
+    system = np.hstack([R[at_high].T, -R[at_low].T, eye[:, upper], -eye[:, lower]])
+    multipliers = np.full(len(R), np.nan)
+    if not system.size:
+        return np.zeros(len(R))
+    try:
+        found, _ = nnls(system, np.where(block.is_aux, 0.0, problem.y - x))
+    except RuntimeError:  # too many steps
+        return multipliers
+    multipliers[:] = 0.0
+    count = int(at_high.sum())
+    multipliers[at_high] += found[:count]
+    multipliers[at_low] -= found[count : count + int(at_low.sum())]
+    return multipliers
 
 
 def stacked_rows(block: Block) -> sp.csc_array:

@@ -15,6 +15,7 @@ from ..._kernels.newton_constants import (
     FARTHEST,
     FIRST_STAGE,
     GROWTH,
+    IDLE,
     LOOSE,
     MAX_STAGES,
     MAX_STEPS,
@@ -132,6 +133,7 @@ def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality
         near = (largest <= 1e-11 * at.scale) & (state.move <= SHORT) | (state.tries >= 40)
         state.move = torch.where(largest <= 2e-16 * at.size, 0.0, state.move)  # only rounding left
         arrived |= last & (state.tries >= 3) & near & ~fresh
+        arrived |= ~last & (state.tries >= 3) & (state.move * at.scale <= IDLE * at.size)
         finished = _advance(R, is_aux, state, at, arrived, last, tol, x, quality)
         _step(R, is_aux, state, at, ~arrived & ~fresh, largest)
         _take_up(state, at, fresh)
@@ -341,6 +343,7 @@ def _line_search(R: Tensor, state: State, at: Point, d: Tensor) -> Tensor:
     t, noise = torch.ones_like(first), ROUNDING * at.scale * d.abs().sum(-1)
     here = slope(t)
     done = (here >= -0.1 * first) & (here <= 0.5 * first) | (here.abs() <= noise)
+    done |= ~(first > 0)  # rounding
     left, right = torch.zeros_like(t), torch.where(here < 0, t, torch.inf)
     at_left, at_right = first.clone(), torch.where(here < 0, here, -first)
     left, at_left = torch.where(here >= 0, t, left), torch.where(here >= 0, here, at_left)
@@ -351,7 +354,9 @@ def _line_search(R: Tensor, state: State, at: Point, d: Tensor) -> Tensor:
             spread = torch.where(left > 0, (left * right).sqrt(), 0.01 * right)
             inner = torch.where(right > 4 * left, spread, 0.5 * (left + right))
         else:
-            inner = (left * -at_right + right * at_left) / (at_left - at_right)
+            fall = at_left - at_right
+            inner = (left * -at_right + right * at_left) / torch.where(fall > 0, fall, 1.0)
+            inner = torch.where(fall > 0, inner, 0.5 * (left + right))
         t = torch.where(done, t, torch.where(right.isfinite(), inner, 4 * left.clamp(min=0.25)))
         here = slope(t)
         done |= here.abs() <= torch.maximum(0.05 * first, noise)

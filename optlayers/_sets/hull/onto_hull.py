@@ -21,9 +21,10 @@ def project_onto_hull(
     free = feasible_set.free_parts(y.device)
     y = y if dtype in (torch.float32, torch.float64) else y.float()
     y = y if free is None else torch.where(free, y, 0)
-    own = Report()
+    own = Report(tolerance=report.tolerance)
     found = hull_instances(_asks(feasible_set, batch, own), y, event_dim, own, max_iter)
     z = found.z
+    report.residuals += own.residuals
     if own.failures:
         for i, failure in sorted(own.failures.items()):
             report.add(i, failure)

@@ -217,7 +217,8 @@ def _judge(sets: ActiveSets, gap: np.ndarray, y: np.ndarray, report: Report) -> 
     k = _kernels.hull
     with np.errstate(invalid="ignore", over="ignore"):
         size = np.linalg.norm([y, sets.arrays.target], axis=-1).max(0, initial=1.0)
-        far = ~(np.sqrt(gap) <= _ACCEPTED * size)
+        far = ~(np.sqrt(gap) <= max(_ACCEPTED, report.tolerance) * size)
+    report.residuals.append(("hull", torch.from_numpy(np.sqrt(gap) / size)))
     found = (sets.arrays.state == k.NO_STRUCTURE, sets.arrays.state == k.NOT_BEST, far)
     for reason, instances in zip(_REASONS, found, strict=True):
         for i in np.flatnonzero(instances).tolist():
