@@ -73,7 +73,7 @@ def test_a_status_says_what_kind_of_error_it_would_have_been(wrap, verb):
     _, status = verb(wrap(budgets()), torch.zeros(3, 2), on_failure="nan", return_status=True)
     (failure,) = status.failures.values()
     assert list(status.failures) == [(1,)]
-    assert failure == "no point satisfies all constraints"
+    assert failure.endswith("point satisfies all constraints")  # "no", or "no integral"
     assert failure.kind is ol.InfeasibleError
 
 

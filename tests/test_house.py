@@ -13,7 +13,7 @@ TUPLES = {"_replace", "_fields", "_asdict", "_make"}  # public, in spite of thei
 
 
 def foreign_private_attributes(tree: ast.Module) -> list[str]:
-    """`x._name` where x is neither `self` nor `cls`, and `_name` is nothing of this module."""
+    """`x._name` where x is not `self`, `cls` or torch, and `_name` is nothing of this module."""
     own = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     own |= {
         n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
@@ -30,7 +30,7 @@ def foreign_private_attributes(tree: ast.Module) -> list[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"):
             continue
-        of_self = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        of_self = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "torch")
         if not (of_self or node.attr.endswith("__") or node.attr in own | TUPLES):
             found.append(f"{node.lineno}: {ast.unparse(node)}")
     return found
