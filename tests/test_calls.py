@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from .helpers import TOL
 class Pair(ol.AbstractFeasibleSet):
     """Exactly one of two parts, by a decoder alone."""
 
-    relaxation = ol.simplex(2)
+    relaxation: Any = ol.simplex(2)
 
     def decode(self, scores):
         return torch.nn.functional.one_hot(scores.argmax(-1), 2).to(scores)
@@ -137,7 +138,7 @@ def test_a_forbidden_part_that_a_plain_decoder_chose_is_no_structure(wrap):
 
 def test_a_projection_that_returns_none_is_by_the_plan_and_deprecated():
     class Old(Pair):
-        def project_instances(self, y, report):
+        def project_instances(self, y, report) -> Any:
             return None
 
     y = torch.randn(4, 2)
@@ -192,7 +193,7 @@ def test_derivatives_of_limits_sum_over_the_larger_batch():
 class Batched(Pair):
     """Its relaxation has a batch, its decoder takes any."""
 
-    relaxation = ol.Polytope(A_eq=[[1.0, 1.0]], b_eq=torch.tensor([[1.0], [3.0]]))
+    relaxation: Any = ol.Polytope(A_eq=[[1.0, 1.0]], b_eq=torch.tensor([[1.0], [3.0]]))
 
 
 def test_a_relaxation_may_have_a_larger_batch_than_the_points():
