@@ -25,7 +25,7 @@ def plan(polytope: Polytope, kind: Literal["projection", "decoder"] = "projectio
     It is compiled once, then kept.
 
     Examples:
-        >>> import torch, optlayers as ol
+        >>> import optlayers as ol
         >>> print(ol.plan(ol.cardinality(4, at_most=2)).explain())
         Projection plan: 4 variables, 1 block
           1 x 4 variables, 1 row -> OneRow
@@ -123,7 +123,8 @@ def project(
         SolverFailed: If no exact solver reached `tolerance`; names the instance, with residuals.
 
     Examples:
-        >>> import torch, optlayers as ol
+        >>> import torch
+        >>> import optlayers as ol
         >>> ol.project(ol.simplex(3), torch.tensor([1.0, 0.5, -1.0]))
         tensor([0.7500, 0.2500, 0.0000])
         >>> _, status = ol.project(ol.assignment(3), torch.rand(2, 9), return_status=True)
@@ -206,7 +207,8 @@ def decode(
         UnboundedError: If the scores of an instance can grow without limit.
 
     Examples:
-        >>> import torch, optlayers as ol
+        >>> import torch
+        >>> import optlayers as ol
         >>> ol.decode(ol.cardinality(4, at_most=2), torch.tensor([0.1, 0.3, -0.2, 0.2]))
         tensor([0., 1., 0., 1.])
     """

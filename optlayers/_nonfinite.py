@@ -31,7 +31,9 @@ def refuse_vmap(x: Tensor, name: str) -> None:
         InputError: Whatever is in it.
     """
     hidden = torch._C._functorch.is_batchedtensor(x)
-    if hidden or torch._C._functorch.is_legacy_batchedtensor(x):
+    if not torch.compiler.is_compiling():  # the compiler cannot ask this, and meets none
+        hidden = hidden or torch._C._functorch.is_legacy_batchedtensor(x)
+    if hidden:
         raise InputError(
             f"`{name}` comes from torch.vmap (or from is_grads_batched), which hides a dimension, "
             "and decisions look at numbers. Leading dimensions are instances already: give all of "

@@ -39,7 +39,8 @@ def ordinary(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_inference_mode_enabled():
+        # The compiler cannot ask for the mode; what it reads was made before it traced.
+        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
             return function(*args, **kwargs)
         with torch.inference_mode(False):
             return function(*args, **kwargs)

@@ -99,16 +99,17 @@ class Ready:
         return Ready(self.plan, self.version, limits, bad, lowest, self.fits_half)
 
     def _forget(self) -> None:
-        sizes = {batch: found.nbytes() for batch, found in list(self._larger.items())}
-        total = sum(sizes.values())
-        for batch in list(sizes)[:-1]:
-            if total <= _MOST_BYTES:
+        for batch in list(self._larger)[:-1]:  # the latest stays, however large
+            if self.kept_bytes() <= _MOST_BYTES:
                 return
-            total -= sizes[batch]
             self._larger.pop(batch, None)
 
+    def kept_bytes(self) -> int:
+        """Return the memory of what is kept for larger batches."""
+        return sum(found.nbytes() for found in list(self._larger.values()))
+
     def nbytes(self) -> int:
-        """Return the memory of the tensors, without those of other batches."""
+        """Return the memory of its own tensors."""
         tensors = [v for limit in self.limits for v in limit]
         tensors += [self.lowest] if self.bad is None else [self.bad, self.lowest]
         return sum(v.numel() * v.element_size() for v in tensors)
