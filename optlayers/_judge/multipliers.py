@@ -364,8 +364,8 @@ def _balanced(part: Component, equality, multipliers, low, high, endless) -> np.
     used = equality | (multipliers > 0)
     if not used.any():
         return multipliers
-    rows = part.matrix[used]
-    rows, found = rows.toarray() if sp.issparse(rows) else rows, multipliers[used]
+    rows, found = part.matrix[used], multipliers[used]
+    rows = rows if isinstance(rows, np.ndarray) else rows.toarray()
     for _ in range(3):
         sums = rows.T @ found
         wrong = endless & (np.isinf(low) & (sums > 0) | np.isinf(high) & (sums < 0))

@@ -60,7 +60,7 @@ def feasible_near(problem: CertifiedProblem, x: np.ndarray, used: np.ndarray) ->
                 if restored is not None:
                     x[i, part.columns], goals[k, part.rows] = restored
     goal[late] = goals
-    return Repaired(x, _fits(problem, x, goal).all(1))
+    return Repaired(x, np.asarray(_fits(problem, x, goal).all(1)))
 
 
 def _fits(problem: CertifiedProblem, x: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def _single_rows(problem: CertifiedProblem, x: np.ndarray, goal: np.ndarray) -> 
     allowed = _ROUNDING / 4 * (size + np.where(np.isfinite(aim), np.abs(aim), 0.0))
     sign = np.where(act > aim, 1.0, np.where(single >= problem.A.shape[0], -1.0, 0.0))
     a = rows.data * np.repeat(sign, counts, 1)
-    t, now = np.zeros_like(act), point
+    t, slope, now = np.zeros_like(act), np.zeros_like(act), point
     for _ in range(2 + int(counts.max())):
         miss = np.add.reduceat(a * now, start, axis=1) - sign * np.where(sign != 0, aim, 0.0)
         moves = (now - bounds[0] > 0) & (a > 0) | (bounds[1] - now > 0) & (a < 0)

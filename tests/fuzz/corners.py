@@ -64,7 +64,9 @@ def _one_corner(rng: Generator, n: int) -> Draft:
 
 def _beside(first: Draft, second: Draft) -> Draft:
     return Draft(
-        *(np.append(getattr(first, k), getattr(second, k)) for k in ("x", "lower", "upper")),
+        np.append(first.x, second.x),
+        np.append(first.lower, second.lower),
+        np.append(first.upper, second.upper),
         block_diag(first.A, second.A),
         np.append(first.b, second.b),
         block_diag(first.A_eq, second.A_eq),
