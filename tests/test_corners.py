@@ -115,3 +115,16 @@ def test_a_vertex_far_from_its_anchor_is_on_the_row():
     P = ol.Polytope([[1.0, 1.0]], [1.3], lower=[-1e10, 0.0], upper=[1e10, 1.0], integral=False)
     z = ol.decode(P, torch.tensor([1.0, 2.0], dtype=torch.float64))
     close(z, [1.3 - 1.0, 1.0])
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 1, 1]], [[-1.0, -1, -1]]])
+def test_a_plan_says_that_a_bound_is_too_far_to_count_from(rows):
+    sign = rows[0][0]
+    P = ol.Polytope(rows, [sign], lower=-1.0, upper=INF)
+    near, far = P, P.with_(lower=torch.full((3,), -1e4).double())
+    if sign < 0:
+        near, far = (
+            Q.with_(lower=torch.full((3,), -INF).double(), upper=-Q.lower) for Q in (near, far)
+        )
+    assert "-> Simplex" in ol.plan(near).explain()
+    assert "it would be counted from a bound beyond 1000, and lose digits" in ol.plan(far).explain()

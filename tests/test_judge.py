@@ -177,6 +177,30 @@ def test_numbers_that_are_not_finite_never_hold(field, bad):
     assert not broken.holds(1e-9) or (field == "scale" and bad == torch.inf)
 
 
+SINGLE = {
+    "long simplex": ol.simplex(1000),
+    "budget": ol.budget([float(k) for k in range(1, 21)], 30.0),
+    "assignment": ol.assignment(5),
+    "spans": ol.spans(8, 4, 2),
+    "trees": ol.DependencyTrees(3, relaxation="arborescence").relaxation,
+    "nearly parallel rows": ol.Polytope([[1.0, 1, 0], [1, 1.0001, 0], [1, 1, 1e-4]], [1.0] * 3),
+    "rows of any size": ol.Polytope([[1e6, 1e6, 0], [0, 1e-6, 1e-6]], [1e6, 1e-6]),
+    "columns of any size": ol.Polytope([[1.0, 1e-3, 1e3], [1e3, 1, 1e-3]], [1.0, 1.0]),
+    "far bounds": ol.Polytope([[1.0, 1, 1]], [1.0], lower=-1e8, upper=np.inf),
+}
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0, 1e3, 1e5])
+@pytest.mark.parametrize("P", SINGLE.values(), ids=SINGLE)
+def test_what_was_rounded_to_single_precision_is_accepted(P, size):
+    y = (size * torch.randn(10, P.n)).float()
+    z = ol.project(P, y)
+    certificate = ol.certify(P, y, z)
+    assert certificate.holds(1e-5), certificate
+    wrong = z + STEP * y.abs().amax(-1, keepdim=True).clamp(min=1.0)
+    assert not ol.certify(P, y, wrong).within(1e-5).any()
+
+
 def test_validate_agrees_with_the_certificate():
     P = ol.Polytope([[1e-7, 1e-7]], [1e-7])
     found = ol.validate(P, samples=10, against=("cvxpy",), projection=lambda y: y.clamp(0, 1))

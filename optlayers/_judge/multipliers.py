@@ -261,7 +261,8 @@ def recompute(
         aim = target[:, part.columns]
         for i in range(len(x)):
             values = (slack[i], aim[i], low[i], high[i])
-            found = _explain(part, part.rows >= m, *values, scale[i], eps)
+            tolerances = _tolerances(eps, scale[i], 1 + np.abs(x[i]).max(initial=0.0))
+            found = _explain(part, part.rows >= m, *values, scale[i], tolerances)
             endless = (part.columns >= y.shape[1]) & np.isinf(low[i] + high[i])
             if endless.any():
                 found = np.where(np.abs(found) <= _NOTHING * scale[i], 0.0, found)
@@ -270,9 +271,13 @@ def recompute(
     return both[:, :m], both[:, m:]
 
 
-def _tolerances(eps: float, scale):
-    # The rounding of a projection is about eps * |y|, whatever the bounds are.
-    return [eps**power + 16 * eps * scale for power in _POWERS]
+def _tolerances(eps: float, scale, size):
+    """In turn: what was rounded once, at the end, and what has an error of about eps * |y|.
+
+    The wider ones would take for active what is free and yet small beside a far point.
+    """
+    finest = [4 * eps * size, eps ** _POWERS[0] * size]
+    return [*finest, *(eps**power + 16 * eps * scale for power in _POWERS)]
 
 
 def _one_row(problem: CertifiedProblem, target, x, scale, eps: float) -> np.ndarray:
@@ -281,7 +286,7 @@ def _one_row(problem: CertifiedProblem, target, x, scale, eps: float) -> np.ndar
     column, a, start, counts = rows.indices, rows.data, rows.indptr[:-1], np.diff(rows.indptr)
     equality = single >= problem.A.shape[0]
     slack = (problem.right_hand_side()[:, single] - (rows @ x.T).T) / problem.form.norms[single]
-    t, x = target[:, column], x[:, column]
+    t, x, size = target[:, column], x[:, column], 1 + np.abs(x).max(1, initial=0.0)[:, None]
     low, high = x - problem.lower[:, column], problem.upper[:, column] - x
     best = np.zeros_like(slack)
     best_residual = np.full_like(slack, np.inf)
@@ -290,7 +295,7 @@ def _one_row(problem: CertifiedProblem, target, x, scale, eps: float) -> np.ndar
         nothing = np.maximum.reduceat(np.abs(np.clip(t, -low, high)), start, axis=1)
         endless = np.logical_or.reduceat(endless, start, axis=1)
         best_residual = np.where(endless & (nothing <= _NOTHING * scale), 0.0, best_residual)
-    for tol in _tolerances(eps, scale):
+    for tol in _tolerances(eps, scale, size):
         tau = _threshold(a, t, low <= tol, high <= tol, start)
         tau = np.where(equality, tau, np.where(slack <= tol, np.maximum(tau, 0.0), 0.0))
         # How far the multiplier would move every entry: zero at the projection.
@@ -323,10 +328,10 @@ def _threshold(a, t, at_low, at_high, start) -> np.ndarray:
     return np.where(square > 0, tau, nearest)
 
 
-def _explain(part: Component, equality, slack, target, low, high, scale, eps) -> np.ndarray:
+def _explain(part: Component, equality, slack, target, low, high, scale, tolerances):
     """Explain one component of one instance, by the activity tolerance that fits best."""
     best, best_residual = np.zeros(len(slack)), np.inf
-    for tol in _tolerances(eps, scale):
+    for tol in tolerances:
         active = np.flatnonzero(equality | (slack <= tol * part.norms))
         multipliers = np.zeros(len(slack))
         at_low, at_high = low <= tol, high <= tol
@@ -359,8 +364,8 @@ def _balanced(part: Component, equality, multipliers, low, high, endless) -> np.
     used = equality | (multipliers > 0)
     if not used.any():
         return multipliers
-    rows = part.matrix[used]
-    rows, found = rows.toarray() if sp.issparse(rows) else rows, multipliers[used]
+    rows, found = part.matrix[used], multipliers[used]
+    rows = rows if isinstance(rows, np.ndarray) else rows.toarray()
     for _ in range(3):
         sums = rows.T @ found
         wrong = endless & (np.isinf(low) & (sums > 0) | np.isinf(high) & (sums < 0))

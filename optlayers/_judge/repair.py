@@ -60,17 +60,19 @@ def feasible_near(problem: CertifiedProblem, x: np.ndarray, used: np.ndarray) ->
                 if restored is not None:
                     x[i, part.columns], goals[k, part.rows] = restored
     goal[late] = goals
-    return Repaired(x, _fits(problem, x, goal).all(1))
+    return Repaired(x, np.asarray(_fits(problem, x, goal).all(1)))
 
 
 def _fits(problem: CertifiedProblem, x: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """Tell, `(N, m + m_eq)`, whether a row holds up to the rounding of its own sum."""
     rows, m = problem.form.rows, problem.A.shape[0]
-    return _holds((rows @ x.T).T, (abs(rows) @ np.abs(x).T).T, goal, np.arange(rows.shape[0]) >= m)
+    size, terms = (abs(rows) @ np.abs(x).T).T, np.diff(rows.indptr)
+    return _holds((rows @ x.T).T, size, terms, goal, np.arange(rows.shape[0]) >= m)
 
 
-def _holds(act, size, goal, equality) -> np.ndarray:
-    allowed = _ROUNDING * (size + np.where(np.isfinite(goal), np.abs(goal), 0.0))
+def _holds(act, size, terms, goal, equality) -> np.ndarray:
+    allowed = _ROUNDING * np.maximum(1.0, terms / 32)  # a sum of n terms is off by n eps / 2
+    allowed = allowed * (size + np.where(np.isfinite(goal), np.abs(goal), 0.0))
     return (act <= goal + allowed) & (~equality | (act >= goal - allowed))
 
 
@@ -95,7 +97,7 @@ def _single_rows(problem: CertifiedProblem, x: np.ndarray, goal: np.ndarray) -> 
     allowed = _ROUNDING / 4 * (size + np.where(np.isfinite(aim), np.abs(aim), 0.0))
     sign = np.where(act > aim, 1.0, np.where(single >= problem.A.shape[0], -1.0, 0.0))
     a = rows.data * np.repeat(sign, counts, 1)
-    t, now = np.zeros_like(act), point
+    t, slope, now = np.zeros_like(act), np.zeros_like(act), point
     for _ in range(2 + int(counts.max())):
         miss = np.add.reduceat(a * now, start, axis=1) - sign * np.where(sign != 0, aim, 0.0)
         moves = (now - bounds[0] > 0) & (a > 0) | (bounds[1] - now > 0) & (a < 0)
@@ -125,10 +127,15 @@ class _Own(NamedTuple):
     high: np.ndarray
     visible: np.ndarray  # which columns are no auxiliary variables
 
+    def violations(self, x: np.ndarray) -> np.ndarray:
+        slack = (self.goal - self.part.matrix @ x) / self.part.norms
+        return np.where(self.equality, np.abs(slack), np.maximum(-slack, 0.0))
+
     def fits(self, x: np.ndarray) -> bool:
         matrix = self.part.matrix
+        size, terms = abs(matrix) @ np.abs(x), np.asarray((matrix != 0).sum(1)).ravel()
         return bool(
-            _holds(matrix @ x, abs(matrix) @ np.abs(x), self.goal, self.equality).all()
+            _holds(matrix @ x, size, terms, self.goal, self.equality).all()
             and (x >= self.low).all()
             and (x <= self.high).all()
         )
@@ -137,25 +144,35 @@ class _Own(NamedTuple):
 def _restored(own: _Own, x: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Return a point and the right-hand sides it satisfies: the given ones if they agree."""
     found = _corrected(own, x, used)
-    if found is None and used.any():
-        found = _corrected(own, x, np.zeros_like(used))
+    if found is None:
+        found = _corrected_somehow(own, x)
     if found is not None:
         return found, own.goal
     size = 1 + np.abs(x).max(initial=0.0)
     for inside in (_INSIDE * size, 0.0):
         found = _moved_least(own, x, inside)
-        if found is not None:
-            found = found if own.fits(found) else _corrected(own, found, np.zeros_like(used))
+        if found is not None and not own.fits(found):
+            found = _corrected_somehow(own, found)
         if found is not None:
             return found, own.goal
     return _nearly(own, x, size)
 
 
+def _corrected_somehow(own: _Own, x: np.ndarray) -> np.ndarray | None:
+    """With the rows that are violated, or on the face on which x is up to about its violations."""
+    none = np.zeros(len(own.goal), dtype=bool)
+    found = _corrected(own, x, none)
+    if found is not None:
+        return found
+    reach = 100 * own.violations(x).max(initial=0.0)
+    face = np.where(x - own.low <= reach, own.low, np.where(own.high - x <= reach, own.high, x))
+    return _corrected(own, face, ~none)
+
+
 def _corrected(own: _Own, x: np.ndarray, used: np.ndarray) -> np.ndarray | None:
     """Correct the active rows by shortest steps; None if they do not hold after a few."""
     matrix, goal = own.part.matrix, own.goal
-    slack = (goal - matrix @ x) / own.part.norms
-    worst = np.abs(slack[own.equality | (slack < 0)]).max(initial=0.0)
+    slack, worst = (goal - matrix @ x) / own.part.norms, own.violations(x).max(initial=0.0)
     active = own.equality | (used & (np.abs(slack) <= 10 * worst)) | (slack < 0)
     for turn in range(_ROUNDS):
         free = (x > own.low) & (x < own.high) if turn % 2 == 0 else own.low < own.high

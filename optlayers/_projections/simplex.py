@@ -8,6 +8,7 @@ from .. import _kernels
 from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
+from .._plan.presolve import FAR_ANCHOR
 from .derivative import Projection
 
 
@@ -26,6 +27,15 @@ def simplex_threshold(x: Tensor, total: Tensor | float) -> Tensor:
     tau_k = (ordered.cumsum(-1) - total) / k
     support = (ordered > tau_k).sum(-1, keepdim=True).clamp(min=1)
     return tau_k.gather(-1, support - 1)
+
+
+def _far(block: Block) -> bool:
+    """Whether variables could be counted only from bounds so far away that digits are lost."""
+    _, _, lower, upper = block.static
+    assert block.weights is not None  # it has one row
+    ends = (np.where(sign * block.weights > 0, lower, upper) for sign in (1, -1))
+    anchors = [end for end in ends if np.isfinite(end).all()]
+    return bool(anchors) and all(bool((np.abs(end) > FAR_ANCHOR).any()) for end in anchors)
 
 
 class Simplex(Projection):
@@ -72,10 +82,13 @@ class Simplex(Projection):
             return "it has auxiliary variables"
         if block.varying:
             why = "in some instance a bound other than those of a simplex can be active"
+            why += f", or one beyond {FAR_ANCHOR:g} would have to be counted from"
             return None if block.form else f"its {block.varying} vary in the batch, and {why}"
         if block.magnitude is None:
             return "the coefficients of its row differ in size"
         if not block.simplex[0].all():
+            if _far(block):
+                return f"it would be counted from a bound beyond {FAR_ANCHOR:g}, and lose digits"
             return "a bound other than those of a simplex can be active"
         low, high, _, _ = block.static
         if (low == high).any() and not (low == high).all():

@@ -1,4 +1,4 @@
-"""The derivative of `project` against central differences, away from kinks."""
+"""Derivatives of `project` against differences: in the point, in right-hand sides and bounds."""
 
 from dataclasses import dataclass, field
 
@@ -8,13 +8,15 @@ from torch import Tensor
 
 import optlayers as ol
 
-from .draft import Draft
+from .draft import BATCHABLE, Draft
 from .generate import Case
 from .judge import Failure
 
 STEP = 1e-4  # relative to max(1, |y|)
 ACCURACY = 1e-2  # of a difference quotient, relative to the direction: 1e-6 max(1, |y|) over a step
+NUDGE = 1e-5  # of a right-hand side or bound
 _ILL_CONDITIONED = ("thin_cone", "scaled_columns")
+AT_VERTICES = ("vertices",)  # families judged by derivatives in limits, every case
 _ACTIVE = 1e-10  # slack, relative to max(1, |y|), up to which a row or bound is active
 
 
@@ -73,6 +75,50 @@ def _slacks(draft: Draft, z: np.ndarray) -> np.ndarray:
     A, b = draft.A[chosen, :own], draft.b[chosen]
     rows = (b - A @ z) / np.linalg.norm(A, axis=1)
     return np.concatenate([rows, z - draft.lower[:own], draft.upper[:own] - z])
+
+
+def slopes_of_limits(case: Case) -> Slopes:
+    """Compare the derivatives in each right-hand side and bound with differences to both sides.
+
+    They are compared where both sides have a point and agree, as they do at most vertices. Nothing
+    is said of the others, nor of points nearer to the set than two steps, where multipliers vanish.
+    The step is 1e-5, whatever y is: limits are of the size of the set.
+    """
+    found, rng = Slopes(), np.random.default_rng(len(case.y[0]))
+    if case.empty().any() or case.draft.values:
+        return found
+    names = [k for k in BATCHABLE if getattr(case.draft, k).size]
+    for i, y in enumerate(case.y):
+        g = torch.from_numpy(rng.standard_normal(y.shape))
+        inputs = [getattr(case.polytope, k).clone().requires_grad_() for k in names]
+        z = ol.project(case.polytope.with_(**dict(zip(names, inputs, strict=True))), y)
+        if float((y - z).detach().abs().max()) < 2 * NUDGE:
+            found.skipped += sum(v.numel() for v in inputs)
+            continue
+        products = torch.autograd.grad((z * g).sum(), inputs, allow_unused=True)
+        for name, product in zip(names, products, strict=True):
+            ahead, behind = (_moved(case, name, y, z.detach(), h) for h in (NUDGE, -NUDGE))
+            slope = torch.zeros(len(ahead)) if product is None else product
+            smooth = (ahead - behind).norm(dim=-1) <= ACCURACY  # never where a side has no point
+            wrong = smooth & ~((slope - ahead @ g).abs() <= 2 * ACCURACY * (1 + float(g.norm())))
+            found.compared += int(smooth.sum())
+            found.skipped += int((~smooth).sum())
+            for j in wrong.nonzero()[:, 0].tolist():
+                both = f"both sides {float(ahead[j] @ g):.3g}"
+                detail = f"{name}[{j}] gets {float(slope[j]):.3g}, {both}"
+                found.failures.append(Failure("derivative", i, detail))
+    return found
+
+
+def _moved(case: Case, name: str, y: Tensor, z: Tensor, step: float) -> Tensor:
+    """Difference quotients of z in each entry of one of the limits; NaN where there is none."""
+    value = getattr(case.polytope, name)
+    moved = value + step * torch.eye(len(value), dtype=value.dtype)
+    limits = {"lower": case.polytope.lower, "upper": case.polytope.upper, name: moved}
+    crossed = (limits["lower"] > limits["upper"]).any(-1) | ~value.isfinite()
+    moved = torch.where(crossed[:, None], value, moved)
+    other = ol.project(case.polytope.with_(**{name: moved}), y, on_failure="nan")
+    return torch.where(crossed[:, None], torch.nan, (other - z) / step)
 
 
 def _product(polytope: ol.Polytope, y: Tensor, d: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import optlayers as ol
 
+from . import corners as c
 from . import families as f
 from . import hairs as h
 from . import structured as s
@@ -46,6 +47,7 @@ _MAKERS = (
     f.small_auxiliary, f.dependent_auxiliaries, f.scaled_auxiliaries, f.chain,
     masked,
     h.far_bounds, h.marginals, h.nine_decades,
+    c.vertices, c.corners, c.anchors,
 )  # fmt: skip
 FAMILIES: dict[str, Callable[[Generator, int, int], Draft]] = {m.__name__: m for m in _MAKERS}
 

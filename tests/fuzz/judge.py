@@ -20,6 +20,8 @@ TOL = 1e-6  # KKT residual in the worst case, relative to max(1, |y|), as for th
 FINE = 1e-9  # what our own kernels reach; the answers above it are counted
 CLEAR = 1e-7  # below this margin of infeasibility, relative to max(1, |y|), either answer is right
 MEANT = 2e-6  # likewise, relative to the limits: they are meant to agree, and two of them may move
+SINGLE = 1e-5  # residual in single precision of what is computed in float64 and rounded once
+CLOSED = ("corners", "anchors")  # families judged in single precision as well
 _SKEWED = (0.1, 100.0)  # norms of rows outside of which a set is certified as declared, too
 
 
@@ -120,6 +122,8 @@ def judge(
         _known(case, answer.z, answered, residuals, verdict)
         if compare:
             _compared(case, answer.z, answered, residuals, verdict)
+    if case.family in CLOSED:
+        _single(case, project, verdict)
     return verdict
 
 
@@ -233,6 +237,16 @@ def _apart(case: Case, z: Tensor, i: int, reference: np.ndarray) -> float:
 def _certificate(case: Case, i: int, point: np.ndarray) -> ol.Certificate:
     """Of another point for the i-th instance, with rows of norm one."""
     return ol.certify(normalised(case.instance(i).polytope()), case.y[i], point)
+
+
+def _single(case: Case, project: Callable[..., Answer], verdict: Verdict) -> None:
+    """The same points in single precision, whose certificates have to hold, distance and all."""
+    y = case.y.float()
+    z = project(case.polytope, y).z
+    certificate = ol.certify(case.polytope, y, z)
+    for i in (~certificate.within(SINGLE)).nonzero()[:, 0].tolist():
+        detail = f"residual {certificate.residual[i]:.1e}, distance {certificate.distance[i]:.1e}"
+        verdict.fail("single precision", i, detail)
 
 
 def _known(case: Case, z: Tensor, answered, residuals, verdict: Verdict) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.progress import Progress
 from rich.table import Table
 
-from .derivative import Slopes, slopes
+from .derivative import AT_VERTICES, Slopes, slopes, slopes_of_limits
 from .generate import FAMILIES, case
 from .judge import FINE, Failure, Verdict, by_library, judge
 
@@ -128,6 +128,8 @@ def judge_seed(seed: int, family: str = "", device: str = "cpu") -> tuple[Verdic
     turn = seed // len(FAMILIES)
     made = case(seed, family)
     verdict = judge(made, turn % 10 == 0, partial(by_library, device=device))
+    if made.family in AT_VERTICES:
+        return verdict, slopes_of_limits(made)
     return verdict, slopes(made) if turn % 10 == 5 else None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .derivative import slopes
+from .derivative import AT_VERTICES, slopes, slopes_of_limits
 from .generate import Case, named_case
 from .judge import Failure, judge
 
@@ -36,7 +36,8 @@ def kept_cases() -> list[Kept]:
 
 def failures_of(case: Case, compare: bool = False) -> list[Failure]:
     """Everything wrong with the answers of the library and their derivative."""
-    return [*judge(case, compare).failures, *slopes(case).failures]
+    found = [*judge(case, compare).failures, *slopes(case).failures]
+    return found + slopes_of_limits(case).failures if case.family in AT_VERTICES else found
 
 
 def keep(failures: Mapping[str, Sequence[Failure]]) -> int:
