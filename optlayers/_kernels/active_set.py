@@ -379,6 +379,8 @@ def solve(block, own, work, hint):
             near = 2.0 * beyond
             continue
         fresh = False
+        if is_row and k >= len(work.active) - 1:
+            steps = -1  # as many rows as can be independent: what rounding made of dependent ones
         if steps >= 0:
             k = make_active(block, own, work, k, p, s, mine, delta, is_row)
     return result
