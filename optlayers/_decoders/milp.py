@@ -1,5 +1,7 @@
 """Any block, by HiGHS: a linear program, integral where the structure is."""
 
+import time
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +18,10 @@ from .._errors import (
 )
 from .._kernels.untraced import eager
 from .._plan.blocks import Block
+from .._plan.failures import TimeLimit
 from .._plan.maps import Limits, Report, SolverMap
 from .._polytope.consistency import inward, nearest_limits, within
-from .._solvers.highs import HighsSolver
+from .._solvers.highs import TIME, HighsSolver
 from .common import (
     FORBIDDEN,
     NO_INTEGER,
@@ -43,6 +46,71 @@ class _Refusal(NamedTuple):
 
 
 _NO_POINT, _NO_INTEGER = _Refusal(NO_POINT, InfeasibleError), _Refusal(NO_INTEGER, InfeasibleError)
+
+
+@dataclass
+class _Search:
+    """The solves of one component of an instance, and the time they may take together.
+
+    Attributes:
+        end: When time is out, on the clock of `time.monotonic`.
+        limit: What the user asked for, if anything.
+        stopped: Whether time ran out.
+        bound: What no point scores more than, where it did.
+    """
+
+    end: float = np.inf
+    limit: TimeLimit | None = None
+    stopped: bool = False
+    bound: float = np.inf
+
+    @classmethod
+    def of(cls, limit: TimeLimit | None, number: int) -> "_Search":
+        """Begin one, with what is left of the time of instance `number`."""
+        if limit is None:
+            return cls()
+        return cls(time.monotonic() + limit.seconds - limit.spent.get(number, 0.0), limit)
+
+    def ask(self, solver: HighsSolver, at: HostInstance) -> tuple[np.ndarray | None, str]:
+        """Return the best point, or the best one in time; None and the reason if there is none."""
+        left = self.end - time.monotonic()
+        if not left > 0:
+            self.stopped = True
+            return None, TIME
+        found = solver.solve(*at, left)
+        if found.reason == TIME:
+            self.stopped, self.bound = True, min(self.bound, found.bound)
+        return found.point, "" if found.point is not None else found.reason
+
+    def gap(self, z: np.ndarray, scores: np.ndarray) -> float:
+        """Return how much more the best point may score."""
+        return max(0.0, self.bound - float(scores @ z)) if self.stopped else 0.0
+
+    def refusal(self, z: np.ndarray | None, scores: np.ndarray) -> _Refusal:
+        """Say that time ran out, and what was found by then."""
+        assert self.limit is not None
+        words = f"HiGHS stopped at its time limit of {self.limit.seconds:g} s"
+        if z is None:
+            return _Refusal(f"{words} without a point; give a larger `time_limit`", SolverFailed)
+        share = self.gap(z, scores) / max(abs(float(scores @ z)), 1e-300)
+        size = f"with a gap of {100 * share:.3g} %" if share < 1e6 else "with no useful bound"
+        advice = "give a larger `time_limit`, or `on_time_limit='best'`"
+        return _Refusal(f"{words} {size}; {advice}", SolverFailed)
+
+    def settle(
+        self, found: np.ndarray | _Refusal, scores: np.ndarray, largest: float, number, report
+    ) -> np.ndarray | _Refusal:
+        """Note the time and the gap; refuse a point that is not the best if such are not wanted."""
+        if self.limit is None:
+            return found
+        self.limit.spent[number] = self.limit.seconds - (self.end - time.monotonic())
+        if not self.stopped or isinstance(found, _Refusal):
+            return found
+        gap = self.gap(found, scores) * largest
+        if not (self.limit.best and gap < np.inf):
+            return self.refusal(found, scores)
+        report.gaps[number] = report.gaps.get(number, 0.0) + gap
+        return found
 
 
 class MILP(SolverMap):
@@ -94,7 +162,9 @@ class MILP(SolverMap):
         rounded = (at.lower != given.lower).any() or (at.upper != given.upper).any()
         at = at._replace(upper=np.where(forbidden, at.lower, at.upper))
         with self._lock:
-            found = self._solve(at)
+            search = _Search.of(report.limit, number)
+            found = self._solve(at, search)
+        found = search.settle(found, at.scores, largest, number, report)
         if found is _NO_POINT and (rounded or forbidden.any()):
             found = _NO_INTEGER if rounded else _Refusal(FORBIDDEN, InfeasibleError)
         if isinstance(found, _Refusal):
@@ -116,7 +186,7 @@ class MILP(SolverMap):
             self._solvers[integral, units] = HighsSolver(self.block.matrix, kinds, units)
         return self._solvers[integral, units]
 
-    def _solve(self, at: HostInstance) -> np.ndarray | _Refusal:
+    def _solve(self, at: HostInstance, search: _Search) -> np.ndarray | _Refusal:
         """Solve; what is not in the set is cut off, or solved again with rows in other units."""
         if self._rows.wide:
             z = self._rows.best_of_few(*at)
@@ -124,41 +194,47 @@ class MILP(SolverMap):
                 return _NO_INTEGER if np.isnan(z).any() else z
         best: np.ndarray | _Refusal = _Refusal("HiGHS has no answer", SolverFailed)
         for units in HighsSolver.UNITS:
-            found = self._attempt(at, units)
+            found = self._attempt(at, units, search)
             if isinstance(found, np.ndarray) and self._wrong(found, at) is not None:
-                found = self._cut_off(found, at)
+                found = self._cut_off(found, at, search)
             best = _better(found, best, at.scores)
             solved = not isinstance(best, _Refusal) or best.kind is not SolverFailed
-            if solved and not self._rows.wide:
+            if search.stopped or (solved and not self._rows.wide):
                 break
         return best
 
-    def _attempt(self, at: HostInstance, units: str) -> np.ndarray | _Refusal:
+    def _attempt(self, at: HostInstance, units: str, search: _Search) -> np.ndarray | _Refusal:
         """Solve the relaxation, and with integers if its answer is fractional; not yet judged."""
         if self.block.integral:
             low, high = self._rows.with_room(*at[1:])
             at = at._replace(row_lower=low, row_upper=high)
-        z, reason = self._solver(False, units).solve(*at)
+        z, reason = search.ask(self._solver(False, units), at)
         if reason == "infeasible":
             moved = self._moved(at)
             if isinstance(moved, _Refusal):
                 return moved
             at = moved
-            z, reason = self._solver(False, units).solve(*at)
+            z, reason = search.ask(self._solver(False, units), at)
         if not self.block.integral:
-            return self._read(z, reason, _Refusal("HiGHS finds no point", SolverFailed))
+            return self._read(
+                z, reason, _Refusal("HiGHS finds no point", SolverFailed), search
+            )
         own = self._rows.whole
         if reason == "unbounded" or (z is not None and _fractional(z[own])):
-            z, reason = self._solver(True, units).solve(*at)
-        return self._read(z, reason, _NO_INTEGER)
+            z, reason = search.ask(self._solver(True, units), at)
+        return self._read(z, reason, _NO_INTEGER, search)
 
-    def _read(self, z, reason: str, nothing: _Refusal) -> np.ndarray | _Refusal:
+    def _read(
+        self, z, reason: str, nothing: _Refusal, search: _Search
+    ) -> np.ndarray | _Refusal:
         if z is not None:
             return np.where(self._rows.whole, np.round(z), z) + 0.0  # no negative zeros
         if reason == "infeasible":
             return nothing
         if reason == "unbounded":
             return _Refusal(UNBOUNDED, UnboundedError)
+        if reason == TIME:
+            return search.refusal(None, np.zeros(0))
         return _Refusal(f"HiGHS stopped: {reason}", SolverFailed)
 
     def _moved(self, at: HostInstance) -> HostInstance | _Refusal:
@@ -181,7 +257,9 @@ class MILP(SolverMap):
         moved = self._moved(at)
         return miss if isinstance(moved, _Refusal) else self._rows.worst(z, *moved[1:3])
 
-    def _cut_off(self, z: np.ndarray, at: HostInstance) -> np.ndarray | _Refusal:
+    def _cut_off(
+        self, z: np.ndarray, at: HostInstance, search: _Search
+    ) -> np.ndarray | _Refusal:
         """Cut off integral points that violate a row, one cover after the other."""
         rows, least = [], []
         while (miss := self._wrong(z, at)) is not None:
@@ -199,7 +277,8 @@ class MILP(SolverMap):
             low, high = self._rows.with_room(*at[1:])
             low, high = np.append(low, least), np.append(high, np.full(len(rows), np.inf))
             solver = HighsSolver(R, self._rows.whole)
-            found = self._read(*solver.solve(at.scores, low, high, at.lower, at.upper), _NO_INTEGER)
+            asked = at._replace(row_lower=low, row_upper=high)
+            found = self._read(*search.ask(solver, asked), _NO_INTEGER, search)
             if isinstance(found, _Refusal):
                 return found
             z = found
