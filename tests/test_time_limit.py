@@ -48,7 +48,9 @@ def test_time_that_ran_out_is_a_failure_of_its_instance():
 
 def test_the_error_names_the_limit_the_gap_and_what_to_do():
     P, scores = hard_and_easy()
-    words = r"\(1,\).*time limit of 0.2 s with a gap of .* %; give a larger `time_limit`, or `on"
+    words = (
+        r"Instance 1: HiGHS stopped at its time limit of 0.2 s with a gap of [\d.]+ %; give a lar"
+    )
     with pytest.raises(ol.SolverFailed, match=words):
         ol.decode(P, scores, time_limit=LIMIT)
 
@@ -68,7 +70,7 @@ def test_the_best_point_is_in_the_set_and_its_gap_is_a_bound(dtype):
     z, status = ol.decode(P, scores, time_limit=LIMIT, on_time_limit="best", return_status=True)
     assert status.ok.all()
     assert set(z.unique().tolist()) <= {0.0, 1.0}
-    assert (P.A @ z.double().numpy().T <= np.asarray(P.b)[:, None]).all()
+    assert (np.asarray(P.b)[:, None] >= P.A @ z.double().numpy().T).all()
     assert status.gap[[0, 2]].tolist() == [0.0, 0.0]
     assert 0 < status.gap[1] < scores[1].clamp(min=0).sum()
     longer, again = ol.decode(
@@ -127,7 +129,7 @@ def test_a_time_limit_that_is_none_is_refused(wrong):
 
 
 def test_an_unknown_rule_is_refused():
-    with pytest.raises(ol.InputError, match="`on_time_limit` must be 'fail' or 'best'. Got 'no'"):
+    with pytest.raises(ol.InputError, match=r"must be 'fail' or 'best'\. Got 'no'"):
         ol.decode(ol.simplex(3), torch.zeros(3), on_time_limit="no")
 
 

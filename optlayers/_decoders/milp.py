@@ -1,9 +1,5 @@
 """Any block, by HiGHS: a linear program, integral where the structure is."""
 
-import time
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -12,13 +8,11 @@ from torch import Tensor
 from .._errors import (
     InfeasibleError,
     InputError,
-    OptLayersError,
     SolverFailed,
     UnboundedError,
 )
 from .._kernels.untraced import eager
 from .._plan.blocks import Block
-from .._plan.failures import TimeLimit
 from .._plan.maps import Limits, Report, SolverMap
 from .._polytope.consistency import inward, nearest_limits, within
 from .._solvers.highs import TIME, HighsSolver
@@ -34,83 +28,10 @@ from .common import (
     on_host,
 )
 from .exact import ExactRows, Miss
+from .search import Refusal, Search
 
 _MOST_CUTS = 200  # of one instance, before it is refused
-
-
-class _Refusal(NamedTuple):
-    """Why there is no answer, and the error to raise where that is one."""
-
-    reason: str
-    kind: type[OptLayersError]
-
-
-_NO_POINT, _NO_INTEGER = _Refusal(NO_POINT, InfeasibleError), _Refusal(NO_INTEGER, InfeasibleError)
-
-
-@dataclass
-class _Search:
-    """The solves of one component of an instance, and the time they may take together.
-
-    Attributes:
-        end: When time is out, on the clock of `time.monotonic`.
-        limit: What the user asked for, if anything.
-        stopped: Whether time ran out.
-        bound: What no point scores more than, where it did.
-    """
-
-    end: float = np.inf
-    limit: TimeLimit | None = None
-    stopped: bool = False
-    bound: float = np.inf
-
-    @classmethod
-    def of(cls, limit: TimeLimit | None, number: int) -> "_Search":
-        """Begin one, with what is left of the time of instance `number`."""
-        if limit is None:
-            return cls()
-        return cls(time.monotonic() + limit.seconds - limit.spent.get(number, 0.0), limit)
-
-    def ask(self, solver: HighsSolver, at: HostInstance) -> tuple[np.ndarray | None, str]:
-        """Return the best point, or the best one in time; None and the reason if there is none."""
-        left = self.end - time.monotonic()
-        if not left > 0:
-            self.stopped = True
-            return None, TIME
-        found = solver.solve(*at, left)
-        if found.reason == TIME:
-            self.stopped, self.bound = True, min(self.bound, found.bound)
-        return found.point, "" if found.point is not None else found.reason
-
-    def gap(self, z: np.ndarray, scores: np.ndarray) -> float:
-        """Return how much more the best point may score."""
-        return max(0.0, self.bound - float(scores @ z)) if self.stopped else 0.0
-
-    def refusal(self, z: np.ndarray | None, scores: np.ndarray) -> _Refusal:
-        """Say that time ran out, and what was found by then."""
-        assert self.limit is not None
-        words = f"HiGHS stopped at its time limit of {self.limit.seconds:g} s"
-        if z is None:
-            return _Refusal(f"{words} without a point; give a larger `time_limit`", SolverFailed)
-        share = self.gap(z, scores) / max(abs(float(scores @ z)), 1e-300)
-        size = f"with a gap of {100 * share:.3g} %" if share < 1e6 else "with no useful bound"
-        advice = "give a larger `time_limit`, or `on_time_limit='best'`"
-        return _Refusal(f"{words} {size}; {advice}", SolverFailed)
-
-    def settle(
-        self, found: np.ndarray | _Refusal, scores: np.ndarray, largest: float, number, report
-    ) -> np.ndarray | _Refusal:
-        """Note the time and the gap; refuse a point that is not the best if such are not wanted."""
-        if self.limit is None:
-            return found
-        self.limit.spent[number] = self.limit.seconds - (self.end - time.monotonic())
-        if not self.stopped or isinstance(found, _Refusal):
-            return found
-        gap = self.gap(found, scores) * largest
-        if not (self.limit.best and gap < np.inf):
-            return self.refusal(found, scores)
-        report.gaps[number] = report.gaps.get(number, 0.0) + gap
-        return found
+_NO_POINT, _NO_INTEGER = Refusal(NO_POINT, InfeasibleError), Refusal(NO_INTEGER, InfeasibleError)
 
 
 class MILP(SolverMap):
@@ -162,12 +83,12 @@ class MILP(SolverMap):
         rounded = (at.lower != given.lower).any() or (at.upper != given.upper).any()
         at = at._replace(upper=np.where(forbidden, at.lower, at.upper))
         with self._lock:
-            search = _Search.of(report.limit, number)
+            search = Search.of(report.limit, number)
             found = self._solve(at, search)
         found = search.settle(found, at.scores, largest, number, report)
         if found is _NO_POINT and (rounded or forbidden.any()):
-            found = _NO_INTEGER if rounded else _Refusal(FORBIDDEN, InfeasibleError)
-        if isinstance(found, _Refusal):
+            found = _NO_INTEGER if rounded else Refusal(FORBIDDEN, InfeasibleError)
+        if isinstance(found, Refusal):
             report.fail(number, found.reason, found.kind)
             return np.full(self.block.size, np.nan)
         return found
@@ -186,24 +107,24 @@ class MILP(SolverMap):
             self._solvers[integral, units] = HighsSolver(self.block.matrix, kinds, units)
         return self._solvers[integral, units]
 
-    def _solve(self, at: HostInstance, search: _Search) -> np.ndarray | _Refusal:
+    def _solve(self, at: HostInstance, search: Search) -> np.ndarray | Refusal:
         """Solve; what is not in the set is cut off, or solved again with rows in other units."""
         if self._rows.wide:
             z = self._rows.best_of_few(*at)
             if z is not None:
                 return _NO_INTEGER if np.isnan(z).any() else z
-        best: np.ndarray | _Refusal = _Refusal("HiGHS has no answer", SolverFailed)
+        best: np.ndarray | Refusal = Refusal("HiGHS has no answer", SolverFailed)
         for units in HighsSolver.UNITS:
             found = self._attempt(at, units, search)
             if isinstance(found, np.ndarray) and self._wrong(found, at) is not None:
                 found = self._cut_off(found, at, search)
             best = _better(found, best, at.scores)
-            solved = not isinstance(best, _Refusal) or best.kind is not SolverFailed
+            solved = not isinstance(best, Refusal) or best.kind is not SolverFailed
             if search.stopped or (solved and not self._rows.wide):
                 break
         return best
 
-    def _attempt(self, at: HostInstance, units: str, search: _Search) -> np.ndarray | _Refusal:
+    def _attempt(self, at: HostInstance, units: str, search: Search) -> np.ndarray | Refusal:
         """Solve the relaxation, and with integers if its answer is fractional; not yet judged."""
         if self.block.integral:
             low, high = self._rows.with_room(*at[1:])
@@ -211,33 +132,29 @@ class MILP(SolverMap):
         z, reason = search.ask(self._solver(False, units), at)
         if reason == "infeasible":
             moved = self._moved(at)
-            if isinstance(moved, _Refusal):
+            if isinstance(moved, Refusal):
                 return moved
             at = moved
             z, reason = search.ask(self._solver(False, units), at)
         if not self.block.integral:
-            return self._read(
-                z, reason, _Refusal("HiGHS finds no point", SolverFailed), search
-            )
+            return self._read(z, reason, Refusal("HiGHS finds no point", SolverFailed), search)
         own = self._rows.whole
         if reason == "unbounded" or (z is not None and _fractional(z[own])):
             z, reason = search.ask(self._solver(True, units), at)
         return self._read(z, reason, _NO_INTEGER, search)
 
-    def _read(
-        self, z, reason: str, nothing: _Refusal, search: _Search
-    ) -> np.ndarray | _Refusal:
+    def _read(self, z, reason: str, nothing: Refusal, search: Search) -> np.ndarray | Refusal:
         if z is not None:
             return np.where(self._rows.whole, np.round(z), z) + 0.0  # no negative zeros
         if reason == "infeasible":
             return nothing
         if reason == "unbounded":
-            return _Refusal(UNBOUNDED, UnboundedError)
+            return Refusal(UNBOUNDED, UnboundedError)
         if reason == TIME:
             return search.refusal(None, np.zeros(0))
-        return _Refusal(f"HiGHS stopped: {reason}", SolverFailed)
+        return Refusal(f"HiGHS stopped: {reason}", SolverFailed)
 
-    def _moved(self, at: HostInstance) -> HostInstance | _Refusal:
+    def _moved(self, at: HostInstance) -> HostInstance | Refusal:
         """The nearest limits with a point, where HiGHS finds none."""
         if (at.lower > at.upper).any() or (at.row_lower > at.row_upper).any():
             return _NO_POINT
@@ -255,11 +172,9 @@ class MILP(SolverMap):
         if miss is None or self.block.integral:
             return miss
         moved = self._moved(at)
-        return miss if isinstance(moved, _Refusal) else self._rows.worst(z, *moved[1:3])
+        return miss if isinstance(moved, Refusal) else self._rows.worst(z, *moved[1:3])
 
-    def _cut_off(
-        self, z: np.ndarray, at: HostInstance, search: _Search
-    ) -> np.ndarray | _Refusal:
+    def _cut_off(self, z: np.ndarray, at: HostInstance, search: Search) -> np.ndarray | Refusal:
         """Cut off integral points that violate a row, one cover after the other."""
         rows, least = [], []
         while (miss := self._wrong(z, at)) is not None:
@@ -279,12 +194,12 @@ class MILP(SolverMap):
             solver = HighsSolver(R, self._rows.whole)
             asked = at._replace(row_lower=low, row_upper=high)
             found = self._read(*search.ask(solver, asked), _NO_INTEGER, search)
-            if isinstance(found, _Refusal):
+            if isinstance(found, Refusal):
                 return found
             z = found
         return z
 
-    def _too_far(self, miss: Miss) -> _Refusal:
+    def _too_far(self, miss: Miss) -> Refusal:
         """Say which row is violated, and by how much."""
         at = slice(self.block.matrix.indptr[miss.row], self.block.matrix.indptr[miss.row + 1])
         index, a = self.block.matrix.indices[at], self.block.matrix.data[at]
@@ -293,16 +208,16 @@ class MILP(SolverMap):
             f"the answer of HiGHS violates a row of {len(a)} coefficients, the largest of them "
             f"that of variable {largest}, by {miss.by:.1e} of this coefficient"
         )
-        return _Refusal(words, SolverFailed)
+        return Refusal(words, SolverFailed)
 
 
 def _better(
-    one: np.ndarray | _Refusal, two: np.ndarray | _Refusal, scores: np.ndarray
-) -> np.ndarray | _Refusal:
+    one: np.ndarray | Refusal, two: np.ndarray | Refusal, scores: np.ndarray
+) -> np.ndarray | Refusal:
     """The better of two outcomes: a point, then a proof that there is none, then none of both."""
-    if isinstance(one, _Refusal) or isinstance(two, _Refusal):
+    if isinstance(one, Refusal) or isinstance(two, Refusal):
         for found in (one, two):
-            if not isinstance(found, _Refusal):
+            if not isinstance(found, Refusal):
                 return found
         return one if two.kind is SolverFailed else two  # type: ignore[union-attr]
     return two if scores @ two >= scores @ one else one

@@ -102,9 +102,7 @@ class HighsSolver:
             highs.cbMipInterrupt += look
         return highs
 
-    def solve(
-        self, costs, row_lower, row_upper, lower, upper, seconds: float = np.inf
-    ) -> Solution:
+    def solve(self, costs, row_lower, row_upper, lower, upper, seconds: float = np.inf) -> Solution:
         """Return the best point for one set of costs and limits, or why there is none.
 
         The answer does not depend on what was solved before: the model starts afresh each time.

@@ -41,7 +41,7 @@ class _Worker:
             del job  # the next one may be long in coming
 
 
-_worker: _Worker | None = None
+_idle: list[_Worker] = []
 
 
 def run_aside(call: Callable[[], Any], stop: threading.Event) -> None:
@@ -57,11 +57,10 @@ def run_aside(call: Callable[[], Any], stop: threading.Event) -> None:
     Raises:
         KeyboardInterrupt: Or what else a handler of a signal raises, and what the call raises.
     """
-    global _worker
     if threading.current_thread() is not threading.main_thread():
         call()
         return
-    worker = _worker = _worker or _Worker()
+    worker = _idle.pop() if _idle else _Worker()
     job = _Job(call)
     try:
         worker.jobs.put(job)
@@ -69,18 +68,17 @@ def run_aside(call: Callable[[], Any], stop: threading.Event) -> None:
             pass
     except BaseException:
         stop.set()
-        _worker = None  # first: a second signal may come
         worker.jobs.put(None)
         job.done.wait(_GRACE)
         raise
+    _idle.append(worker)
     if job.error is not None:
         raise job.error
 
 
 def _after_fork() -> None:
     """A child has no thread but its own."""
-    global _worker
-    _worker = None
+    _idle.clear()
 
 
 if hasattr(os, "register_at_fork"):
