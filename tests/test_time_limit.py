@@ -79,6 +79,28 @@ def test_the_best_point_is_in_the_set_and_its_gap_is_a_bound(dtype):
     assert again.gap[1] <= status.gap[1] + 1e-6 * found
 
 
+def test_blocks_share_the_time_of_their_instance():
+    P, scores = hard_and_easy()
+    both = ol.product(P, ol.simplex(3), market_split(1))
+    s = torch.cat([scores[1], torch.tensor([0.0, 1.0, 0.0]), scores[1]])
+    with pytest.raises(ol.SolverFailed, match=r"time limit of 0\.2 s"):
+        ol.decode(both, s, time_limit=LIMIT)
+    z, status = ol.decode(
+        both, s, time_limit=LIMIT, on_time_limit="best", on_failure="nan", return_status=True
+    )
+    # The first block has used up the time of the instance.
+    assert status.failures[()].endswith("without a point; give a larger `time_limit`")
+    assert z.isnan().any()
+
+
+def test_a_linear_program_has_a_limit_too():
+    P, scores = hard_and_easy()
+    relaxed = P.with_(integral=False)
+    with pytest.raises(ol.SolverFailed, match="time limit of 1e-09 s without a point"):
+        ol.decode(relaxed, scores, time_limit=1e-9, on_time_limit="best")
+    assert torch.equal(ol.decode(relaxed, scores, time_limit=60), ol.decode(relaxed, scores))
+
+
 def test_time_enough_changes_nothing():
     torch.manual_seed(0)
     P = ol.Polytope(torch.randint(1, 9, (3, 10)).double(), [15.0, 17.0, 19.0])

@@ -82,8 +82,10 @@ class Search:
         self.limit.spent[number] = self.limit.seconds - (self.end - time.monotonic())
         if not self.stopped or isinstance(found, Refusal):
             return found
-        gap = self.gap(found, scores) * largest
-        if not (self.limit.best and gap < np.inf):
+        gap = self.gap(found, scores) * largest if largest > 0 else 0.0
+        if gap == 0:
+            return found  # it is proved to be the best
+        if not self.limit.best:
             return self.refusal(found, scores)
         report.gaps[number] = report.gaps.get(number, 0.0) + gap
         return found
