@@ -21,9 +21,18 @@ from ._nonfinite import (
     report_entries,
     restore_nonfinite,
 )
-from ._plan.failures import ACCURACY, Answers, Failure, Report, index_of, number_of
+from ._plan.failures import (
+    ACCURACY,
+    Answers,
+    Failure,
+    Report,
+    TimeLimit,
+    index_of,
+    number_of,
+)
 
 OnFailure = Literal["raise", "nan", "fallback"]
+OnTimeLimit = Literal["fail", "best"]
 _ADVICE = " With on_failure='nan' the other instances keep their answers."
 
 
@@ -36,11 +45,14 @@ class Status:
         failures: Index of an instance (a tuple) -> what went wrong with it: a string, of which a
             `Failure` also has the `kind` of error, and `residual` and `solver` where known.
         answers: Who answered, of a projection; read `residual` and `solver` instead.
+        gaps: Index of an instance -> how much more its best structure may score, where a time limit
+            ended the search for it; see `gap`.
     """
 
     batch_shape: tuple[int, ...] = ()
     failures: dict[tuple[int, ...], Failure] = field(default_factory=dict)
     answers: Answers | None = field(default=None, repr=False, compare=False)
+    gaps: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     @property
     def ok(self) -> Tensor:
@@ -48,6 +60,20 @@ class Status:
         result = torch.ones(self.batch_shape, dtype=torch.bool, device="cpu")
         for index in self.failures:
             result[index] = False
+        return result
+
+    @property
+    def gap(self) -> Tensor:
+        """How much more the best structure may score than the decision, in units of the scores.
+
+        Of the batch shape, float64 on the CPU. Zero but where `on_time_limit="best"` returned the
+        best structure found in time; NaN where an instance failed.
+        """
+        result = torch.zeros(self.batch_shape, dtype=torch.float64, device="cpu")
+        for index, gap in self.gaps.items():
+            result[index] = gap
+        for index in self.failures:
+            result[index] = torch.nan
         return result
 
     @property
@@ -88,6 +114,10 @@ class Asked(Protocol):
     @property
     def decides_integers(self) -> bool:
         """Whether every decision is integers."""
+        ...
+
+    def time_limit(self) -> TimeLimit | None:
+        """How long a solver may take for each instance of a new call that decides."""
         ...
 
     def admit(self, x: Tensor, name: str) -> Tensor:
@@ -133,6 +163,20 @@ def check_tolerance(tolerance: float) -> None:
         )
 
 
+def as_time_limit(time_limit: float | None, on_time_limit: str) -> TimeLimit | None:
+    """Return the time limit of a call, if there is one; refuse what is none."""
+    if on_time_limit not in ("fail", "best"):
+        raise InputError(f"`on_time_limit` must be 'fail' or 'best'. Got {on_time_limit!r}.")
+    if time_limit is None:
+        return None
+    number = isinstance(time_limit, (int, float)) and not isinstance(time_limit, bool)
+    if not (number and time_limit > 0):  # NaN too
+        raise InputError(
+            f"`time_limit` must be a positive number of seconds, or None. Got {time_limit!r}."
+        )
+    return TimeLimit(float(time_limit), on_time_limit == "best")
+
+
 class Call:
     """One batch on its way through a verb.
 
@@ -166,6 +210,7 @@ class Call:
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
         self.like, self.event_dim = x, feasible_set.event_dim
         self.decides, self.report = decides, Report(tolerance=tolerance)
+        self.report.limit = feasible_set.time_limit() if decides else None
         self.report.may_look = may_synchronise(on_nonfinite)
         x = feasible_set.admit(x.detach() if decides else x, name)
         free = feasible_set.free_parts(x.device)
@@ -276,7 +321,13 @@ class Call:
     def _status(self, batch: torch.Size) -> Status:
         report = self.report
         failures = report.at(batch) if report.failures else {}
-        return Status(tuple(batch), failures, None if self.decides else report.answers_of())
+        answers = None if self.decides else report.answers_of()
+        gaps = {
+            index_of(i, batch): gap
+            for i, gap in sorted(report.gaps.items())
+            if gap > 0 and i not in report.failures
+        }
+        return Status(tuple(batch), failures, answers, gaps)
 
     def _batch(self, x: Tensor) -> torch.Size:
         return x.shape[: x.ndim - self.event_dim]

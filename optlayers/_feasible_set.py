@@ -13,7 +13,7 @@ from ._decoders import DECODERS
 from ._deprecated import warn_deprecated
 from ._errors import InputError
 from ._plan.compile import ready
-from ._plan.failures import Report
+from ._plan.failures import Report, TimeLimit
 from ._plan.maps import Table
 from ._polytope.polytope import Polytope
 from ._projections import PROJECTIONS
@@ -104,6 +104,10 @@ class AbstractFeasibleSet(ABC):
             InputError: If `x` has not the shape of the set. Here, nothing is looked at.
         """
         return x
+
+    def time_limit(self) -> TimeLimit | None:
+        """Return how long a solver may take for each instance of a call; here, without end."""
+        return None
 
     def prepare(self, like: Tensor, decides: bool) -> None:
         """Compile what a call needs on the device and in the dtype of `like`; here, nothing.

@@ -5,10 +5,11 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from ._calls import Call, OnFailure, Status
+from ._calls import Call, OnFailure, OnTimeLimit, Status, as_time_limit
 from ._decoders import DECODERS
 from ._errors import InputError
 from ._feasible_set import DecodedBy, FeasibleSet, as_set
+from ._limited import limited
 from ._nonfinite import OnNonfinite
 from ._plan.compile import compile_plan
 from ._plan.failures import ACCURACY
@@ -147,6 +148,8 @@ def decode(
     decoder: Callable[[Tensor], Tensor] | None = ...,
     on_failure: OnFailure = ...,
     on_nonfinite: OnNonfinite = ...,
+    time_limit: float | None = ...,
+    on_time_limit: OnTimeLimit = ...,
     return_status: Literal[False] = ...,
 ) -> Tensor: ...
 
@@ -159,6 +162,8 @@ def decode(
     decoder: Callable[[Tensor], Tensor] | None = ...,
     on_failure: OnFailure = ...,
     on_nonfinite: OnNonfinite = ...,
+    time_limit: float | None = ...,
+    on_time_limit: OnTimeLimit = ...,
     return_status: Literal[True],
 ) -> tuple[Tensor, Status]: ...
 
@@ -171,6 +176,8 @@ def decode(
     decoder: Callable[[Tensor], Tensor] | None = ...,
     on_failure: OnFailure = ...,
     on_nonfinite: OnNonfinite = ...,
+    time_limit: float | None = ...,
+    on_time_limit: OnTimeLimit = ...,
     return_status: bool,
 ) -> Tensor | tuple[Tensor, Status]: ...
 
@@ -182,6 +189,8 @@ def decode(
     decoder: Callable[[Tensor], Tensor] | None = None,
     on_failure: OnFailure = "raise",
     on_nonfinite: OnNonfinite = "raise",
+    time_limit: float | None = None,
+    on_time_limit: OnTimeLimit = "fail",
     return_status: bool = False,
 ) -> Tensor | tuple[Tensor, Status]:
     r"""Return the best structure, $\hat z \in \arg\max_{z \in Z} z \cdot s$.
@@ -198,13 +207,21 @@ def decode(
             must not be chosen, and where it leaves nothing to choose the instance is infeasible;
             with "propagate", NaN. A number far below the others marks the same, but may be chosen
             where nothing else is left. Padding of structured sets may hold anything.
+        time_limit: Seconds that HiGHS may take for one instance, where the plan asks it. Ctrl-C
+            ends a long solve as well.
+        on_time_limit: What an instance is whose time ran out. "fail": a failure that names the
+            limit and the gap, subject to `on_failure`. "best": the best structure found by then, if
+            there is one, checked like every other; `Status.gap` tells how much more the best of
+            all may score. Which one is found depends on the machine.
         return_status: Also return a `Status`.
 
     Raises:
         InputError: If `scores` has another last dimension, is not a float tensor, or is not finite;
-            if float16 cannot hold the answer; if a policy does not exist.
+            if float16 cannot hold the answer; if a policy does not exist; if
+            `time_limit` is not positive.
         InfeasibleError: If an instance has no point; names the instance and rows in conflict.
         UnboundedError: If the scores of an instance can grow without limit.
+        SolverFailed: If the time of an instance ran out.
 
     Examples:
         >>> import torch
@@ -213,6 +230,7 @@ def decode(
         tensor([0., 1., 0., 1.])
     """
     asked = as_set(feasible_set) if decoder is None else DecodedBy(as_set(feasible_set), decoder)
+    asked = limited(asked, as_time_limit(time_limit, on_time_limit))
     call = Call(asked, scores, True, on_failure, on_nonfinite)
     z_hat, status = call.decision(asked.decode_instances)
     return (z_hat, status) if return_status else z_hat

@@ -6,9 +6,10 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from ._calls import OnFailure, Status, check_policies
+from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies
 from ._errors import InputError, NotTwiceDifferentiable
 from ._feasible_set import DecodedBy, FeasibleSet, as_set
+from ._limited import limited
 from ._nonfinite import OnNonfinite, refuse_vmap
 from ._surrogates import SPIGOT, AbstractSurrogate, Oracles, diagnose
 
@@ -73,6 +74,8 @@ def structured_argmax(
     decoder: Callable[[Tensor], Tensor] | None = ...,
     on_failure: OnFailure = ...,
     on_nonfinite: OnNonfinite = ...,
+    time_limit: float | None = ...,
+    on_time_limit: OnTimeLimit = ...,
     training: bool = ...,
     return_status: Literal[False] = ...,
 ) -> Tensor: ...
@@ -87,6 +90,8 @@ def structured_argmax(
     decoder: Callable[[Tensor], Tensor] | None = ...,
     on_failure: OnFailure = ...,
     on_nonfinite: OnNonfinite = ...,
+    time_limit: float | None = ...,
+    on_time_limit: OnTimeLimit = ...,
     training: bool = ...,
     return_status: Literal[True],
 ) -> tuple[Tensor, Status]: ...
@@ -101,6 +106,8 @@ def structured_argmax(
     decoder: Callable[[Tensor], Tensor] | None = ...,
     on_failure: OnFailure = ...,
     on_nonfinite: OnNonfinite = ...,
+    time_limit: float | None = ...,
+    on_time_limit: OnTimeLimit = ...,
     training: bool = ...,
     return_status: bool,
 ) -> Tensor | tuple[Tensor, Status]: ...
@@ -114,6 +121,8 @@ def structured_argmax(
     decoder: Callable[[Tensor], Tensor] | None = None,
     on_failure: OnFailure = "raise",
     on_nonfinite: OnNonfinite = "raise",
+    time_limit: float | None = None,
+    on_time_limit: OnTimeLimit = "fail",
     training: bool = True,
     return_status: bool = False,
 ) -> Tensor | tuple[Tensor, Status]:
@@ -129,16 +138,19 @@ def structured_argmax(
     """
     policies = (on_failure, on_nonfinite)
     surrogate = SPIGOT() if surrogate is None else surrogate
-    z_hat, status = _run(feasible_set, scores, surrogate, decoder, policies, None, training)
+    limit = as_time_limit(time_limit, on_time_limit)
+    z_hat, status = _run(feasible_set, scores, surrogate, decoder, policies, limit, None, training)
     return (z_hat, status) if return_status else z_hat
 
 
 def _run(
-    feasible_set, scores, surrogate, decoder, policies, record, training
+    feasible_set, scores, surrogate, decoder, policies, limit, record, training
 ) -> tuple[Tensor, Status]:
     check_policies(*policies)
     if decoder is not None:  # what a surrogate decodes with is what the layer does
         feasible_set = DecodedBy(as_set(feasible_set), decoder)
+    if limit is not None:
+        feasible_set = limited(as_set(feasible_set), limit)
     decision = surrogate.forward(Oracles(feasible_set, *policies), scores, training)
     z, status = decision.z, decision.status
     if torch.is_grad_enabled() and scores.requires_grad and not decision.differentiable:
@@ -170,6 +182,9 @@ class StructuredArgmax(nn.Module):
         on_nonfinite: What NaN and inf in the scores are: "raise", failures, or "propagate", NaN
             for that instance (see `decode`). A gradient that is not finite always becomes NaN, for
             its instance alone, and never an error.
+        time_limit: Seconds that HiGHS may take for one instance of a decision (see `decode`), also
+            where the surrogate decodes in its backward pass.
+        on_time_limit: "fail", or "best": the best structure found in time; see `decode`.
         diagnostics: Keep what `layer.diagnose()` needs from the latest backward pass.
 
     Attributes:
@@ -191,6 +206,8 @@ class StructuredArgmax(nn.Module):
         *,
         on_failure: OnFailure = "raise",
         on_nonfinite: OnNonfinite = "raise",
+        time_limit: float | None = None,
+        on_time_limit: OnTimeLimit = "fail",
         diagnostics: bool = False,
     ):
         super().__init__()
@@ -200,6 +217,9 @@ class StructuredArgmax(nn.Module):
         self.surrogate = SPIGOT() if surrogate is None else surrogate
         self.decoder = decoder
         self.on_failure: OnFailure = on_failure
+        as_time_limit(time_limit, on_time_limit)
+        self.time_limit = time_limit
+        self.on_time_limit: OnTimeLimit = on_time_limit
         self.diagnostics = diagnostics
         self.status = Status()
         self._record: _Latest | None = None
@@ -229,6 +249,7 @@ class StructuredArgmax(nn.Module):
             self.surrogate,
             self.decoder,
             (self.on_failure, self.on_nonfinite),
+            as_time_limit(self.time_limit, self.on_time_limit),
             record,
             self.training,
         )

@@ -167,7 +167,8 @@ def answer(
     open_ = _unsettled(z, low, failures)
     batch = (*x.shape[: x.ndim - event_dim], *[1] * event_dim)
     if decides and not whole and bool(open_.any()):
-        z, open_ = _vertices(ask, x, low, z, open_, failures, tell), torch.zeros_like(open_)
+        z = _vertices(ask, x, low, z, open_, failures, tell, own)
+        open_ = torch.zeros_like(open_)
     agreed = torch.zeros_like(open_, dtype=torch.int8)
     for step in _STEPS[1:]:
         if not bool(open_.any()):
@@ -179,6 +180,8 @@ def answer(
         for i in open_.nonzero()[:, 0].tolist():
             if (worst := again.worst(i)) is not None and i not in again.failures:
                 own.answers[i] = worst
+            if i not in again.failures:
+                own.gaps[i] = again.gaps.get(i, 0.0)
         same = _close(z, found, low)
         agreed = torch.where(same, agreed + 1, 0).to(torch.int8) + failed * agreed
         z = torch.where(at & ~same.reshape(batch) & ~failed.reshape(batch), found, z)
@@ -188,6 +191,7 @@ def answer(
     report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
     report.residuals, report.answers = own.residuals, own.answers
     report.unexplained |= own.unexplained & failures.keys()
+    report.gaps |= own.gaps
     for i, failure in failures.items():
         report.add(i, failure)
     return _settle(z, low, left, report, tell)
@@ -215,6 +219,7 @@ def _vertices(
     open_: Tensor,
     failures: dict[int, Failure],
     tell: bool,
+    report: Report,
 ) -> Tensor:
     """Return the best of what linear programs say of the open instances.
 
@@ -231,7 +236,7 @@ def _vertices(
     result, reasons = z.reshape(shape), dict[int, Failure]()
     for parts, asked in zip(barred, asks, strict=True):
         at = (tried[:, None] & parts).reshape(x.shape)
-        own = Report()
+        own = report.another()
         found = ask(torch.where(at, -torch.inf, asked), own).reshape(shape)
         fine = tried & ~(low.infinite & (found > low.least + _SLACK)).any(-1)
         for i, failure in own.failures.items():

@@ -11,6 +11,7 @@ from scipy.optimize import linprog
 
 import optlayers as ol
 from optlayers._polytope.consistency import CONSISTENT
+from optlayers._solvers.highs import Solution
 
 INF = float("inf")
 FAR_BOUNDS = [5.0, 1e3, 1e6, 1e9, 1e10, 1e12, INF]
@@ -328,7 +329,9 @@ def test_vertices_of_rows_of_any_size_are_those_of_a_linear_program(seed):
 def test_an_answer_that_stays_outside_is_refused(monkeypatch):
     polytope = ol.Polytope([[1.0, 1.0, 2.0], [2.0, 1.0, 1.0]], [1.0, 1.0], integral=False)
     wrong = np.array([1.0, 0.0, 0.0])
-    monkeypatch.setattr("optlayers._solvers.highs.HighsSolver.solve", lambda *_: (wrong, ""))
+    monkeypatch.setattr(
+        "optlayers._solvers.highs.HighsSolver.solve", lambda *_: Solution(wrong, "")
+    )
     message = "HiGHS violates a row of 3 coefficients, the largest of them that of variable 0, by 5"
     with pytest.raises(ol.SolverFailed, match=message):
         ol.decode(polytope, torch.ones(3))

@@ -27,6 +27,7 @@ from optlayers._decoders import (
 from optlayers._plan.compile import compile_plan, limits_of
 from optlayers._plan.failures import Report
 from optlayers._solvers import SOLVERS, Solver, available_solvers, require
+from optlayers._solvers.highs import Solution
 
 GRID = st.integers(-3, 3).map(lambda k: k / 2)
 
@@ -466,7 +467,7 @@ def test_minus_infinity_without_a_lower_bound_is_not_finite():
 def test_an_answer_that_violates_rows_is_refused(monkeypatch):
     from optlayers._decoders import milp
 
-    monkeypatch.setattr(milp.HighsSolver, "solve", lambda *_: (np.ones(4), ""))
+    monkeypatch.setattr(milp.HighsSolver, "solve", lambda *_: Solution(np.ones(4), ""))
     report = Report()
     z = run_map(MILP, ol.budget([3.0, 1.0, 2.0, 2.0], 4.0), torch.ones(1, 4), report)
     assert z.isnan().all()

@@ -59,6 +59,7 @@ TREE: dict[str, list[str]] = {
     "_autograd": [],
     "_calls": [],
     "_feasible_set": [],
+    "_limited": [],
     "_functional": [],
     "_judge": ["multipliers", "repair", "certificate", "references", "validate"],
     "_sets": ["padded", "hull", "trees", "graphs"],

@@ -1,7 +1,5 @@
 """Any block, by HiGHS: a linear program, integral where the structure is."""
 
-from typing import NamedTuple
-
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -10,7 +8,6 @@ from torch import Tensor
 from .._errors import (
     InfeasibleError,
     InputError,
-    OptLayersError,
     SolverFailed,
     UnboundedError,
 )
@@ -18,7 +15,7 @@ from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report, SolverMap
 from .._polytope.consistency import inward, nearest_limits, within
-from .._solvers.highs import HighsSolver
+from .._solvers.highs import TIME, HighsSolver
 from .common import (
     FORBIDDEN,
     NO_INTEGER,
@@ -31,18 +28,10 @@ from .common import (
     on_host,
 )
 from .exact import ExactRows, Miss
+from .search import Refusal, Search
 
 _MOST_CUTS = 200  # of one instance, before it is refused
-
-
-class _Refusal(NamedTuple):
-    """Why there is no answer, and the error to raise where that is one."""
-
-    reason: str
-    kind: type[OptLayersError]
-
-
-_NO_POINT, _NO_INTEGER = _Refusal(NO_POINT, InfeasibleError), _Refusal(NO_INTEGER, InfeasibleError)
+_NO_POINT, _NO_INTEGER = Refusal(NO_POINT, InfeasibleError), Refusal(NO_INTEGER, InfeasibleError)
 
 
 class MILP(SolverMap):
@@ -94,10 +83,12 @@ class MILP(SolverMap):
         rounded = (at.lower != given.lower).any() or (at.upper != given.upper).any()
         at = at._replace(upper=np.where(forbidden, at.lower, at.upper))
         with self._lock:
-            found = self._solve(at)
+            search = Search.of(report.limit, number)
+            found = self._solve(at, search)
+        found = search.settle(found, at.scores, largest, number, report)
         if found is _NO_POINT and (rounded or forbidden.any()):
-            found = _NO_INTEGER if rounded else _Refusal(FORBIDDEN, InfeasibleError)
-        if isinstance(found, _Refusal):
+            found = _NO_INTEGER if rounded else Refusal(FORBIDDEN, InfeasibleError)
+        if isinstance(found, Refusal):
             report.fail(number, found.reason, found.kind)
             return np.full(self.block.size, np.nan)
         return found
@@ -116,52 +107,54 @@ class MILP(SolverMap):
             self._solvers[integral, units] = HighsSolver(self.block.matrix, kinds, units)
         return self._solvers[integral, units]
 
-    def _solve(self, at: HostInstance) -> np.ndarray | _Refusal:
+    def _solve(self, at: HostInstance, search: Search) -> np.ndarray | Refusal:
         """Solve; what is not in the set is cut off, or solved again with rows in other units."""
         if self._rows.wide:
             z = self._rows.best_of_few(*at)
             if z is not None:
                 return _NO_INTEGER if np.isnan(z).any() else z
-        best: np.ndarray | _Refusal = _Refusal("HiGHS has no answer", SolverFailed)
+        best: np.ndarray | Refusal = Refusal("HiGHS has no answer", SolverFailed)
         for units in HighsSolver.UNITS:
-            found = self._attempt(at, units)
+            found = self._attempt(at, units, search)
             if isinstance(found, np.ndarray) and self._wrong(found, at) is not None:
-                found = self._cut_off(found, at)
+                found = self._cut_off(found, at, search)
             best = _better(found, best, at.scores)
-            solved = not isinstance(best, _Refusal) or best.kind is not SolverFailed
-            if solved and not self._rows.wide:
+            solved = not isinstance(best, Refusal) or best.kind is not SolverFailed
+            if search.stopped or (solved and not self._rows.wide):
                 break
         return best
 
-    def _attempt(self, at: HostInstance, units: str) -> np.ndarray | _Refusal:
+    def _attempt(self, at: HostInstance, units: str, search: Search) -> np.ndarray | Refusal:
         """Solve the relaxation, and with integers if its answer is fractional; not yet judged."""
         if self.block.integral:
             low, high = self._rows.with_room(*at[1:])
             at = at._replace(row_lower=low, row_upper=high)
-        z, reason = self._solver(False, units).solve(*at)
+        z, reason = search.ask(self._solver(False, units), at)
         if reason == "infeasible":
             moved = self._moved(at)
-            if isinstance(moved, _Refusal):
+            if isinstance(moved, Refusal):
                 return moved
             at = moved
-            z, reason = self._solver(False, units).solve(*at)
+            z, reason = search.ask(self._solver(False, units), at)
         if not self.block.integral:
-            return self._read(z, reason, _Refusal("HiGHS finds no point", SolverFailed))
+            return self._read(z, reason, Refusal("HiGHS finds no point", SolverFailed), search)
         own = self._rows.whole
         if reason == "unbounded" or (z is not None and _fractional(z[own])):
-            z, reason = self._solver(True, units).solve(*at)
-        return self._read(z, reason, _NO_INTEGER)
+            z, reason = search.ask(self._solver(True, units), at)
+        return self._read(z, reason, _NO_INTEGER, search)
 
-    def _read(self, z, reason: str, nothing: _Refusal) -> np.ndarray | _Refusal:
+    def _read(self, z, reason: str, nothing: Refusal, search: Search) -> np.ndarray | Refusal:
         if z is not None:
             return np.where(self._rows.whole, np.round(z), z) + 0.0  # no negative zeros
         if reason == "infeasible":
             return nothing
         if reason == "unbounded":
-            return _Refusal(UNBOUNDED, UnboundedError)
-        return _Refusal(f"HiGHS stopped: {reason}", SolverFailed)
+            return Refusal(UNBOUNDED, UnboundedError)
+        if reason == TIME:
+            return search.refusal(None, np.zeros(0))
+        return Refusal(f"HiGHS stopped: {reason}", SolverFailed)
 
-    def _moved(self, at: HostInstance) -> HostInstance | _Refusal:
+    def _moved(self, at: HostInstance) -> HostInstance | Refusal:
         """The nearest limits with a point, where HiGHS finds none."""
         if (at.lower > at.upper).any() or (at.row_lower > at.row_upper).any():
             return _NO_POINT
@@ -179,9 +172,9 @@ class MILP(SolverMap):
         if miss is None or self.block.integral:
             return miss
         moved = self._moved(at)
-        return miss if isinstance(moved, _Refusal) else self._rows.worst(z, *moved[1:3])
+        return miss if isinstance(moved, Refusal) else self._rows.worst(z, *moved[1:3])
 
-    def _cut_off(self, z: np.ndarray, at: HostInstance) -> np.ndarray | _Refusal:
+    def _cut_off(self, z: np.ndarray, at: HostInstance, search: Search) -> np.ndarray | Refusal:
         """Cut off integral points that violate a row, one cover after the other."""
         rows, least = [], []
         while (miss := self._wrong(z, at)) is not None:
@@ -199,13 +192,14 @@ class MILP(SolverMap):
             low, high = self._rows.with_room(*at[1:])
             low, high = np.append(low, least), np.append(high, np.full(len(rows), np.inf))
             solver = HighsSolver(R, self._rows.whole)
-            found = self._read(*solver.solve(at.scores, low, high, at.lower, at.upper), _NO_INTEGER)
-            if isinstance(found, _Refusal):
+            asked = at._replace(row_lower=low, row_upper=high)
+            found = self._read(*search.ask(solver, asked), _NO_INTEGER, search)
+            if isinstance(found, Refusal):
                 return found
             z = found
         return z
 
-    def _too_far(self, miss: Miss) -> _Refusal:
+    def _too_far(self, miss: Miss) -> Refusal:
         """Say which row is violated, and by how much."""
         at = slice(self.block.matrix.indptr[miss.row], self.block.matrix.indptr[miss.row + 1])
         index, a = self.block.matrix.indices[at], self.block.matrix.data[at]
@@ -214,16 +208,16 @@ class MILP(SolverMap):
             f"the answer of HiGHS violates a row of {len(a)} coefficients, the largest of them "
             f"that of variable {largest}, by {miss.by:.1e} of this coefficient"
         )
-        return _Refusal(words, SolverFailed)
+        return Refusal(words, SolverFailed)
 
 
 def _better(
-    one: np.ndarray | _Refusal, two: np.ndarray | _Refusal, scores: np.ndarray
-) -> np.ndarray | _Refusal:
+    one: np.ndarray | Refusal, two: np.ndarray | Refusal, scores: np.ndarray
+) -> np.ndarray | Refusal:
     """The better of two outcomes: a point, then a proof that there is none, then none of both."""
-    if isinstance(one, _Refusal) or isinstance(two, _Refusal):
+    if isinstance(one, Refusal) or isinstance(two, Refusal):
         for found in (one, two):
-            if not isinstance(found, _Refusal):
+            if not isinstance(found, Refusal):
                 return found
         return one if two.kind is SolverFailed else two  # type: ignore[union-attr]
     return two if scores @ two >= scores @ one else one

@@ -81,6 +81,21 @@ class Answers:
 
 
 @dataclass
+class TimeLimit:
+    """How long the solver may take for each instance of one call.
+
+    Attributes:
+        seconds: For each instance, over all its blocks.
+        best: Whether the best point found by then is an answer; else there is none.
+        spent: Number of an instance -> seconds that it has taken.
+    """
+
+    seconds: float
+    best: bool = False
+    spent: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass
 class Report:
     """Which instances of a flattened batch failed, and why; who gives up on one says so here.
 
@@ -96,6 +111,8 @@ class Report:
         answers: Of instances that went on to other solvers: the name of the one that answered,
             and its residual, which counts in place of the above.
         unexplained: Instances that failed only because their answer is NaN.
+        limit: How long the solver may take, if there is a limit; shared by all that is asked again.
+        gaps: Of instances whose time ran out: how much more the best structure may score.
     """
 
     failures: dict[int, Failure] = field(default_factory=dict)
@@ -107,6 +124,8 @@ class Report:
     residuals: list[tuple[str, Tensor]] = field(default_factory=list)
     answers: dict[int, tuple[str, float]] = field(default_factory=dict)
     unexplained: set[int] = field(default_factory=set)
+    limit: TimeLimit | None = None
+    gaps: dict[int, float] = field(default_factory=dict)
 
     def fail(
         self,
@@ -144,7 +163,7 @@ class Report:
 
     def another(self) -> "Report":
         """Return an empty one for the same question, asked again."""
-        return Report(tolerance=self.tolerance, may_look=self.may_look)
+        return Report(tolerance=self.tolerance, may_look=self.may_look, limit=self.limit)
 
     def worst(self, instance: int) -> tuple[str, float] | None:
         """Return who answered an instance least well, and its residual; None where nobody says."""

@@ -1,12 +1,17 @@
 """HiGHS: linear programs and their integral versions, one persistent model per matrix."""
 
-from typing import Any
+import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from .._polytope.consistency import units_of_rows
 from . import require
+from .worker import run_aside
+
+TIME = "time limit"  # the reason of a solution that is not proved to be the best, or of none
+_LARGE = 10_000  # coefficients from which a linear program is worth being interrupted
 
 _OPTIONS = {
     "output_flag": False,
@@ -21,6 +26,20 @@ _OPTIONS = {
     "small_matrix_value": 1e-12,  # below it, a coefficient is dropped
     "solver": "simplex",  # a vertex, also where the optimum is a face
 }
+
+
+class Solution(NamedTuple):
+    """What HiGHS says of one set of costs and limits.
+
+    Attributes:
+        point: The best point, or the best one found in time; None if there is none.
+        reason: "" for the best point, else why it is not, or why there is none.
+        bound: What no point has more of than this, where time ran out.
+    """
+
+    point: np.ndarray | None
+    reason: str
+    bound: float = np.inf
 
 
 class HighsSolver:
@@ -57,18 +76,50 @@ class HighsSolver:
         if integral.any():
             kinds = highspy.HighsVarType
             lp.integrality_ = [kinds.kInteger if i else kinds.kContinuous for i in integral]
-        self._highs: Any = highspy.Highs()
-        for option, value in _OPTIONS.items():
-            self._highs.setOptionValue(option, value)
-        self._highs.passModel(lp)
+        self._lp, self._limited = lp, False
+        # What is over at once need not be interrupted, and is quicker without a second thread.
+        self._long = bool(integral.any()) or matrix.nnz >= _LARGE
+        self._stop = threading.Event()
+        self._highs = self._model()
 
-    def solve(self, costs, row_lower, row_upper, lower, upper) -> tuple[np.ndarray | None, str]:
-        """The best point and "", or None and the reason, for one set of costs and limits.
+    def _model(self, seconds: float = np.inf) -> Any:
+        """Make a model that stops when it is told to."""
+        import highspy
+
+        highs: Any = highspy.Highs()
+        for option, value in _OPTIONS.items():
+            highs.setOptionValue(option, value)
+        highs.setOptionValue("time_limit", seconds)
+        highs.passModel(self._lp)
+        if self._long:
+            stop = self._stop
+
+            def look(event: Any) -> None:
+                if stop.is_set():
+                    event.interrupt()
+
+            highs.cbSimplexInterrupt += look
+            highs.cbMipInterrupt += look
+        return highs
+
+    def solve(self, costs, row_lower, row_upper, lower, upper, seconds: float = np.inf) -> Solution:
+        """Return the best point for one set of costs and limits, or why there is none.
 
         The answer does not depend on what was solved before: the model starts afresh each time.
+        Ctrl-C is a `KeyboardInterrupt`, after which the solver works.
+
+        Args:
+            costs: What is maximised.
+            row_lower: Lower limits of the rows.
+            row_upper: Upper limits of the rows.
+            lower: Lower bounds.
+            upper: Upper bounds.
+            seconds: When to give up.
         """
         if (lower > upper).any() or (row_lower > row_upper).any():
-            return None, "infeasible"
+            return Solution(None, "infeasible")
+        if seconds < np.inf or self._limited:  # the clock of a model cannot be set back
+            self._highs, self._limited = self._model(seconds), seconds < np.inf
         highs = self._highs
         if len(self._rows):
             limits = (v * self._units for v in (row_lower, row_upper))
@@ -78,15 +129,41 @@ class HighsSolver:
         if status in (self._status.kUnboundedOrInfeasible, self._status.kUnbounded):
             # It stops when it knows that costs have no end, where there may be no point either, or
             # that one of the two holds. Which one does not need costs.
-            feasible = self._run(np.zeros_like(costs)) == self._status.kOptimal
-            return None, "unbounded" if feasible else "infeasible"
+            status = self._run(np.zeros_like(costs))
+            if status == self._status.kOptimal:
+                return Solution(None, "unbounded")
+            if status != self._status.kTimeLimit:
+                return Solution(None, "infeasible")
+            return Solution(None, TIME)
         if status == self._status.kOptimal:
-            return np.array(highs.getSolution().col_value), ""
+            return Solution(np.array(highs.getSolution().col_value), "")
+        if status == self._status.kTimeLimit:
+            return self._so_far()
         names = {self._status.kInfeasible: "infeasible"}
-        return None, names.get(status) or str(highs.modelStatusToString(status))
+        return Solution(None, names.get(status) or str(highs.modelStatusToString(status)))
+
+    def _so_far(self) -> Solution:
+        """Return the best integral point found; a linear program that was stopped has none."""
+        import highspy
+
+        info = self._highs.getInfo()
+        found = info.primal_solution_status == int(highspy.SolutionStatus.kSolutionStatusFeasible)
+        if not (found and len(self._lp.integrality_)):
+            return Solution(None, TIME)
+        bound = float(info.mip_dual_bound)
+        return Solution(np.array(self._highs.getSolution().col_value), TIME, bound)
 
     def _run(self, costs: np.ndarray):
-        self._highs.changeColsCost(len(self._columns), self._columns, costs)
-        self._highs.clearSolver()
-        self._highs.run()
-        return self._highs.getModelStatus()
+        highs = self._highs
+        highs.changeColsCost(len(self._columns), self._columns, costs)
+        highs.clearSolver()
+        if not self._long:
+            highs.run()
+            return highs.getModelStatus()
+        try:
+            run_aside(highs.run, self._stop)
+        except BaseException:  # it may still be running
+            self._stop = threading.Event()
+            self._highs = self._model()
+            raise
+        return highs.getModelStatus()

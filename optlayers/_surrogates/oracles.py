@@ -37,6 +37,7 @@ class Oracles:
         self.on_nonfinite: OnNonfinite = on_nonfinite
         self.event_dim = feasible_set.event_dim
         self.failures: dict[tuple[int, ...], Failure] = {}
+        self.gaps: dict[tuple[int, ...], float] = {}  # of decisions that a time limit ended
         self.masked: Tensor | None = None  # parts whose scores are so low that they are excluded
         self.lowest = torch.zeros(())  # and those scores
 
@@ -56,13 +57,19 @@ class Oracles:
                 return_status=True,
             )
         self.failures |= status.failures
+        for index, gap in status.gaps.items():
+            self.gaps[index] = max(gap, self.gaps.get(index, 0.0))
         return z
 
     def decode_samples(self, scores: Tensor) -> Tensor:
         """Return the same for `(samples, ..., *event)`; an instance fails if a sample does."""
         before, self.failures = self.failures, {}
+        gaps, self.gaps = self.gaps, {}
         z = self.decode(scores)
         self.failures = before | {index[1:]: reason for index, reason in self.failures.items()}
+        for index, gap in self.gaps.items():
+            gaps[index[1:]] = max(gap, gaps.get(index[1:], 0.0))
+        self.gaps = gaps
         return z
 
     def project(self, y: Tensor) -> Tensor:
@@ -142,7 +149,8 @@ class Oracles:
 
     def status(self, z: Tensor) -> Status:
         """Return which instances of `z` have an answer."""
-        return Status(tuple(z.shape[: z.ndim - self.event_dim]), self.failures)
+        gaps = {i: gap for i, gap in self.gaps.items() if i not in self.failures}
+        return Status(tuple(z.shape[: z.ndim - self.event_dim]), self.failures, gaps=gaps)
 
     def _masked(self, scores: Tensor) -> Tensor | None:
         look = scores.device.type == "cpu" and not torch.compiler.is_compiling()

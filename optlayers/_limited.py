@@ -1,0 +1,96 @@
+"""A feasible set whose decisions may take so long and no longer."""
+
+import torch
+from torch import Tensor
+
+from ._feasible_set import AbstractFeasibleSet
+from ._plan.failures import Report, TimeLimit
+from ._polytope.polytope import Polytope
+
+
+class Limited(AbstractFeasibleSet):
+    """A feasible set with a time limit, in everything else the set itself.
+
+    Surrogates that decode in their backward pass so keep to the limit of their layer.
+    """
+
+    def __init__(self, feasible_set: AbstractFeasibleSet, limit: TimeLimit):
+        self.feasible_set, self.limit = feasible_set, limit
+        self.event_dim = feasible_set.event_dim  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        return repr(self.feasible_set)
+
+    def time_limit(self) -> TimeLimit:
+        """Return the limit, nothing of it spent."""
+        return TimeLimit(self.limit.seconds, self.limit.best)
+
+    @property
+    def relaxation(self) -> Polytope:
+        """The relaxation of the set."""
+        return self.feasible_set.relaxation
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one structure of the set."""
+        return self.feasible_set.event_shape
+
+    @property
+    def decides_integers(self) -> bool:
+        """Whether every decision of the set is integers."""
+        return self.feasible_set.decides_integers
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """Return the best structures of the set."""
+        return self.feasible_set.decode(scores)
+
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode as the set does; the limit is in the report."""
+        return self.feasible_set.decode_instances(scores, report)
+
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor | None:
+        """Decode some instances as the set does."""
+        return self.feasible_set.decode_rows(scores, rows, batch, report)
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
+        """Project as the set does."""
+        return self.feasible_set.answer_projection(y, report)
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return what the set makes of scores or points."""
+        return self.feasible_set.admit(x, name)
+
+    def prepare(self, like: Tensor, decides: bool) -> None:
+        """Compile what the set needs."""
+        self.feasible_set.prepare(like, decides)
+
+    def free_parts(self, device: torch.device) -> Tensor | None:
+        """Return the free parts of the set."""
+        return self.feasible_set.free_parts(device)
+
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
+        """Return those of the set."""
+        return self.feasible_set.least_parts(like, decides)
+
+    def contains(self, z: Tensor) -> Tensor:
+        """Whether each `z` is a structure of the set."""
+        return self.feasible_set.contains(z)
+
+    def log_partition(self, scores: Tensor) -> Tensor:
+        """Return that of the set."""
+        return self.feasible_set.log_partition(scores)
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Return those of the set."""
+        return self.feasible_set.marginals(scores)
+
+    def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return samples of the set."""
+        return self.feasible_set.sample(scores, generator)
+
+
+def limited(feasible_set: AbstractFeasibleSet, limit: TimeLimit | None) -> AbstractFeasibleSet:
+    """Return a set that keeps to a limit; the set itself if there is none."""
+    return feasible_set if limit is None else Limited(feasible_set, limit)
