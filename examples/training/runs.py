@@ -8,7 +8,6 @@ ended, `metrics.csv`, a row per epoch, and `result.json`, the scores.
 
 import json
 import logging
-import pickle
 import random
 import sys
 import warnings
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from functools import wraps
 from io import BytesIO, StringIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -266,9 +266,10 @@ def checkpoint(path: str | Path, where: Any = "cpu") -> dict[str, Any]:
     Raises:
         DataError: If it is not complete, or something else.
     """
+    content = BytesIO(Path(path).read_bytes())
     try:
-        found = torch.load(path, map_location=where, weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        found = torch.load(content, map_location=where, weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError) as error:
         found = str(error).partition("\n")[0]
     if not isinstance(found, dict) or "state_dict" not in found:
         found = found if isinstance(found, str) else "it has no state_dict"
