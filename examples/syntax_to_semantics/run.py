@@ -9,7 +9,7 @@ from examples.data import Corpus, Sentence, load_corpus
 from examples.parsing.encoder import Encoder
 from examples.parsing.vectors import known_vectors, put_vectors
 from examples.parsing.vocabulary import Vocabulary
-from examples.training.runs import BEST, CONFIG, VOCABULARY, existing, restore
+from examples.training.runs import BEST, CONFIG, VOCABULARY, restore, weights
 from examples.training.settings import ConfigError
 
 from .config import Config
@@ -75,11 +75,11 @@ def load_model(folder: str | Path, name: str = BEST) -> JointParser:
     Raises:
         DataError: If the folder has no such checkpoint.
     """
-    existing(folder, name)
+    state = weights(folder, name)
     model = JointParser(
         Config.load(Path(folder) / CONFIG), Vocabulary.load(Path(folder) / VOCABULARY)
     )
-    restore(model, folder, name)
+    restore(model, state, Path(folder) / name)
     return model.eval()
 
 

@@ -230,33 +230,27 @@ def weights(folder: str | Path, name: str = BEST) -> dict[str, torch.Tensor]:
     Raises:
         DataError: If the folder has no such checkpoint.
     """
-    return checkpoint(existing(folder, name))["state_dict"]
-
-
-def existing(folder: str | Path, name: str = BEST) -> Path:
-    """The checkpoint of a run's best epoch, looked for before all else: without it there is no run.
-
-    Raises:
-        DataError: If the folder has none.
-    """
     path = Path(folder) / name
     if not path.is_file():
         raise DataError(f"{path} does not exist. Train a model into {folder} first.")
-    return path
+    return checkpoint(path)["state_dict"]
 
 
-def restore(model: torch.nn.Module, folder: str | Path, name: str = BEST) -> None:
-    """Gives a model the parameters of a run's best epoch.
+def restore(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Gives a model its parameters.
+
+    Args:
+        model: The model.
+        state: Its parameters.
+        path: The checkpoint that they are from.
 
     Raises:
-        DataError: If the folder has no such checkpoint, or that of another model.
+        DataError: If they are those of another model.
     """
-    state = weights(folder, name)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         why = str(error).partition("\n\t")[2].partition("\n")[0].strip()
-        path = Path(folder) / name
         raise DataError(f"{path} is not of the model of {CONFIG} and {VOCABULARY}: {why}") from None
 
 
