@@ -94,7 +94,12 @@ def alone(train: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]
             return result
         with locked(folder):
             result = ended(folder, config)  # perhaps meanwhile
-            return train(config, folder, **options) if result is None else result
+            try:
+                return train(config, folder, **options) if result is None else result
+            except OSError as error:
+                if error.errno is None or error.filename is not None:
+                    raise
+                raise OSError(error.errno, error.strerror, str(folder)) from error  # of a log
 
     return trained
 
@@ -209,6 +214,8 @@ def history(folder: str | Path) -> pd.DataFrame:
         Path(folder, LOGS).glob("version_*/metrics.csv"),
         key=lambda path: int(path.parent.name.rpartition("_")[2]),
     )
+    if not logs:
+        raise DataError(f"{Path(folder, LOGS)} has no log. Delete {folder} and train again.")
     rows = pd.concat([_whole_rows(log) for log in logs])
     rows["epoch"] = rows["epoch"].astype(int) + 1
     return rows.groupby("epoch", as_index=False).last()

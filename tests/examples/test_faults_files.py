@@ -284,6 +284,20 @@ def test_a_log_that_broke_off_counts_as_far_as_it_goes(tmp_path):
     assert list(runs.history(tmp_path)["epoch"]) == [1, 2]
 
 
+def test_logs_that_are_gone(tmp_path):
+    with pytest.raises(DataError, match=r"logs has no log\. Delete .* and train again"):
+        runs.history(tmp_path)
+
+
+def test_a_full_disk_that_names_no_file_names_the_folder(tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("examples.syntax_to_semantics.train.fit", full)
+    said = fails(lambda _: train(tmp_path / "run"), [], capsys)
+    assert f"{tmp_path / 'run'}: No space left on device. Make room" in said
+
+
 def test_a_curve_that_broke_off(folder):
     path = folder / "metrics.csv"
     os.truncate(path, path.stat().st_size - 3)
