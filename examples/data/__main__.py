@@ -10,6 +10,7 @@ from .fetch import default_folder, fetch_ewt
 from .fetch_sst import NOTICE as SST_NOTICE
 from .fetch_sst import fetch_sst
 from .sentence import DataError
+from .text import told
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(notice)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {told(error)}", file=sys.stderr)
         return 2
     return 0
 

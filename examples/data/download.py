@@ -4,8 +4,12 @@ import hashlib
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .sentence import DataError
+
+if TYPE_CHECKING:
+    from requests import Response
 
 ATTEMPTS = 4
 TIMEOUT = 60  # seconds without a byte
@@ -28,6 +32,7 @@ def download(url: str, path: str | Path, digest: str | None = None) -> bool:
     Raises:
         DataError: If the server cannot be reached, refuses, breaks off, or sends something else
             than the file with that SHA-256; nothing is left of it then.
+        OSError: If it cannot be written.
     """
     import pooch
     from requests import RequestException
@@ -43,10 +48,10 @@ def download(url: str, path: str | Path, digest: str | None = None) -> bool:
         urls={path.name: url},
         retry_if_failed=ATTEMPTS - 1,
     )
-    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
+    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT, hooks=HOOKS)
     try:
         keeper.fetch(path.name, downloader=get)
-    except (RequestException, OSError) as error:
+    except RequestException as error:
         raise DataError(
             f"{url}: {error}. Run the same command again; it needs a network."
         ) from None
@@ -56,3 +61,12 @@ def download(url: str, path: str | Path, digest: str | None = None) -> bool:
             "again; if it stays so, the file has changed at its source."
         ) from None
     return True
+
+
+def _without_false_length(response: "Response", *_: Any, **__: Any) -> None:
+    """Forgets a `Content-Length` that is no number: the SHA-256 judges what arrives."""
+    if not response.headers.get("Content-Length", "0").isdecimal():
+        del response.headers["Content-Length"]
+
+
+HOOKS = {"response": _without_false_length}

@@ -18,6 +18,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from gzip import BadGzipFile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -149,8 +150,8 @@ def _read_archive(path: Path, documents: Collection[str]) -> dict[str, Skeleton]
                     file = Path(scratch, Path(name).name)
                     file.write_bytes(content)
                     result.update(read_skeletons(file, document_id(name)))
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        path.unlink()
+    except (tarfile.TarError, EOFError, BadGzipFile, zlib.error) as error:
+        path.unlink()  # for nothing else, such as a full disk: then the archive is good
         raise DataError(
             f"{path}: not a complete .tar.gz ({error}). It was removed; run the command again."
         ) from None

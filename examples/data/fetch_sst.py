@@ -8,6 +8,7 @@ compared with a fresh download when they were written down here.
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,8 +65,10 @@ def fetch_sst(
         try:
             for part in missing:
                 _extract(archive, part, sst_file(folder, part), treebank.files[part])
-        finally:
-            archive.unlink()
+        except DataError:
+            archive.unlink()  # for nothing else, such as a full disk: then the archive is good
+            raise
+        archive.unlink()
     for part in treebank.files:
         said = "fetched" if part in missing else "there already"
         say(f"{sst_file(folder, part)}: {said}")
@@ -89,7 +92,7 @@ def _extract(archive: Path, part: str, path: Path, digest: str) -> None:
                 file.open("wb") as target,
             ):
                 shutil.copyfileobj(source, target)
-        except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
             raise DataError(
                 f"{archive}: no archive with {member} ({error}). It was removed."
             ) from None

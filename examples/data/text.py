@@ -1,10 +1,11 @@
 """Lines and blank-line separated blocks of a text file, with errors that name the line."""
 
 import codecs
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -157,17 +158,50 @@ def output(target: str | Path | TextIO) -> Iterator[TextIO]:
     if not isinstance(target, str | Path):
         yield target
         return
-    path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with replacement(target) as name, open(name, "w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def replacement(target: str | Path) -> Iterator[Path]:
+    """The name of an empty file to write beside `target`, which takes its place when all is well.
+
+    Raises:
+        OSError: If it cannot be written; then `target` is as it was, and is the name in the error.
+    """
+    path, name = Path(target), None
     try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            yield file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+        yield Path(name)
         os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are private
         os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    except OSError as error:
+        about_it = name is None or error.filename is None or str(error.filename) == name
+        if error.errno is None or not about_it:
+            raise  # about another file, which was read for this one
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        if name is not None:
+            with suppress(OSError):  # it has taken its place, or its folder is gone
+                os.unlink(name)
+
+
+def told(error: OSError) -> str:
+    """What the system refused, as a sentence, and what to do about it."""
+    if error.strerror is None:
+        return str(error)
+    name = "" if error.filename is None else f"{error.filename}: "
+    hints = {
+        errno.ENOSPC: " Make room and run the same command again; what was complete is kept.",
+        errno.EDQUOT: " Make room and run the same command again; what was complete is kept.",
+        errno.EACCES: " Choose a folder that you may write to, and files that you may read.",
+        errno.EROFS: " Choose a folder that you may write to, and files that you may read.",
+    }
+    return f"{name}{error.strerror}.{hints.get(error.errno or 0, '')}"
 
 
 def _umask() -> int:

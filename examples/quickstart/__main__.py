@@ -9,17 +9,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from examples.data import DataError
+from examples.data.text import output, told
 
 from . import corpus, picture, report, sst
 from .data import Splits
 from .train import METHODS, TREEBANK, TREEBANK_LEARNING_RATES, Run, Settings, fit
 
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
 DEFAULT_METHOD = "spigot-projection"
 WHY = (
     "SPIGOT around the projection is the default because it was measured best: on the Stanford "
@@ -30,18 +33,35 @@ WHY = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the comparison; returns the exit status."""
-    options = parser().parse_args(arguments)
-    if options.threads or "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(options.threads or 1)
+    options = checked(parser(), arguments)
     try:
-        splits = sst.load(options.data) if options.data else corpus.generate(options.seed)
+        return quickstart(options, sys.argv[1:] if arguments is None else arguments)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        print(f"error: {told(error)}", file=sys.stderr)
+    return 2
+
+
+def checked(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
+    """The options; a seed that is too large for torch or NumPy is a usage error."""
+    options = parser.parse_args(arguments)
+    if (last := options.seed + options.seeds - 1) > LARGEST_SEED:
+        parser.error(f"seeds are at most {LARGEST_SEED}. Got {last}.")
+    return options
+
+
+def quickstart(options: argparse.Namespace, arguments: list[str]) -> int:
+    """Compares, shows and saves; returns the exit status."""
+    if options.threads or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(options.threads or 1)
+    splits = sst.load(options.data) if options.data else corpus.generate(options.seed)
     if options.limit:
         splits = Splits(*(part[: options.limit] for part in splits))
     title = "Stanford Sentiment Treebank" if options.data else "Generated reviews"
     options.output.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=options.output):  # what cannot be written is known before the training
+        pass
     runs = compare(splits, options)
 
     shown = next((run for run in runs if run.method == DEFAULT_METHOD), runs[0])
@@ -49,12 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = report.examples(shown, sample, options.share, options.device)
     image = options.output / "quickstart.png"
     picture.draw(runs, chosen, title, image)
-    command = shlex.join(
-        ["python", "-m", "examples.quickstart", *(sys.argv[1:] if arguments is None else arguments)]
-    )
-    (options.output / "quickstart.md").write_text(
-        report.markdown(runs, title, command), encoding="utf-8"
-    )
+    command = shlex.join(["python", "-m", "examples.quickstart", *arguments])
+    with output(options.output / "quickstart.md") as file:
+        file.write(report.markdown(runs, title, command))
     if options.json:
         print(json.dumps([run.row() for run in runs], indent=1))
         return 0
@@ -83,7 +100,6 @@ def compare(splits: Splits, options: argparse.Namespace) -> list[Run]:
     )
     own_rates = TREEBANK_LEARNING_RATES if options.data else {}
     table = options.output / "quickstart.csv"
-    table.unlink(missing_ok=True)
     steps = settings.epochs * -(-len(splits.train) // settings.batch_size)
     bar = Progress(
         TextColumn("{task.description:<34}"),
@@ -105,8 +121,8 @@ def compare(splits: Splits, options: argparse.Namespace) -> list[Run]:
             rate = options.learning_rate or own_rates.get(method, settings.learning_rate)
             own = replace(settings, seed=seed, learning_rate=rate)
             run = fit(method, splits, own, lambda t=task: bar.advance(t))
-            report.append_csv(run, table)
             runs.append(run)
+            report.write_csv(runs, table)
     return runs
 
 
@@ -125,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
     add("--learning-rate", type=positive, help="of Adam (default: what suits method and data)")
     add("--share", type=share, default=default.share, help="share of the words to choose at most")
     add("--spans", type=at_least(1), default=default.spans, help="spans to choose at most")
-    add("--seed", type=int, default=0, help="first seed, also of the generated reviews")
+    add("--seed", type=at_least(0), default=0, help="first seed, also of the generated reviews")
     add("--seeds", type=at_least(1), default=1, help="number of seeds")
     add("--limit", type=at_least(1), help="use only the first reviews of each part")
     add("--threads", type=at_least(1), help="torch threads (1, or OMP_NUM_THREADS)")

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from examples.data.text import replacement
 from optlayers.plotting import SERIES
 
 from .report import REGIME, Example
@@ -26,7 +27,8 @@ def draw(runs: Sequence[Run], chosen: Sequence[Example], title: str, path: Path)
     curves, texts = figure.subplots(2, 1, height_ratios=(3, 2))
     _draw_curves(curves, runs)
     _draw_examples(texts, chosen)
-    figure.savefig(path, dpi=150)
+    with replacement(path) as file:
+        figure.savefig(file, dpi=150)
 
 
 def _draw_curves(axes: Axes, runs: Sequence[Run]) -> None:

@@ -14,6 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from examples.data.text import output
+
 from .data import Review, collate
 from .train import METHODS, Run
 
@@ -119,15 +121,13 @@ def coloured(example: Example) -> Text:
     return text
 
 
-def append_csv(run: Run, path: Path) -> None:
-    """Adds one run to a CSV file, so that an interrupted comparison keeps what it has measured."""
-    row = run.row()
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+def write_csv(runs: Sequence[Run], path: Path) -> None:
+    """Writes the runs; after each, so that an interrupted comparison keeps what it has measured."""
+    rows = [run.row() for run in runs]
+    with output(path) as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def markdown(runs: Sequence[Run], title: str, command: str) -> str:

@@ -54,6 +54,8 @@ class Config(TrainingConfig):
         *("word_size", "layers", "hidden", "role_size", "mlp", "embedding_norm"),
     )
 
+    SHARES: ClassVar[tuple[str, ...]] = (*TrainingConfig.SHARES, "reviewbank", "graph_share")
+
     epochs: int = 100
     patience: int = 100
     batch_size: int = 32
@@ -83,9 +85,6 @@ class Config(TrainingConfig):
 
     def __post_init__(self):
         make_layer(self, find_method(self.method).surrogate)
-        for name in ("reviewbank", "graph_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"`{name}` is a share from 0 to 1. Got {getattr(self, name)}.")
         super().__post_init__()
         if find_method(self.method).parser and not self.parser_is_trained:
             parser_config(self)  # what is wrong with its settings is said now

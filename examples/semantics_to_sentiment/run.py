@@ -15,7 +15,7 @@ from examples.parsing.vocabulary import SPECIAL, Labels, Numbering, Vocabulary
 from examples.syntax_to_semantics import run as parsing
 from examples.syntax_to_semantics.config import Config as ParserConfig
 from examples.syntax_to_semantics.model import JointParser
-from examples.training.runs import BEST, CONFIG, VOCABULARY, weights
+from examples.training.runs import BEST, CONFIG, VOCABULARY, restore, weights
 from examples.training.settings import ConfigError
 
 from .config import Config, parser_config
@@ -148,7 +148,7 @@ def load_model(folder: str | Path, name: str = BEST) -> SentimentModel:
         if config.parser_is_trained:  # in a folder that may be gone; this one has its copy
             config = replace(config, parser=str(folder / PARSER))
     model = SentimentModel(config, Vocabulary.load(folder / VOCABULARY), parser)
-    model.load_state_dict(state)
+    restore(model, state, Path(folder) / name)
     return model.eval()
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
+from examples.data.text import replacement
 from examples.parsing.batches import Batches
 from examples.syntax_to_semantics.train import train as train_parser
-from examples.training.runs import BEST, CONFIG, RESULT, VOCABULARY, begin, ended, finish, fit
+from examples.training.runs import BEST, CONFIG, RESULT, VOCABULARY, alone, begin, finish, fit
 
 from .config import Config, parser_config
 from .evaluate import evaluate
@@ -24,13 +25,12 @@ TAKEN = (VOCABULARY, BEST, RESULT, CONFIG)
 """The files of a parser's run that are copied; the config is last: it says that all are there."""
 
 
+@alone
 def train(
     config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
 ) -> dict[str, Any]:
     """Trains into a folder; see the first pipeline's."""
     folder, start = Path(output), time.perf_counter()
-    if (result := ended(folder, config)) is not None:
-        return result
 
     # 4.2.2: sentences with a sentiment, and graphs.
     corpus = load_data(config) if corpus is None else corpus
@@ -82,7 +82,8 @@ def take_parser(source: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in TAKEN:
             if (source / name).is_file():
-                shutil.copy(source / name, folder / name)
+                with replacement(folder / name) as file:
+                    shutil.copyfile(source / name, file)
 
 
 def banks(config: Config, corpus: Corpus, part: str) -> Mapping[str, Sequence[Sentence]]:

@@ -57,6 +57,8 @@ class Config(TrainingConfig):
         *("word_size", "layers", "hidden", "mlp", "embedding_norm", "syntax_layers"),
     )
 
+    SHARES: ClassVar[tuple[str, ...]] = (*TrainingConfig.SHARES, "treebank", "graphbank")
+
     epochs: int = 100
     patience: int = 100
     halve_every: int = 10
@@ -88,9 +90,6 @@ class Config(TrainingConfig):
     def __post_init__(self):
         method = find_method(self.method)
         make_layer(self, method.surrogate)
-        for name in ("treebank", "graphbank"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"`{name}` is a share from 0 to 1. Got {getattr(self, name)}.")
         if self.pretrain and not (method.syntax and method.semantics):
             raise ConfigError(f"`pretrain` is for methods with both parsers. Got {self.method!r}.")
         if self.treebank == 0 and (method.pretrained or self.pretrain):
@@ -102,8 +101,6 @@ class Config(TrainingConfig):
             raise ConfigError(
                 f"`prune` is for one formalism, and {self.method!r} parses several. Set prune=0."
             )
-        if self.prune >= 1:
-            raise ConfigError(f"`prune` is a probability under 1. Got {self.prune}.")
         super().__post_init__()
 
     @property

@@ -9,7 +9,7 @@ from examples.data import Corpus, Sentence, load_corpus
 from examples.parsing.encoder import Encoder
 from examples.parsing.vectors import known_vectors, put_vectors
 from examples.parsing.vocabulary import Vocabulary
-from examples.training.runs import BEST, CONFIG, VOCABULARY, weights
+from examples.training.runs import BEST, CONFIG, VOCABULARY, restore, weights
 from examples.training.settings import ConfigError
 
 from .config import Config
@@ -79,7 +79,7 @@ def load_model(folder: str | Path, name: str = BEST) -> JointParser:
     model = JointParser(
         Config.load(Path(folder) / CONFIG), Vocabulary.load(Path(folder) / VOCABULARY)
     )
-    model.load_state_dict(state)
+    restore(model, state, Path(folder) / name)
     return model.eval()
 
 

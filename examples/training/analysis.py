@@ -7,6 +7,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from examples import metrics
 from examples.data import Sentence
+from examples.data.text import output as whole_file
 from optlayers.plotting import save
 
 from .settings import ConfigError, TrainingConfig
@@ -172,10 +174,9 @@ def find_sentence(sentences: Sentences, wanted: str, part: str, name: str) -> in
 
 def write(found: Mapping[str, Any], rows: Iterable[Row], output: Path) -> None:
     """Writes an analysis as JSON, and its numbers as CSV."""
-    output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-    (output / "analysis.json").write_text(text, encoding="utf-8")
-    with (output / "analysis.csv").open("w", newline="", encoding="utf-8") as file:
+    with whole_file(output / "analysis.json") as file:
+        file.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    with whole_file(output / "analysis.csv") as file:
         writer = csv.writer(file)
         writer.writerow(("table", "row", "measure", "value"))
         writer.writerows(rows)
@@ -185,7 +186,9 @@ def write_pictures(figures: Mapping[str, Figure | None], output: Path) -> None:
     """Writes figures by name; where there is none, takes away what an earlier analysis drew."""
     for name, figure in figures.items():
         if figure is not None:
-            save(figure, output / name)
+            with TemporaryDirectory(prefix=".", dir=output) as scratch:
+                for drawn in save(figure, Path(scratch, name)):
+                    drawn.replace(output / drawn.name)
             continue
         for suffix in (".svg", ".png"):
             (output / f"{name}{suffix}").unlink(missing_ok=True)

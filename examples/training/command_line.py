@@ -15,6 +15,7 @@ from rich.table import Table
 
 import optlayers as ol
 from examples.data import Corpus, DataError
+from examples.data.text import told
 from examples.files import score_files
 
 from .settings import C, ConfigError, make_parser, named_file
@@ -40,6 +41,9 @@ def run(package: str, description: str | None, commands: Commands, arguments: An
         commands[options.command][1](options[options.command])
     except (DataError, ConfigError, ol.OptLayersError, ArgumentError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {told(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from examples.data import Sentence
 
-from .runs import CURVE, ended
+from .runs import ended, read_curve
 from .settings import ConfigError, TrainingConfig, make_parser
 
 Runs = Mapping[str, TrainingConfig]
@@ -185,7 +185,7 @@ def outcomes(experiment: Experiment, output: Path) -> list[Outcome]:
     for name, row, config in experiment.plan():
         folder = output / name
         if (result := ended(folder, config)) is not None:
-            curve = pd.read_csv(folder / CURVE)
+            curve = read_curve(folder)
             found.append(Outcome(row, config, folder, result, curve, experiment.monitor(config)))
     return found
 
@@ -226,6 +226,9 @@ def run_experiment(experiment: Experiment, options: Namespace) -> None:
             methods=tuple(options.methods),
             compared=tuple(m for m in experiment.compared if m in options.methods),
         )
+    for name in ("seeds", "processes"):
+        if options[name] is not None and options[name] < 1:
+            raise ConfigError(f"`--{name}` must be positive. Got {options[name]}.")
     output = options.output or Path("runs") / options.name
     failed: dict[str, str] = {}
     if not options.report_only:

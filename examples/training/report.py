@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.markdown import Markdown
 
+from examples.data.text import output as whole_file
 from examples.metrics import Comparison, paired_bootstrap, shown_p
 
 from .experiments import Experiment, Outcome, Section
@@ -19,16 +20,18 @@ from .experiments import Experiment, Outcome, Section
 
 def write(experiment: Experiment, ended: Sequence[Outcome], folder: Path, name: str) -> None:
     """Prints the page; writes it, every run and every curve as CSV into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     pipeline = experiment.PACKAGE.rpartition(".")[2].replace("_", "-")
     stem = f"{pipeline}-{name}"
     rows = pd.DataFrame([row(experiment, outcome) for outcome in ended])
-    rows.round(6).to_csv(folder / f"{stem}.csv", index=False)
+    with whole_file(folder / f"{stem}.csv") as file:
+        rows.round(6).to_csv(file, index=False)
     curves = [outcome.curve.assign(**experiment.key(outcome)) for outcome in ended]
     keys = list(experiment.key(ended[0]))
-    pd.concat(curves).set_index(keys).round(6).to_csv(folder / f"{stem}-curves.csv")
+    with whole_file(folder / f"{stem}-curves.csv") as file:
+        pd.concat(curves).set_index(keys).round(6).to_csv(file)
     text = page(experiment, ended, f"python -m {experiment.PACKAGE} experiment {name}", stem)
-    (folder / f"{stem}.md").write_text(text, encoding="utf-8")
+    with whole_file(folder / f"{stem}.md") as file:
+        file.write(text)
     Console().print(Markdown(text))
 
 

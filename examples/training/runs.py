@@ -11,7 +11,11 @@ import logging
 import random
 import sys
 import warnings
+from collections.abc import Callable
+from functools import wraps
+from io import BytesIO, StringIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -25,9 +29,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from examples.data import DataError
 from examples.data.text import output as whole_file
+from examples.data.text import replacement
 from examples.parsing.batches import Batches
 from examples.parsing.vocabulary import Vocabulary
 
+from .lock import locked
 from .module import JointModule
 from .settings import ConfigError, TrainingConfig, plain
 
@@ -57,7 +63,45 @@ def ended(folder: Path, config: TrainingConfig) -> dict[str, Any] | None:
             "delete it."
         )
     result = folder / RESULT
-    return json.loads(result.read_text(encoding="utf-8")) if result.exists() else None
+    return read_result(result) if result.exists() else None
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The scores of a run.
+
+    Raises:
+        DataError: If the file is not complete.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        found = error
+    if not isinstance(found, dict):
+        raise DataError(
+            f"{path}: no complete result: {found}. Delete it and train into {path.parent} again: "
+            "the scores are computed anew, from the checkpoints."
+        )
+    return found
+
+
+def alone(train: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Trains where no other process does, unless the run has ended: then its result is it."""
+
+    @wraps(train)
+    def trained(config: TrainingConfig, output: str | Path, **options: Any) -> dict[str, Any]:
+        folder = Path(output)
+        if (result := ended(folder, config)) is not None:
+            return result
+        with locked(folder):
+            result = ended(folder, config)  # perhaps meanwhile
+            try:
+                return train(config, folder, **options) if result is None else result
+            except OSError as error:
+                if error.errno is None or error.filename is not None:
+                    raise
+                raise OSError(error.errno, error.strerror, str(folder)) from error  # of a log
+
+    return trained
 
 
 def begin(folder: Path, model: JointModule[Any]) -> None:
@@ -140,6 +184,27 @@ def finish(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def read_curve(folder: Path) -> pd.DataFrame:
+    """A row per epoch of a run that has ended.
+
+    Raises:
+        DataError: If the file is missing or not complete.
+    """
+    path = folder / CURVE
+    try:
+        if not path.read_bytes().endswith(b"\n"):
+            raise ValueError("it breaks off within a line")
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        why = "it does not exist"
+    except ValueError as error:
+        why = str(error)
+    raise DataError(
+        f"{path}: no complete curve: {why}. Delete {folder / RESULT} and train again: both are "
+        "written anew, from logs and checkpoints."
+    )
+
+
 def history(folder: str | Path) -> pd.DataFrame:
     """A row per epoch, from the logs of a run; an epoch that was broken off counts when it ended.
 
@@ -149,9 +214,21 @@ def history(folder: str | Path) -> pd.DataFrame:
         Path(folder, LOGS).glob("version_*/metrics.csv"),
         key=lambda path: int(path.parent.name.rpartition("_")[2]),
     )
-    rows = pd.concat([pd.read_csv(log) for log in logs])
+    if not logs:
+        raise DataError(f"{Path(folder, LOGS)} has no log. Delete {folder} and train again.")
+    rows = pd.concat([_whole_rows(log) for log in logs])
     rows["epoch"] = rows["epoch"].astype(int) + 1
     return rows.groupby("epoch", as_index=False).last()
+
+
+def _whole_rows(log: Path) -> pd.DataFrame:
+    """A log without the line, if any, at which a full disk or a kill broke it off."""
+    text = log.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    try:
+        return pd.read_csv(StringIO(whole)) if whole else pd.DataFrame({"epoch": []})
+    except ValueError as error:
+        raise DataError(f"{log}: no log of a run: {error}.") from None
 
 
 def weights(folder: str | Path, name: str = BEST) -> dict[str, torch.Tensor]:
@@ -163,7 +240,44 @@ def weights(folder: str | Path, name: str = BEST) -> dict[str, torch.Tensor]:
     path = Path(folder) / name
     if not path.is_file():
         raise DataError(f"{path} does not exist. Train a model into {folder} first.")
-    return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    return checkpoint(path)["state_dict"]
+
+
+def restore(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Gives a model its parameters.
+
+    Args:
+        model: The model.
+        state: Its parameters.
+        path: The checkpoint that they are from.
+
+    Raises:
+        DataError: If they are those of another model.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        why = str(error).partition("\n\t")[2].partition("\n")[0].strip()
+        raise DataError(f"{path} is not of the model of {CONFIG} and {VOCABULARY}: {why}") from None
+
+
+def checkpoint(path: str | Path, where: Any = "cpu") -> dict[str, Any]:
+    """What a checkpoint holds, loaded without executing pickles.
+
+    Raises:
+        DataError: If it is not complete, or something else.
+    """
+    content = BytesIO(Path(path).read_bytes())
+    try:
+        found = torch.load(content, map_location=where, weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError) as error:
+        found = str(error).partition("\n")[0]
+    if not isinstance(found, dict) or "state_dict" not in found:
+        found = found if isinstance(found, str) else "it has no state_dict"
+        raise DataError(
+            f"{path}: no complete checkpoint: {found}. Delete {Path(path).parent} and train again."
+        )
+    return found
 
 
 # ---------------------------------------------------------------------- what Lightning lacks
@@ -230,8 +344,13 @@ class WholeFiles(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Writes beside the old file, then renames."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        torch.save(checkpoint, temporary)
-        temporary.replace(path)
+        buffer = BytesIO()  # torch's own writing hides what the system says, such as a full disk
+        torch.save(checkpoint, buffer)
+        with replacement(path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The same, and says so if the file is not complete."""
+        return checkpoint(path, map_location)

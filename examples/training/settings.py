@@ -1,6 +1,7 @@
 """Configs: dataclasses that jsonargparse reads, from YAML and from the command line."""
 
 import inspect
+import math
 from argparse import ArgumentError
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -14,6 +15,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 import optlayers as ol
 from examples.data.text import output
+
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
 
 
 class ConfigError(ValueError):
@@ -58,6 +61,15 @@ class TrainingConfig:
     )
     """Fields whose values have to be positive; none may be negative."""
 
+    BELOW_ONE: ClassVar[tuple[str, ...]] = ("weight_decay", "dropout", "input_dropout", "prune")
+    """Fields, if a config has them, whose values have to be from 0 to less than 1."""
+
+    SHARES: ClassVar[tuple[str, ...]] = ("end_task_weight",)
+    """Fields whose values are shares, from 0 to 1."""
+
+    UNBOUNDED: ClassVar[tuple[str, ...]] = ("clip", "eta")
+    """Fields that may be infinite: bounds."""
+
     CONFIGS: ClassVar[Path]
     """The folder of the configs that have a name."""
 
@@ -84,10 +96,20 @@ class TrainingConfig:
         for name in self.POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"`{name}` must be positive. Got {getattr(self, name)}.")
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            if isinstance(value, int | float) and not value >= 0:
-                raise ConfigError(f"`{setting.name}` must not be negative. Got {value}.")
+        for name in (setting.name for setting in fields(self)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float):
+                continue
+            if name in self.SHARES and not 0 <= value <= 1:
+                raise ConfigError(f"`{name}` is a share from 0 to 1. Got {value}.")
+            if not value >= 0:
+                raise ConfigError(f"`{name}` must not be negative. Got {value}.")
+            if name in self.BELOW_ONE and not value < 1:
+                raise ConfigError(f"`{name}` must be from 0 to less than 1. Got {value}.")
+            if value == math.inf and name not in self.UNBOUNDED:
+                raise ConfigError(f"`{name}` must be finite. Got {value}.")
+        if self.seed > LARGEST_SEED:
+            raise ConfigError(f"`seed` is at most {LARGEST_SEED}. Got {self.seed}.")
 
     def save(self, path: str | Path) -> None:
         """Writes YAML."""
@@ -96,8 +118,19 @@ class TrainingConfig:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Reads what `save` wrote."""
-        return cls.of(read_yaml(path))
+        """Reads what `save` wrote.
+
+        Raises:
+            ConfigError: If it is something else, or a part of it: what is missing would be read as
+                a default, and make another model.
+        """
+        settings = read_yaml(path)
+        if missing := [f.name for f in fields(cls) if f.name not in settings]:
+            raise ConfigError(
+                f"{path} lacks {', '.join(missing)}: it is not complete, or of an older version. "
+                "Add what the run was trained with."
+            )
+        return cls.of(settings)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
@@ -169,11 +202,14 @@ def named_file(kind: type[TrainingConfig], name: str) -> Path:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The settings of a file."""
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}.") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: wanted names and values of settings, found {settings!r}.")
+    return settings
 
 
 def plain(value: Any) -> Any:

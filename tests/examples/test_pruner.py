@@ -297,7 +297,7 @@ def test_a_run_trains_its_pruner_first_and_keeps_it(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"prune": 1.0}, "`prune` is a probability under 1. Got 1.0"),
+        ({"prune": 1.0}, "`prune` must be from 0 to less than 1. Got 1.0"),
         ({"prune": -0.5}, "`prune` must not be negative. Got -0.5"),
         ({"prune": 0.1, "method": "freda"}, "one formalism, and 'freda' parses several"),
     ],
