@@ -132,6 +132,8 @@ class ProjectWithLimits(torch.autograd.Function):
 
 def _refuse_legacy_vmap(grad: Tensor) -> None:
     """Refuse gradients of is_grads_batched; those of torch.func have a rule, `vmap` above."""
+    if torch.compiler.is_compiling():  # the compiler cannot ask this, and meets none
+        return
     if torch._C._functorch.is_legacy_batchedtensor(grad):
         refuse_vmap(grad, _GRAD)
 

@@ -197,7 +197,7 @@ def test_yao(nothing_handed_on):
 
 
 @pytest.mark.parametrize("n", [10, 100, 1000, 10_000])
-def test_powell20(n, nothing_handed_on):
+def test_powell20(n):
     """POWELL20 of the same set (n = 10,000): numbers that alternate by 1, 2, 3, ..."""
     k = np.arange(1, n)
     A = sp.vstack(

@@ -140,6 +140,10 @@ class Simplex(Projection):
         fixed = torch.as_tensor(self.fixed, device=device)
         return (*map(numbers, (self.sign, self.anchor, self.total[:, None])), fixed)
 
+    def constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return the same tensors in float64 for every dtype: made ahead of a traced graph."""
+        return super().constants(device, torch.float64)
+
     def form(self, x: Tensor, limits: Limits) -> tuple[Tensor, ...]:
         """Return signs, anchors, totals and fixed variables, broadcasting against `x`."""
         if not self.varies:

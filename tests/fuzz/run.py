@@ -9,7 +9,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
@@ -120,7 +122,12 @@ class Summary:
             "residuals above": dict(self.residuals),
             "failures": {k: [asdict(f) for f in v] for k, v in self.failures.items()},
         }
-        path.write_text(json.dumps(found, indent=1, default=float))
+        path.write_text(json.dumps(found, indent=1, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as numbers, anything else as text."""
+    return float(value) if isinstance(value, np.number) else str(value)
 
 
 def judge_seed(seed: int, family: str = "", device: str = "cpu") -> tuple[Verdict, Slopes | None]:

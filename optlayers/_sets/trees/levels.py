@@ -51,6 +51,8 @@ def move(x: Tensor, arcs: Tensor, look: bool) -> Moved | None:
         look: Whether the host may look at numbers.
     """
     given = x.detach()
+    if look and not given.numel():
+        return None
     if look:
         low, high = given.aminmax()
         if bool((low > -_CALM) & (high < _CALM)):
