@@ -198,5 +198,5 @@ def test_without_weight_the_intermediate_model_hears_nothing(make, corpus):
 
 
 def test_a_negative_weight_is_refused(make):
-    with pytest.raises(ConfigError, match=r"`end_task_weight` must not be negative. Got -1.0"):
+    with pytest.raises(ConfigError, match=r"`end_task_weight` is a share from 0 to 1. Got -1.0"):
         make(end_task_weight=-1.0)
