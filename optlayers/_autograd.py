@@ -89,7 +89,7 @@ class ProjectBackward(torch.autograd.Function):
         ctx.save_for_backward(y, z)
 
     @staticmethod
-    def vmap(info, in_dims, grad, y, z, plan, limits):
+    def vmap(info, in_dims, grad, y, z, plan, limits):  # type: ignore[override]
         """Gradients by the batch (is_grads_batched, torch.func.jacrev), one after the other."""
         parts = [
             [
@@ -134,7 +134,7 @@ def _refuse_legacy_vmap(grad: Tensor) -> None:
     """Refuse gradients of is_grads_batched; those of torch.func have a rule, `vmap` above."""
     if torch.compiler.is_compiling():  # the compiler cannot ask this, and meets none
         return
-    if torch._C._functorch.is_legacy_batchedtensor(grad):
+    if torch._C._functorch.is_legacy_batchedtensor(grad):  # type: ignore[attr-defined]
         refuse_vmap(grad, _GRAD)
 
 

@@ -1,6 +1,6 @@
 """What happens to an instance whose numbers are not finite: one rule for every set and map."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -30,9 +30,10 @@ def refuse_vmap(x: Tensor, name: str) -> None:
     Raises:
         InputError: Whatever is in it.
     """
-    hidden = torch._C._functorch.is_batchedtensor(x)
+    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
+    hidden = functorch.is_batchedtensor(x)
     if not torch.compiler.is_compiling():  # the compiler cannot ask this, and meets none
-        hidden = hidden or torch._C._functorch.is_legacy_batchedtensor(x)
+        hidden = hidden or functorch.is_legacy_batchedtensor(x)
     if hidden:
         raise InputError(
             f"`{name}` comes from torch.vmap (or from is_grads_batched), which hides a dimension, "

@@ -69,6 +69,7 @@ def parts_of(P, y):
     plan = compile_plan(P, ACTIVE_SET)
     (map_,) = plan.maps
     (at,) = plan.index(y.device)
+    assert isinstance(map_, ActiveSet)
     return map_, plan.gather(y, at, map_), limits_of(P, plan, y.device, y.dtype)[0]
 
 

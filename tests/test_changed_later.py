@@ -39,7 +39,8 @@ def test_every_field_is_read_again_by_every_verb(field):
     polytope = ol.Polytope(**rows, **given)
     scores = torch.tensor([0.7, 0.4, -0.2], dtype=torch.float64)
     layer = ol.StructuredArgmax(polytope)
-    ol.project(polytope, scores), ol.decode(polytope, scores), layer(scores)  # all is compiled
+    for verb in (ol.project, ol.decode, lambda _, x: layer(x)):  # all is compiled
+        verb(polytope, scores)
     with torch.no_grad():
         given[field].add_(change)
     fresh = ol.Polytope(**rows, **{k: v.detach() for k, v in given.items()})

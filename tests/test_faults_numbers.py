@@ -193,7 +193,7 @@ def test_points_at_minus_infinity_that_leave_nothing_are_infeasible(name):
     with pytest.raises(ol.InfeasibleError, match="Instance 1: scores of -inf forbid every point"):
         ol.project(P, y)
     for policy in ({"on_failure": "nan"}, {"on_nonfinite": "propagate"}):
-        z, status = ol.project(P, y, return_status=True, **policy)
+        z, status = ol.project(P, y, return_status=True, **policy)  # type: ignore[call-overload]
         assert z[1].isnan().all()
         torch.testing.assert_close(z[[0, 2]], expected[[0, 2]])
         assert status.ok.tolist() == [True, "on_nonfinite" in policy, True]

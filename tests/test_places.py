@@ -41,7 +41,7 @@ def use(feasible_set, scores: torch.Tensor) -> list[torch.Tensor]:
     if isinstance(feasible_set, ol.DependencyTrees):
         found += [feasible_set.log_partition(scores), feasible_set.marginals(scores)]
     if scores.requires_grad:
-        sum((v * v).sum() for v in found).backward()
+        torch.stack([(v * v).sum() for v in found]).sum().backward()
         found.append(scores.grad)
     return found
 

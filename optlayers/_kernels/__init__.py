@@ -19,6 +19,7 @@ after changing what another file uses. The tests do.
 import warnings
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 
 def _cache_elsewhere(error: RuntimeError) -> None:
@@ -33,14 +34,15 @@ def _cache_elsewhere(error: RuntimeError) -> None:
     import numba
 
     advice = "Set NUMBA_CACHE_DIR to a folder that can be written."
-    if numba.config.CACHE_DIR:  # chosen by the user, or by us before
-        raise RuntimeError(f"{error} NUMBA_CACHE_DIR is {numba.config.CACHE_DIR!r}. {advice}")
+    config: Any = numba.config
+    if config.CACHE_DIR:  # chosen by the user, or by us before
+        raise RuntimeError(f"{error} NUMBA_CACHE_DIR is {config.CACHE_DIR!r}. {advice}")
     try:
         folder = tempfile.mkdtemp(prefix="optlayers-")
     except OSError:
         raise RuntimeError(f"{error}, and there is no temporary folder either. {advice}") from None
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    numba.config.CACHE_DIR = folder
+    config.CACHE_DIR = folder
     warnings.warn(
         f"Compiled loops cannot be kept, and are compiled anew by each process. {advice}",
         RuntimeWarning,

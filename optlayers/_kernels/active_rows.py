@@ -40,7 +40,7 @@ class Work(NamedTuple):
     r: np.ndarray  # inverse times v
     w: np.ndarray
     u: np.ndarray
-    count: np.ndarray  # 0, 1, 2, ...
+    numbers: np.ndarray  # 0, 1, 2, ...
     inverse: np.ndarray
     own: np.ndarray  # R_A^T where R is dense
     which: np.ndarray  # arguments of `combine`
@@ -193,7 +193,7 @@ def times_inverse(work, k, v, out):
     """Write inverse v to `out`; the inverse is symmetric."""
     for a in range(k):
         out[a] = 0.0
-    combine(work.inverse, work.count, v, k, out, k)
+    combine(work.inverse, work.numbers, v, k, out, k)
 
 
 @inlined

@@ -147,7 +147,7 @@ class Polytope:
                 parameter has become no right-hand side or bound.
         """
         if changed := self._sources.changed():
-            values = self._values | self._graphs | changed
+            values: dict[str, Any] = self._values | self._graphs | changed
             self._fill(
                 self.A,
                 self.A_eq,
