@@ -156,9 +156,17 @@ def test_an_unknown_rule_is_refused():
 # ---------------------------------------------------------------------- Ctrl-C
 
 
+@pytest.fixture
+def interruptible():
+    """What is started in the background of a shell ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals as on POSIX")
 @pytest.mark.timeout(60)
-def test_a_long_solve_is_interrupted_and_the_next_one_is_right():
+def test_a_long_solve_is_interrupted_and_the_next_one_is_right(interruptible):
     """The proof alone would take longer than the test may."""
     P, scores = hard_and_easy()
     easy = scores[0]
@@ -174,7 +182,8 @@ def test_a_long_solve_is_interrupted_and_the_next_one_is_right():
         ol.decode(P, scores, time_limit=LIMIT)
 
 
-def test_a_call_that_does_not_stop_is_left_alone(monkeypatch):
+@pytest.mark.timeout(60)
+def test_a_call_that_does_not_stop_is_left_alone(monkeypatch, interruptible):
     monkeypatch.setattr(worker, "_GRACE", 0.0)
     go_on, stop, calls = threading.Event(), threading.Event(), []
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
