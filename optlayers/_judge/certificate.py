@@ -61,8 +61,8 @@ class Certificate:
 
         Near: `distance` is at most `100 sqrt(tol) scale`, about the square root of the gap that
         such residuals leave. Where it is larger or infinite, or anything is NaN: False. So a right
-        point is refused where no distance is known: 4 of 2,410 in tests with auxiliary variables
-        that have no bound, and sets that two rows leave no width.
+        point is refused where no distance is known: some sets with auxiliary variables that have
+        no bound, and sets that two rows leave hardly any width.
         """
         near = self.distance <= _FAR * tol**0.5 * self.scale
         return (self.residual <= tol) & near & self.distance.isfinite()
