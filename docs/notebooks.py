@@ -22,7 +22,7 @@ log = logging.getLogger("mkdocs.hooks.notebooks")
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$(?!\s)([^$]+?)(?<![\s\\])\$(?!\d)", re.DOTALL)
 HEADING = re.compile(r"h[1-6]")
-DOWNLOAD = '<p class="download"><a href="{0}" download>This page as a Python script: {0}</a></p>'
+DOWNLOAD = '<a href="{0}" download>{0}</a>'
 KINDS = {
     "jp-RenderedText": "result",
     "jp-RenderedImage": "figure",
@@ -58,11 +58,19 @@ def on_page_content(html: str, page, files, **_) -> str:
     point_links(article, page, files)
     page.toc = get_toc(headings(article, soup))
     page.present_anchor_ids = {tag["id"] for tag in article.find_all(id=True)}
-    name = posixpath.basename(page.file.src_uri)
-    article.h1.insert_after(BeautifulSoup(DOWNLOAD.format(name), "html.parser"))
+    article.h1.insert_after(BeautifulSoup(downloads(page.file.src_uri), "html.parser"))
     for cell in article.select(".text"):
         cell.unwrap()
     return article.decode_contents()
+
+
+def downloads(source_name: str) -> str:
+    """Return the line that offers the script and the notebook of docs/downloads.py."""
+    script = posixpath.basename(source_name)
+    links = DOWNLOAD.format(script)
+    if not source_name.startswith("explanation/"):
+        links += " or " + DOWNLOAD.format(posixpath.splitext(script)[0] + ".ipynb")
+    return f'<p class="download">This page to run: {links}</p>'
 
 
 def parts_of(cell: Tag, soup: BeautifulSoup, source_name: str) -> list[Tag]:

@@ -15,7 +15,9 @@ from optlayers import plotting, testing
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-SCRIPTS = sorted([*DOCS.glob("tutorials/*.py"), *DOCS.glob("explanation/*.py")])
+SCRIPTS = sorted(
+    [DOCS / "gallery.py", *DOCS.glob("tutorials/*.py"), *DOCS.glob("explanation/*.py")]
+)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 RESULTS = sorted(path for path in DOCS.glob("results/*.md") if path.stem != "index")
 FENCE = re.compile(r"^( *)```python[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)

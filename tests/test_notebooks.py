@@ -1,4 +1,7 @@
-"""What docs/notebooks.py makes of executed scripts, on cells as nbconvert writes them."""
+"""What docs/notebooks.py makes of executed scripts, on cells as nbconvert writes them.
+
+And the notebooks that docs/downloads.py offers beside them.
+"""
 
 import logging
 import posixpath
@@ -9,7 +12,12 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("mkdocs", reason="mkdocs is not installed")
-HOOK = runpy.run_path(str(Path(__file__).resolve().parent.parent / "docs" / "notebooks.py"))
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+HOOK = runpy.run_path(str(DOCS / "notebooks.py"))
 
 TEXT = '<div class="jp-Cell jp-MarkdownCell" id="a"><div class="jp-RenderedMarkdown">{}</div></div>'
 CODE = (
@@ -114,3 +122,74 @@ def test_headings_are_the_contents():
     assert [child.title for child in title.children] == ["A <code>b</code>", "D"]
     assert [child.id for child in title.children[0].children] == ["c"]
     assert page.present_anchor_ids == {"title", "a", "c", "d"}
+
+
+NOTEBOOKS = runpy.run_path(str(DOCS / "downloads.py"))
+SCRIPTS = sorted(path for pattern in NOTEBOOKS["NOTEBOOKS"] for path in DOCS.glob(pattern))
+SCRIPT = """\
+# %% [markdown]
+# # Title
+# [one](two.py), [two](../math.md#newton), [three](#title), [four](https://example.org/a.md)
+
+# %%
+x = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory):
+    site = tmp_path_factory.mktemp("site")
+    (site / "tutorials").mkdir()
+    NOTEBOOKS["on_post_build"]({"docs_dir": str(DOCS), "site_dir": str(site)})
+    return site
+
+
+def code_cells(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_each_tutorial_is_a_notebook(script, downloads):
+    path = downloads / script.relative_to(DOCS).with_suffix(".ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    installs, *rest = code_cells(notebook)
+    up = "/".join([".."] * len(script.relative_to(DOCS).parts))
+    assert f'repository = "{up}"  # your clone' in installs
+    assert '%pip install --quiet "{repository}[plot]"' in installs
+    assert rest == code_cells(jupytext.read(script))
+
+
+def test_notebooks_of_equal_scripts_are_equal():
+    first, second = (NOTEBOOKS["as_notebook"](SCRIPT, "pass") for _ in range(2))
+    assert jupytext.writes(first, fmt="ipynb") == jupytext.writes(second, fmt="ipynb")
+
+
+def test_links_lead_to_what_lies_beside_the_notebook():
+    text = NOTEBOOKS["as_notebook"](SCRIPT, "pass").cells[0].source
+    wanted = ["two.ipynb", "../math.html#newton", "#title", "https://example.org/a.md"]
+    assert [part.split(")")[0] for part in text.split("](")[1:]] == wanted
+
+
+def test_a_published_repository_is_what_is_installed():
+    project = {"urls": {"Repository": "https://example.org/optlayers"}}
+    installs = NOTEBOOKS["installation"](project, "..")
+    assert 'repository = "https://example.org/optlayers"' in installs
+    assert '%pip install --quiet "optlayers[plot] @ git+{repository}"' in installs
+
+
+def test_a_notebook_runs(downloads):
+    notebook = nbformat.read(downloads / "tutorials/01_declare_a_polytope.ipynb", as_version=4)
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    assert notebook.cells[1].outputs == []  # the library was there
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert "OneRow" in str(outputs)
+
+
+@pytest.mark.parametrize(
+    ("page", "notebook"), [("tutorials/one.py", True), ("explanation/one.py", False)]
+)
+def test_pages_offer_what_is_there(page, notebook):
+    line = HOOK["downloads"](page)
+    assert 'href="one.py" download' in line
+    assert ('href="one.ipynb" download' in line) == notebook

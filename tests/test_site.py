@@ -31,7 +31,7 @@ QUIET = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # what leaves the site gets nowhere
 ]
-SCRIPTS = [
+SCRIPTS = ["gallery.html"] + [
     path.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
     for folder in ("tutorials", "explanation")
     for path in sorted((ROOT / "docs" / folder).glob("*.py"))
