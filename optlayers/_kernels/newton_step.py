@@ -186,7 +186,7 @@ def direct_sparse(block, work, damping, stiff, li, lx):
     return li, lx
 
 
-@numba.njit(nogil=True, forceinline=True)
+@numba.njit(cache=True, nogil=True, forceinline=True)
 def direction(block, work, k, damping, stiff, li, lx):
     """Set d to Newton's step; return the room of the sparse factor."""
     if len(block.pattern[3]):
