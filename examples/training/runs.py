@@ -9,6 +9,7 @@ ended, `metrics.csv`, a row per epoch, and `result.json`, the scores.
 import json
 import logging
 import random
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -40,6 +41,9 @@ from .settings import ConfigError, TrainingConfig, plain
 CONFIG, VOCABULARY, RESULT = "config.yaml", "vocabulary.json", "result.json"
 LAST, BEST = "last.ckpt", "best.ckpt"
 LOGS, CURVE = "logs", "metrics.csv"
+TAKEN = (VOCABULARY, BEST, RESULT, CURVE, CONFIG)
+"""The files of a run that are copied; the config is last: it says that all are there."""
+
 IGNORED = (  # each is about a choice made here on purpose
     ".*does not have many workers.*",  # batches are made faster than they are used
     ".*Checkpoint directory .* exists and is not empty.*",  # it is resumed from
@@ -182,6 +186,16 @@ def finish(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     with whole_file(folder / RESULT) as file:
         file.write(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def take_run(source: Path, folder: Path) -> None:
+    """Copies a trained model, so that a run that starts from it does not depend on its folder."""
+    if not (folder / CONFIG).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in TAKEN:
+            if (source / name).is_file():
+                with replacement(folder / name) as file:
+                    shutil.copyfile(source / name, file)
 
 
 def read_curve(folder: Path) -> pd.DataFrame:
