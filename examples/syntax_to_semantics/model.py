@@ -113,7 +113,9 @@ class JointParser(JointModule[Config]):
         with without_dropout(self.syntax):
             scores = self.score_trees(batch)
         trees = self.trees(batch)
-        self.watch("tree_scores_deviation", scores[trees.allowed.to(scores.device)].std(correction=0))
+        self.watch(
+            "tree_scores_deviation", scores[trees.allowed.to(scores.device)].std(correction=0)
+        )
         heads = self.heads(trees, scores)
         parts, tops = self.semantics(batch, graphs, heads)
         return GraphScores(parts, tops, scores)

@@ -71,7 +71,13 @@ def study_command(study: Study) -> tuple[ArgumentParser, Callable[[Any], None]]:
     """The command `study`."""
     command = make_parser("small runs that are recorded one by one, and not run again")
     add = command.add_argument
-    add("--part", choices=list(study.parts), nargs="+", default=list(study.parts), help="in this order")
+    add(
+        "--part",
+        choices=list(study.parts),
+        nargs="+",
+        default=list(study.parts),
+        help="in this order",
+    )
     add("--output", type=Path, default=Path("runs/study"), help="folder of the runs (%(default)s)")
     add("--record", type=Path, default=study.record, help="the file of the rows (%(default)s)")
     add("--processes", type=int, default=1, help="runs at once, a thread each (%(default)s)")
