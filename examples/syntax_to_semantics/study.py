@@ -43,10 +43,9 @@ def planned(
     key = {"regime": regime, "method": method, "start": start, "weight": weight, "seed": seed}
     joint = {} if weight is None else {"end_task_weight": weight, "pretrain": STARTS[start]}
     config = make_config("ewt", method=method, seed=seed, **REGIMES[regime], **joint)
-    known = {name: value for name, value in key.items() if value not in ("", None)}
     if method != "pipeline" and not config.pretrain:
-        return Planned(known, config)
-    return Planned(known, config, syntax_config(config), (regime, seed))
+        return Planned(key, config)
+    return Planned(key, config, syntax_config(config), (regime, seed))
 
 
 def grid(

@@ -5,20 +5,18 @@ goes on, in another session or on another machine.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
 from jsonargparse import ArgumentParser, Namespace
 
 from examples.data.text import output as whole_file
 
+from .experiments import run_all, run_one
 from .runs import RESULT, read_curve, read_result, take_run
 from .settings import ConfigError, TrainingConfig, make_parser
 
@@ -28,7 +26,8 @@ class Planned:
     """A run of a study.
 
     Args:
-        key: What tells it from the others, and names its folder and its row.
+        key: What tells it from the others, and names its folder and its row; None, or nothing,
+            where that has no meaning.
         config: Its config.
         parser: The config of the run whose model it starts from, if it has one.
         parser_key: What tells that run from others.
@@ -42,7 +41,7 @@ class Planned:
     @property
     def name(self) -> str:
         """Of its folder."""
-        return "-".join(map(str, self.key.values()))
+        return "-".join(str(value) for value in self.key.values() if value not in ("", None))
 
     @property
     def parser_name(self) -> str:
@@ -59,25 +58,22 @@ class Study:
         monitor: The development score that chooses epochs and settings.
         parts: The runs of each part; those of a later part may depend on the rows so far.
         record: The file of the rows, if no other is named.
+        parser_package: Of the pipeline that trains what runs start from.
     """
 
     package: str
     monitor: str
     parts: Mapping[str, Callable[[pd.DataFrame], Iterable[Planned]]]
     record: Path
+    parser_package: str = "examples.syntax_to_semantics"
 
 
 def study_command(study: Study) -> tuple[ArgumentParser, Callable[[Any], None]]:
     """The command `study`."""
     command = make_parser("small runs that are recorded one by one, and not run again")
     add = command.add_argument
-    add(
-        "--part",
-        choices=list(study.parts),
-        nargs="+",
-        default=list(study.parts),
-        help="in this order",
-    )
+    parts = list(study.parts)
+    add("--part", choices=parts, nargs="+", default=parts, help="which, in this order (all)")
     add("--output", type=Path, default=Path("runs/study"), help="folder of the runs (%(default)s)")
     add("--record", type=Path, default=study.record, help="the file of the rows (%(default)s)")
     add("--processes", type=int, default=1, help="runs at once, a thread each (%(default)s)")
@@ -107,15 +103,12 @@ def _run_all(study: Study, runs: Sequence[Planned], options: Namespace) -> None:
     Raises:
         ConfigError: If some failed; the others are not stopped.
     """
-    parallel = Parallel(n_jobs=options.processes, return_as="generator_unordered")
     first = {run.parser_name: run.parser for run in runs if run.parser is not None}
-    parsers = (delayed(_trained)(study.package, c, options.output / n) for n, c in first.items())
-    failed = {name: error for name, error in parallel(parsers) if error}
+    failed = run_all(study.parser_package, first, options.output, options.processes)
     for name in first.keys() - failed.keys():
         _append_curve(options, name)
     jobs = (delayed(_one)(study.package, run, options.output) for run in runs)
-    for run, error in parallel(jobs):
-        print(f"{run.name}: {error or 'done'}", file=sys.stderr, flush=True)
+    for run, error in Parallel(options.processes, return_as="generator_unordered")(jobs):
         if error:
             failed[run.name] = error
             continue
@@ -163,19 +156,7 @@ def _append(path: Path, rows: pd.DataFrame) -> None:
         together.round(6).to_csv(file, index=False)
 
 
-def _trained(package: str, config: TrainingConfig, folder: Path) -> tuple[str, str | None]:
-    torch.set_num_threads(1)
-    try:
-        train = import_module(f"{package}.train").train
-        if config.method == "syntax":
-            train = import_module("examples.syntax_to_semantics.train").train
-        train(config, folder, accelerator="cpu", quiet=True, tensorboard=False)
-    except Exception as error:  # one run that fails is no reason to stop the others
-        return folder.name, f"{type(error).__name__}: {error}"
-    return folder.name, None
-
-
 def _one(package: str, run: Planned, output: Path) -> tuple[Planned, str | None]:
     if run.parser is not None:
         take_run(output / run.parser_name, output / run.name / "parser")
-    return run, _trained(package, run.config, output / run.name)[1]
+    return run, run_one(package, run.config, output / run.name)
