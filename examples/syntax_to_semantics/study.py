@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from examples.training.study import Planned, Study
+from examples.training.study import Planned, Study, chosen
 
 from .config import make_config, syntax_config
 
@@ -64,17 +64,10 @@ def weak(_: pd.DataFrame) -> Iterator[Planned]:
         yield from grid(regime, (0.3, 0.03), SURROGATES[:2])
 
 
-def chosen(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of every regime and method the setting with the best development LF, of seed 0."""
-    first = rows[rows["seed"] == 0]
-    best = first.groupby(["regime", "method"], sort=False)["dev_LF"].idxmax()
-    return first.loc[best]
-
-
 def seeds(rows: pd.DataFrame) -> Iterator[Planned]:
     """The chosen setting of every method, with other seeds; the seeds of all before the next."""
     for seed in SEEDS:
-        for row in chosen(rows).itertuples() if len(rows) else ():
+        for row in chosen(rows, "dev_LF").itertuples():
             weight = None if pd.isna(row.weight) else float(row.weight)
             start = row.start if weight is not None else ""
             yield planned(row.regime, row.method, start, weight, seed)

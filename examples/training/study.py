@@ -97,6 +97,14 @@ def read_record(path: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
+def chosen(rows: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Of every regime and method the setting with the best development score, of seed 0."""
+    if rows.empty:
+        return rows
+    first = rows[rows["seed"] == 0]
+    return first.loc[first.groupby(["regime", "method"], sort=False)[score].idxmax()]
+
+
 def _run_all(study: Study, runs: Sequence[Planned], options: Namespace) -> None:
     """Trains the runs and what they start from; writes a row as soon as one has ended.
 

@@ -5,11 +5,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from examples.semantics_to_sentiment.config import make_config as sentiment_config
+from examples.semantics_to_sentiment.config import parser_config
+from examples.semantics_to_sentiment.study import STUDY as SENTIMENT
 from examples.syntax_to_semantics import study as plan
 from examples.syntax_to_semantics.config import make_config, syntax_config
-from examples.syntax_to_semantics.study import STUDY, chosen, planned, seeds
+from examples.syntax_to_semantics.study import STUDY, planned, seeds
 from examples.training.settings import ConfigError, plain
-from examples.training.study import Planned, Study, read_record, study_command
+from examples.training.study import Planned, Study, chosen, read_record, study_command
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
 
@@ -109,6 +112,37 @@ def test_every_joint_method_has_the_same_budget():
     assert len(set(names)) == len(names) - 2  # no syntax and the pipeline are in two parts
 
 
+def test_every_joint_method_of_the_second_pipeline_has_the_same_budget():
+    for part, count in (("sst", 1), ("toy", 5)):
+        keys = [p.key for p in SENTIMENT.parts[part](pd.DataFrame())]
+        methods = {k["method"] for k in keys} - {"bilstm", "pipeline"}
+        assert len(methods) == 3
+        for method in methods:
+            own = {(k["weight"], k["seed"]) for k in keys if k["method"] == method}
+            assert len(own) == 3 * count
+    rows = pd.DataFrame(
+        [
+            {"regime": "sst", "method": "spigot", "weight": w, "seed": 0, "dev_accuracy": a}
+            for w, a in ((0.1, 0.7), (1.0, 0.8))
+        ]
+    )
+    names = [p.name for p in SENTIMENT.parts["seeds"](rows)]
+    assert names == [f"sst-spigot-1.0-{seed}" for seed in (1, 2, 3, 4)]
+
+
+def test_runs_of_the_second_pipeline_start_from_the_parser_of_their_seed(tmp_path):
+    sizes = {"word_size": 6, "hidden": 6, "mlp": 6, "epochs": 1}
+    data = {"data_options": {"reviews": [10, 6, 6]}}
+    parser = sizes | {"data_options": {"trees": [8, 4, 4], "graphs": [12, 6, 6]}}
+    config = sentiment_config("small", method="spigot", **sizes, **data, parser_options=parser)
+    planned_run = Planned({"method": "spigot", "seed": 0}, config, parser_config(config), (0,))
+    study = replace(SENTIMENT, parts={"all": lambda _: iter([planned_run])})
+    found = run(study, tmp_path)
+    assert 0 <= float(found["test_accuracy"][0]) <= 1
+    parsers = [tmp_path / "runs" / name for name in ("parser-0", "spigot-0/parser")]
+    assert len({(path / "best.ckpt").read_bytes() for path in parsers}) == 1
+
+
 def test_the_start_is_the_parser_of_the_pipeline():
     joint = planned("half", "spigot", "pipeline", 0.03)
     assert plain(joint.parser) == plain(planned("half", "pipeline").parser)
@@ -133,7 +167,7 @@ def test_other_seeds_are_of_the_best_setting_of_each_method():
         ("spigot", "pipeline", 0.03, 0.7),
         ("straight-through", "scratch", 1.0, 0.4),
     )
-    assert list(chosen(rows)["dev_LF"]) == [0.6, 0.7, 0.4]
+    assert list(chosen(rows, "dev_LF")["dev_LF"]) == [0.6, 0.7, 0.4]
     names = [p.name for p in seeds(rows)]
     assert names[:3] == [
         "half-none-1",
