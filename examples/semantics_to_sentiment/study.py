@@ -76,4 +76,6 @@ STUDY = Study(
     monitor="dev/accuracy",
     parts={"sst": lambda _: grid("sst", (0.1, 1.0, 0.01)), "seeds": seeds, "toy": toy},
     record=Path("docs/results/semantics-to-sentiment-study.csv"),
+    metric="dev_accuracy",
+    shown=("test_accuracy", "test_LF"),
 )

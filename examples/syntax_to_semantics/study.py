@@ -84,4 +84,6 @@ STUDY = Study(
         "seeds": seeds,
     },
     record=Path("docs/results/syntax-to-semantics-study.csv"),
+    metric="dev_LF",
+    shown=("test_LF", "test_graphs_UAS"),
 )

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 from examples.data.text import output as whole_file
 
 from .experiments import run_all, run_one
+from .report import grid, summary
 from .runs import RESULT, read_curve, read_result, take_run
 from .settings import ConfigError, TrainingConfig, make_parser
 
@@ -58,6 +59,8 @@ class Study:
         monitor: The development score that chooses epochs and settings.
         parts: The runs of each part; those of a later part may depend on the rows so far.
         record: The file of the rows, if no other is named.
+        metric: The same, as rows have it.
+        shown: The scores that tables have.
         parser_package: Of the pipeline that trains what runs start from.
     """
 
@@ -65,6 +68,8 @@ class Study:
     monitor: str
     parts: Mapping[str, Callable[[pd.DataFrame], Iterable[Planned]]]
     record: Path
+    metric: str
+    shown: Sequence[str]
     parser_package: str = "examples.syntax_to_semantics"
 
 
@@ -78,8 +83,12 @@ def study_command(study: Study) -> tuple[ArgumentParser, Callable[[Any], None]]:
     add("--record", type=Path, default=study.record, help="the file of the rows (%(default)s)")
     add("--processes", type=int, default=1, help="runs at once, a thread each (%(default)s)")
     add("--list", action="store_true", help="print what is left to run")
+    add("--tables", action="store_true", help="print the tables of the rows so far")
 
     def run(options: Namespace) -> None:
+        if options.tables:
+            print(tables(read_record(options.record), study.shown, study.metric))
+            return
         for part in options.part:
             rows = read_record(options.record)
             known = set(rows.get("run", ()))
@@ -103,6 +112,47 @@ def chosen(rows: pd.DataFrame, score: str) -> pd.DataFrame:
         return rows
     first = rows[rows["seed"] == 0]
     return first.loc[first.groupby(["regime", "method"], sort=False)[score].idxmax()]
+
+
+def tables(rows: pd.DataFrame, scores: Sequence[str], metric: str) -> str:
+    """Two tables for each regime, in Markdown and in percent.
+
+    Every setting with the first seed, by its weight; then the chosen setting of each method, mean
+    and sample standard deviation over its seeds.
+    """
+    lines: list[str] = []
+    for regime, own in rows.groupby("regime", sort=False):
+        lines += [f"### {regime}, seed 0: {' / '.join(scores)}", "", *_grid(own, scores), ""]
+        lines += [f"### {regime}, chosen by {metric}", "", *_chosen(own, scores, metric), ""]
+    return "\n".join(lines)
+
+
+def _grid(rows: pd.DataFrame, scores: Sequence[str]) -> list[str]:
+    keys = ["method"] + ["start"] * ("start" in rows)
+    weights = sorted(rows["weight"].dropna().unique()) if "weight" in rows else []
+    body: dict[tuple[str, ...], dict[float | None, str]] = {}
+    for row in rows[rows["seed"] == 0].to_dict("records"):
+        weight = row.get("weight")
+        cells = body.setdefault(tuple(_text(row[key]) for key in keys), {})
+        shown = (summary(pd.Series([row[score]])) for score in scores)
+        cells[None if pd.isna(weight) else weight] = " / ".join(shown)
+    columns = [None, *weights]
+    header = [*keys, "no signal", *(f"weight {weight:g}" for weight in weights)]
+    return grid(header, [[*k, *(own.get(c, "") for c in columns)] for k, own in body.items()])
+
+
+def _chosen(rows: pd.DataFrame, scores: Sequence[str], metric: str) -> list[str]:
+    keys = [name for name in ("method", "start", "weight") if name in rows]
+    same = rows.merge(chosen(rows, metric)[keys], on=keys)
+    body = []
+    for key, runs in same.groupby(keys, sort=False, dropna=False):
+        shown = (summary(runs[score]) for score in (metric, *scores))
+        body.append([*map(_text, key), *shown, str(len(runs))])
+    return grid([*keys, metric, *scores, "seeds"], body)
+
+
+def _text(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)
 
 
 def _run_all(study: Study, runs: Sequence[Planned], options: Namespace) -> None:

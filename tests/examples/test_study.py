@@ -12,7 +12,7 @@ from examples.syntax_to_semantics import study as plan
 from examples.syntax_to_semantics.config import make_config, syntax_config
 from examples.syntax_to_semantics.study import STUDY, planned, seeds
 from examples.training.settings import ConfigError, plain
-from examples.training.study import Planned, Study, chosen, read_record, study_command
+from examples.training.study import Planned, Study, chosen, read_record, study_command, tables
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
 
@@ -176,3 +176,20 @@ def test_other_seeds_are_of_the_best_setting_of_each_method():
     ]
     assert len(names) == 3 * len(plan.SEEDS)
     assert list(seeds(pd.DataFrame())) == []
+
+
+def test_tables_have_every_setting_and_the_chosen_ones_over_seeds():
+    none = float("nan")
+    rows = rows_of(
+        ("none", none, none, 0.6),
+        ("spigot", "scratch", 1.0, 0.5),
+        ("spigot", "scratch", 0.1, 0.7),
+    )
+    more = rows_of(("spigot", "scratch", 0.1, 0.6)).assign(seed=1)
+    rows = pd.concat([rows, more]).assign(test_LF=[0.61, 0.51, 0.71, 0.73])
+    lines = tables(rows, ["test_LF"], "dev_LF").splitlines()
+    assert "| method | start | no signal | weight 0.1 | weight 1 |" in lines
+    assert "| none |  | 61.0 |  |  |" in lines
+    assert "| spigot | scratch |  | 71.0 | 51.0 |" in lines
+    assert "| spigot | scratch | 0.1 | 65.0 ±7.1 | 72.0 ±1.4 | 2 |" in lines
+    assert "| none |  |  | 60.0 | 61.0 | 1 |" in lines
