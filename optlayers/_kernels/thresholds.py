@@ -11,6 +11,8 @@ import numpy as np
 # is inlined is compiled with the flags of its caller.
 _FAST = {"reassoc", "nsz", "contract"}
 
+ROUNDING = 2.3e-16  # of a sum or a difference, relative to the size of its terms
+
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
 def threshold(kept, many, goal):
@@ -189,6 +191,16 @@ def clip(value, low, high):
 
 
 @numba.njit(cache=True, nogil=True)
+def moved(x, step, low, high):
+    """Return `x - step` between its bounds, and on the one it is nearer to than its rounding."""
+    value = clip(x - step, low, high)
+    near = ROUNDING * (abs(x) + abs(step))
+    if step > 0.0 and value - low <= near:
+        return low
+    return high if step < 0.0 and high - value <= near else value
+
+
+@numba.njit(cache=True, nogil=True)
 def evaluate(x, a, low, high, flip, tau):
     """Return the activity at tau, its slopes to both sides, the next breakpoints, and its size."""
     act, right, left, size = 0.0, 0.0, 0.0, 0.0
@@ -220,8 +232,13 @@ def solve(x, a, low, high, flip, goal):
     tau, lo, hi = 0.0, 0.0, np.inf
     for step in range(3000):
         act, right, left, after, before, size = evaluate(x, a, low, high, flip, tau)
-        miss = act - goal
-        if miss == 0.0 or abs(miss) <= 2.3e-16 * size:
+        miss, rounding = act - goal, ROUNDING * size
+        if abs(miss) <= rounding:
+            # On the breakpoint, if that is as near to the goal: a variable is then at its bound.
+            if right > 0.0 and abs(miss - right * (after - tau)) <= rounding:
+                return after
+            if left > 0.0 and before > 0.0 and abs(miss + left * (tau - before)) <= rounding:
+                return before
             return tau
         if miss > 0:
             lo = tau
@@ -266,5 +283,5 @@ def one_row(start, stop, x, z, a, row_lower, row_upper, lower, upper):
             flip = -1.0
             tau = solve(point, a[block], low, high, -1.0, -goal_low)
         for j in range(size):
-            value = clip(point[j] - tau * flip * a[block, j], low[j], high[j])
+            value = moved(point[j], tau * flip * a[block, j], low[j], high[j])
             z[row, j] = np.nan if broken or tau != tau else value

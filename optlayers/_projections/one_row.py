@@ -10,6 +10,17 @@ from .._plan.maps import Limits, Report
 from .derivative import Projection
 
 
+_ROUNDING = 2.3e-16  # of a sum or a difference, relative to the size of its terms
+
+
+def _moved(x: Tensor, step: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Return `x - step` between its bounds, and on the one it is nearer to than its rounding."""
+    z = torch.minimum(torch.maximum(x - step, lower), upper)
+    near = _ROUNDING * (x.abs() + step.abs())
+    z = torch.where((step > 0) & (z - lower <= near), lower, z)
+    return torch.where((step < 0) & (upper - z <= near), upper, z)
+
+
 class OneRow(Projection):
     r"""Projection onto $\{\underline c \le a \cdot z \le \bar c,\ l \le z \le u\}$; exact.
 
@@ -84,11 +95,10 @@ class OneRow(Projection):
         for _ in range(size.bit_length()):
             middle = (low + high) // 2
             tau = points.gather(-1, middle.clamp(0, size - 1))
-            finite = torch.where(tau.isfinite(), tau, 0)
-            act = (a * torch.minimum(torch.maximum(x - finite * a, lower), upper)).sum(
-                -1, keepdim=True
-            )
-            above = torch.where(tau.isfinite(), act >= goal, tau < 0)
+            terms = a * _moved(x, torch.where(tau.isfinite(), tau, 0) * a, lower, upper)
+            # A goal missed by rounding is met: a variable is then at its bound.
+            reach = terms.sum(-1, keepdim=True) + _ROUNDING * terms.abs().sum(-1, keepdim=True)
+            above = torch.where(tau.isfinite(), reach >= goal, tau < 0)
             open_ = high - low > 1
             low = torch.where(above & open_, middle, low)
             high = torch.where(~above & open_, middle, high)
@@ -104,7 +114,7 @@ class OneRow(Projection):
         ends = torch.where(left.isfinite(), left, torch.where(right.isfinite(), right, 0))
         tau = torch.where(slope > 0, torch.minimum(torch.maximum(tau, left), right), ends)
         tau = torch.where(moves, tau, 0)
-        z = torch.minimum(torch.maximum(x - tau * a, lower), upper)
+        z = _moved(x, tau * a, lower, upper)
         return torch.where(x.isnan().any(-1, keepdim=True), torch.nan, z)
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
