@@ -21,6 +21,7 @@ TREE: dict[str, list[str]] = {
         "threads",
         "untraced",
         "newton_constants",
+        "rounding",
         "lean",
         "active_rows",
         "active_set",
