@@ -39,6 +39,8 @@ from ._judge.validate import ValidationRow as ValidationRow
 from ._judge.validate import validate as validate
 from ._sets import ConvexHull as ConvexHull
 from ._sets import DependencyTrees as DependencyTrees
+from ._sets import LinearChain as LinearChain
+from ._sets import Segmentation as Segmentation
 from ._sets import SemanticGraphs as SemanticGraphs
 from ._sets import SemanticParts as SemanticParts
 from ._sets import deterministic_labels as deterministic_labels
