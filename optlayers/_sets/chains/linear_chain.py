@@ -51,7 +51,7 @@ class LinearChain(Segmentation):
                 [ 1,  1, -1]])
     """
 
-    _noun = "sequence of tags"
+    _kind = "sequence of tags"
     _labels_are = "tags"
 
     def __init__(

@@ -70,7 +70,9 @@ class Segmentation(PaddedSentences):
     """
 
     event_dim: ClassVar[int] = 3
-    _noun: ClassVar[str] = "segmentation"
+    noun: ClassVar[str] = "sequence"
+    _kind: ClassVar[str] = "segmentation"
+    _labels_are: ClassVar[str] = "labels"
 
     @ordinary
     def __init__(
@@ -94,8 +96,6 @@ class Segmentation(PaddedSentences):
             self.allowed = self.allowed & self._read_mask(mask)
             self.batch_shape = self.allowed.shape[:-3]
             self._check_some()
-
-    _labels_are: ClassVar[str] = "labels"
 
     def __repr__(self) -> str:
         batch = f"batch={tuple(self.batch_shape)}, " if self.batch_shape else ""
@@ -131,7 +131,7 @@ class Segmentation(PaddedSentences):
             length = int(self.lengths.expand(self.batch_shape).reshape(-1)[first])
             more = f" The same holds for {state.sum() - 1} more." if state.sum() > 1 else ""
             raise InfeasibleError(
-                f"{name}: `mask` leaves no {self._noun} of its {length} positions.{more} "
+                f"{name}: `mask` leaves no {self._kind} of its {length} positions.{more} "
                 "Allow more parts."
             )
 
