@@ -86,7 +86,7 @@ def test_their_scores_are_differentiable():
 
 def test_what_is_refused():
     trees = ol.DependencyTrees([2, 2])
-    with pytest.raises(ol.InputError, match="`k` must be a positive integer. Got 0"):
+    with pytest.raises(ol.InputError, match=r"`k` must be a positive integer. Got 0"):
         trees.k_best(torch.zeros(2, 3, 3), 0)
     scores = torch.zeros(2, 3, 3)
     scores[1, 0, 1] = torch.nan

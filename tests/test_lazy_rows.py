@@ -112,7 +112,7 @@ def test_limits_by_instance():
 
 
 def test_an_instance_that_rows_leave_empty():
-    def never(z):
+    def never(_):
         return torch.ones(1, 3), [-1.0]
 
     lazy = ol.LazyRows(ol.simplex(3), never)
@@ -131,7 +131,7 @@ def test_rows_without_end_are_a_failure():
 
 
 def test_rows_that_are_met_are_none():
-    lazy = ol.LazyRows(ol.simplex(3), lambda z: (torch.ones(1, 3), [1.0]))
+    lazy = ol.LazyRows(ol.simplex(3), lambda _: (torch.ones(1, 3), [1.0]))
     assert ol.decode(lazy, torch.tensor([0.0, 2, 1])).tolist() == [0, 1, 0]
     assert lazy.polytope is lazy.base
 
@@ -142,11 +142,11 @@ def test_rows_that_are_met_are_none():
         (lambda: ol.LazyRows(3, subtours), "`base` must be a Polytope. Got int"),
         (lambda: ol.LazyRows(ol.box(2), 3), "`separate` must be callable. Got int"),
         (
-            lambda: ol.decode(ol.LazyRows(ol.box(2), lambda z: [1]), torch.zeros(2)),
+            lambda: ol.decode(ol.LazyRows(ol.box(2), lambda _: [1]), torch.zeros(2)),
             r"must return None or a pair \(A, b\)",
         ),
         (
-            lambda: ol.decode(ol.LazyRows(ol.box(2), lambda z: ([[1.0]], [1.0])), torch.zeros(2)),
+            lambda: ol.decode(ol.LazyRows(ol.box(2), lambda _: ([[1.0]], [1.0])), torch.zeros(2)),
             r"must return rows of shape \(r, 2\). Got \(1, 1\)",
         ),
         (lambda: ol.LazyRows(ol.box(2), subtours).marginals(torch.zeros(2)), "no tractable"),

@@ -14,7 +14,7 @@ def falling(start, stop, x, lengths, v, block):
         start: First row.
         stop: After the last one.
         x: `(N, n)`, float64.
-        lengths: `(N,)`, entries of each row; what comes after is left as it is.
+        lengths: `(N,)`, entries of each row; those behind are blocks of their own.
         v: `(N, n)`, the answer.
         block: `(N, n)` int64, the number of the first entry of the block of each.
     """
@@ -35,6 +35,8 @@ def falling(start, stop, x, lengths, v, block):
                 count -= 1
             count += 1
         first[count] = lengths[b]
+        for i in range(lengths[b], n):
+            block[b, i] = i
         for k in range(count):
             mean = total[k] / (first[k + 1] - first[k])
             for i in range(first[k], first[k + 1]):

@@ -1,4 +1,4 @@
-"""Polytopes with too many rows to write down, whose rows are found while deciding and projecting."""
+"""Polytopes with too many rows to write down: rows are found while deciding and projecting."""
 
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -22,7 +22,7 @@ Separate = Callable[[Tensor], tuple[Any, Any] | None]
 
 
 class LazyRows(PolytopeSet):
-    r"""A polytope with more rows than can be written down: a callable finds those that are violated.
+    r"""A polytope with more rows than can be written down: a callable finds the violated ones.
 
     $$ P = \{ z \in base : a z \le b \text{ for all rows that } separate \text{ may return} \} $$
 
@@ -52,8 +52,9 @@ class LazyRows(PolytopeSet):
         SolverFailed: If rows are still violated after `max_rounds`, by the policy of the call.
 
     References:
-        Dantzig, Fulkerson and Johnson (1954), *Solution of a large-scale traveling-salesman problem*;
-        Grötschel, Lovász and Schrijver (1981), *The ellipsoid method and its consequences*.
+        Dantzig, Fulkerson and Johnson (1954), *Solution of a large-scale traveling-salesman
+        problem*; Grötschel, Lovász and Schrijver (1981), *The ellipsoid method and its
+        consequences*.
 
     Examples:
         >>> import optlayers as ol

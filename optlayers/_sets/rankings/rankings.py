@@ -133,8 +133,8 @@ class Rankings(BatchedSet):
         # What is not ranked comes last, also behind minus infinity.
         kept = torch.where(allowed, x.detach(), -torch.inf)
         last = torch.where(allowed, 0, 1).expand(kept.shape)
-        order = kept.argsort(-1, descending=True, stable=True)
-        order = order.gather(-1, last.gather(-1, order).argsort(-1, stable=True))
+        order = kept.argsort(dim=-1, descending=True, stable=True)
+        order = order.gather(-1, last.gather(-1, order).argsort(dim=-1, stable=True))
         flat = (batch.numel(), self.n)
         counts = counts.expand(batch).reshape(-1)
         return x.reshape(flat), order.reshape(flat), counts, weights.expand(x.shape).reshape(flat)
@@ -144,7 +144,8 @@ class Rankings(BatchedSet):
         report.lowest = None
         x, order, _, weights = self._sorted(scores)
         z = torch.zeros_like(weights).scatter(-1, order, weights)
-        z = torch.where(x.isnan().any(-1, keepdim=True), torch.nan, z)
+        lost = x.isnan() & self._on(x.device)[0].expand(scores.shape).reshape(x.shape)
+        z = torch.where(lost.any(-1, keepdim=True), torch.nan, z)
         return z.to(scores.dtype).reshape(scores.shape)
 
     def decode_rows(

@@ -26,8 +26,8 @@ def k_best(
     r"""Return the k best trees of every sentence, exactly.
 
     The trees other than the best fall into parts: those that agree with it in the heads of words 1
-    to $m - 1$ and not in that of word $m$. Each part is decoded with its arcs alone, and the best of
-    all parts is the next tree, whose part is divided in turn. So $k n$ decodings for n words, of all
+    to $m - 1$ and not in that of word $m$. Each part is decoded with its arcs alone; the best of
+    all is the next tree, whose part is divided in turn. So $k n$ decodings for n words, of all
     sentences together.
 
     Args:
