@@ -164,10 +164,18 @@ class LazyRows(PolytopeSet):
         z = super().project_instances(y, first)
         with torch.no_grad():
             found = self._rounds(super().project_instances, y.detach(), report, (z, first))
-        # With gradients the last rows are asked once more, all instances together.
-        if len(self._known) == before or not (torch.is_grad_enabled() and y.requires_grad):
-            return z if len(self._known) == before else found
-        return super().project_instances(y, report.another())
+        if not (torch.is_grad_enabled() and y.requires_grad):
+            return found
+        if len(self._known) > before:  # the rows at the end, all instances together
+            last = report.another()
+            z = super().project_instances(y, last)
+            report.residuals, report.answers = last.residuals, last.answers
+            for i, failure in last.failures.items():
+                report.add(i, failure)
+        lost = torch.zeros(z.shape[:-1].numel(), dtype=torch.bool, device="cpu")
+        lost[list(report.failures)] = True
+        lost = lost.reshape(z.shape[:-1]).to(z.device)
+        return torch.where(lost[..., None], torch.nan, z)
 
     def _rounds(
         self,
@@ -179,7 +187,8 @@ class LazyRows(PolytopeSet):
         """Ask, separate and ask the open instances again, until none is."""
         n, batch = self.base.n, self.admit(x, "scores").shape[:-1]
         own = report.another() if first is None else first[1]
-        z = (ask(x, own) if first is None else first[0]).detach().reshape(-1, n)
+        answers: dict[int, tuple[str, float]] = {}
+        z = (ask(x, own) if first is None else first[0]).detach().clone().reshape(-1, n)
         failures, open_ = dict(own.failures), list(range(len(z)))
         for _ in range(self.max_rounds):
             open_ = self._find(z, [i for i in open_ if i not in failures])
@@ -189,14 +198,15 @@ class LazyRows(PolytopeSet):
             found = self._ask_some(ask, x, batch, open_, again)
             z[open_] = found
             failures |= {i: f for i, f in again.failures.items() if i in open_}
-            own = again
+            answers |= again.answers
+            own.gaps |= again.gaps
         for i in open_:
             if i not in failures:
                 report.fail(i, f"rows are violated after {self.max_rounds} rounds", SolverFailed)
                 z[i] = torch.nan
         report.polytope, report.lowest = self.polytope, own.lowest
-        report.fits_half = own.fits_half
-        report.gaps |= own.gaps
+        report.fits_half, report.residuals = own.fits_half, own.residuals
+        report.answers, report.gaps = own.answers | answers, own.gaps
         for i, failure in failures.items():
             report.add(i, failure)
         return z.reshape(*batch, n)
@@ -205,15 +215,19 @@ class LazyRows(PolytopeSet):
         self, ask: Callable, x: Tensor, batch: torch.Size, open_: list[int], report: Report
     ) -> Tensor:
         """Return the answers of some instances; failures by their numbers in the batch."""
-        n = self.base.n
+        n, inner = self.base.n, report.another()
         if self.base.batch_shape:
-            return ask(x, report).reshape(-1, n)[open_]
-        inner = report.another()
-        found = ask(x.expand(*batch, n).reshape(-1, n)[open_], inner)
-        for i, failure in inner.failures.items():
-            report.add(open_[i], failure)
-        report.lowest, report.fits_half = inner.lowest, inner.fits_half
-        report.gaps |= {open_[i]: gap for i, gap in inner.gaps.items()}
+            found, at = ask(x, inner).reshape(-1, n)[open_], {i: i for i in open_}
+        else:
+            found = ask(x.expand(*batch, n).reshape(-1, n)[open_], inner)
+            at = dict(enumerate(open_))
+        for k, i in at.items():
+            if k in inner.failures:
+                report.add(i, inner.failures[k])
+            if (worst := inner.worst(k)) is not None:
+                report.answers[i] = worst
+            if k in inner.gaps:
+                report.gaps[i] = inner.gaps[k]
         return found
 
     def log_partition(self, scores: Tensor) -> NoReturn:

@@ -24,7 +24,8 @@ class LinearChain(Segmentation):
     `parts` puts the two together. A structure is a 0/1 tensor of that shape. Padding and
     transitions into the first position are never chosen and get zero gradient. Decoding is
     Viterbi's algorithm; it, sums and samples cost $O(n K^2)$, compiled. `relaxation` is the
-    marginal polytope: transitions sum to the tags on both sides.
+    marginal polytope: transitions sum to the tags on both sides. What `Segmentation` has is here
+    as well: `marginals`, `log_partition`, `entropy`, `sample`, `segments`.
 
     Args:
         lengths: Number of positions of each sequence: an int, or a list or tensor of batch shape.
