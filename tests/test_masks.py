@@ -210,7 +210,7 @@ def batch(row: Row, value: float, dtype=torch.float64) -> torch.Tensor:
     event = row.structures.shape[1:]
     noise = torch.Generator().manual_seed(len(row.structures))
     x = torch.randn(3, *event, generator=noise, dtype=torch.float64).to(dtype)
-    x = -x.abs() if row.costs else x
+    x = -2 - x.abs() if row.costs else x  # also where a margin of 1 is added
     x[(1, *row.part)] = value
     return x
 
