@@ -57,9 +57,10 @@ class Dag:
         num_parts: int,
     ):
         self.num_nodes, self.num_parts = num_nodes, num_parts
-        self._depth = depths(num_nodes, tails, heads)
-        if self._depth is None:
+        depth = depths(num_nodes, tails, heads)
+        if depth is None:
             raise InputError("The edges must not form a cycle.")
+        self._depth: np.ndarray = depth
         # Nodes of equal depth side by side; a stable sort keeps the order of the names.
         order = np.argsort(self._depth, kind="stable")
         self.place = np.empty(num_nodes, dtype=np.int64)

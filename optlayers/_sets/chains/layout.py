@@ -122,12 +122,11 @@ def _rows(size: Size) -> tuple[Polytope, np.ndarray]:
     label = parts.label if transitions else np.zeros_like(parts.label)
     end, later = parts.start + parts.length, parts.start > 0
     inner = end < T
-    one = np.ones(len(parts.segment))
+    one, ones = np.ones(len(parts.segment)), np.ones(len(parts.at))
     # What ends at a boundary goes on, unless the sequence ends there.
     rows = [(end[inner] - 1) * width + label[inner]]
     columns, entries = [parts.segment[inner]], [one[inner]]
     if transitions:
-        ones = np.ones(len(parts.at))
         rows += [(parts.at - 1) * K + parts.before]
         columns, entries = [*columns, parts.transition], [*entries, -ones]
     else:

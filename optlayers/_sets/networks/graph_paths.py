@@ -210,8 +210,8 @@ class GraphPaths(EdgeSet):
     def _batch_of(self, sources: Any, targets: Any, allowed: Any) -> sums.PathBatch:
         dag = self._dag
         assert dag is not None
-        ends = (torch.from_numpy(dag.place[v]) for v in (sources, targets))
-        return sums.PathBatch(dag, *ends, torch.from_numpy(allowed))
+        begins, ends = (torch.from_numpy(dag.place[v]) for v in (sources, targets))
+        return sums.PathBatch(dag, begins, ends, torch.from_numpy(allowed))
 
     def _failure(self, state: int, scores: np.ndarray, allowed: np.ndarray, row: int) -> tuple:
         if state != 3:
@@ -283,5 +283,6 @@ class GraphPaths(EdgeSet):
             self._has_no("tractable sum over its structures: the graph has cycles")
         allowed, rows = self._rows_of(batch, torch.arange(batch.numel()))
         paths = self._batch_of(*self._ends(rows), allowed)
-        moved = sums.PathBatch(paths.dag, *(v.to(scores.device) for v in paths[1:]))
+        begins, ends, mask = (v.to(scores.device) for v in paths[1:])
+        moved = sums.PathBatch(paths.dag, begins, ends, mask)
         return scores.reshape(-1, len(self.edges)), moved, batch

@@ -51,7 +51,7 @@ def k_best(
     heads, state = decode(scores, lengths, allowed)
     queues: list[list[_Part]] = [[] for _ in range(count)]
     for b in np.flatnonzero(state == 0):
-        loss = -_value(scores[b], heads[b], lengths[b])
+        loss = -_value(scores[b], heads[b], int(lengths[b]))
         queues[b].append(_Part(loss, 0, heads[b], allowed[b], 0))
     made = 1
     for rank in range(k):
@@ -72,7 +72,7 @@ def k_best(
         heads, states = decode(scores[own], lengths[own], np.stack(masks))
         for i in np.flatnonzero(states == 0).tolist():
             b = owners[i]
-            loss = -_value(scores[b], heads[i], lengths[b])
+            loss = -_value(scores[b], heads[i], int(lengths[b]))
             heapq.heappush(queues[b], _Part(loss, made + i, heads[i], masks[i], parts[i]))
         made += len(masks)
     return found, state
