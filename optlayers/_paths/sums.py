@@ -115,7 +115,7 @@ def sample(scores: Tensor, batch: PathBatch, generator: torch.Generator | None) 
         len(scores), nodes, generator=generator, dtype=_wide(scores).dtype, device=device
     )
     x = _wide(scores.detach()).cpu().double()
-    z, state = torch.zeros_like(x), torch.zeros(len(x), dtype=torch.int8)
+    z, state = torch.zeros_like(x), torch.zeros(len(x), dtype=torch.int8, device="cpu")
     results = (array(draws.cpu().double()), z.numpy(), state.numpy())
     _run(_kernels.paths.sample, batch, array(x), *results)
     z[state != 0] = torch.nan

@@ -27,6 +27,7 @@ def grid_path(rows: int, columns: int, *, diagonal: bool = False) -> Polytope:
     Examples:
         >>> grid_path(5, 5)
         Polytope(n=40, equalities=25, integral)
+        >>> import torch
         >>> import optlayers as ol
         >>> costs = torch.ones(2 * 3 * 2)
         >>> int(ol.decode(grid_path(3, 3), -costs).sum())

@@ -63,9 +63,7 @@ class Segmentation(PaddedSentences):
         >>> scores[0, 2, 1] = scores[3, 0, 0] = 1.0
         >>> runs.segments(runs.decode(scores))
         [(0, 3, 1), (3, 1, 0)]
-        >>> runs.log_partition(
-        ...     torch.zeros(4, 3, 2)
-        ... ).exp().round()  # by the first segment, and so on
+        >>> runs.log_partition(torch.zeros(4, 3, 2)).exp().round()  # how many there are
         tensor(52.)
     """
 

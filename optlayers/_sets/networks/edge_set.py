@@ -50,7 +50,7 @@ class EdgeSet(BatchedSet):
         self.num_nodes, self.edges = int(num_nodes), pairs.astype(np.int64)
         self.device = mask.device if isinstance(mask, Tensor) else torch.device("cpu")
         if mask is None:
-            self.allowed = torch.ones(len(pairs), dtype=torch.bool)
+            self.allowed = torch.ones(len(pairs), dtype=torch.bool, device="cpu")
         else:
             given = as_host_tensor(mask)
             if given.dtype != torch.bool or given.shape[-1:] != (len(pairs),):
@@ -117,7 +117,12 @@ class EdgeSet(BatchedSet):
         count = self.batch_shape.numel()
         if not self.batch_shape:
             return self.allowed[None].numpy(), np.zeros(len(rows), dtype=np.int64)
-        own = torch.arange(count).reshape(self.batch_shape).expand(batch).reshape(-1)[rows]
+        own = (
+            torch.arange(count, device="cpu")
+            .reshape(self.batch_shape)
+            .expand(batch)
+            .reshape(-1)[rows]
+        )
         allowed = self.allowed.expand(*self.batch_shape, -1).reshape(count, -1)
         return allowed[own].contiguous().numpy(), own.numpy()
 

@@ -145,7 +145,7 @@ class GraphPaths(EdgeSet):
 
     def _check_some(self) -> None:
         count = self.batch_shape.numel()
-        rows = torch.arange(count)
+        rows = torch.arange(count, device="cpu")
         allowed, own = self._rows_of(self.batch_shape, rows)
         state = self._best(np.zeros((count, len(self.edges))), allowed, own)[1]
         if state.any():
@@ -234,7 +234,7 @@ class GraphPaths(EdgeSet):
         batch = self._batch(z, "z")
         given = z.detach().cpu()
         binary = ((given == 0) | ((given == 1) & self.allowed)).all(-1)
-        rows = self._rows_of(batch, torch.arange(batch.numel()))[1]
+        rows = self._rows_of(batch, torch.arange(batch.numel(), device="cpu"))[1]
         sources, targets = (np.ascontiguousarray(v) for v in self._ends(rows))
         chosen = (given == 1).reshape(-1, len(self.edges)).contiguous().numpy()
         answer = np.zeros(len(chosen), dtype=np.bool_)
@@ -247,7 +247,7 @@ class GraphPaths(EdgeSet):
         """Return the nodes that the path of each `z` passes, in order, in nested lists."""
         batch = self._batch(z, "z")
         chosen = (z.detach().cpu() > 0).reshape(-1, len(self.edges))
-        rows = self._rows_of(batch, torch.arange(batch.numel()))[1]
+        rows = self._rows_of(batch, torch.arange(batch.numel(), device="cpu"))[1]
         found = []
         for one, source in zip(chosen, self._ends(rows)[0].tolist(), strict=True):
             after = dict(self.edges[one.numpy()].tolist())
@@ -281,7 +281,7 @@ class GraphPaths(EdgeSet):
         batch = self._batch(scores)
         if self._dag is None:
             self._has_no("tractable sum over its structures: the graph has cycles")
-        allowed, rows = self._rows_of(batch, torch.arange(batch.numel()))
+        allowed, rows = self._rows_of(batch, torch.arange(batch.numel(), device="cpu"))
         paths = self._batch_of(*self._ends(rows), allowed)
         begins, ends, mask = (v.to(scores.device) for v in paths[1:])
         moved = sums.PathBatch(paths.dag, begins, ends, mask)

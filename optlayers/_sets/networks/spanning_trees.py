@@ -85,7 +85,7 @@ class SpanningTrees(EdgeSet):
 
     def _check_some(self) -> None:
         count = self.batch_shape.numel()
-        allowed, rows = self._rows_of(self.batch_shape, torch.arange(count))
+        allowed, rows = self._rows_of(self.batch_shape, torch.arange(count, device="cpu"))
         state = self._best(np.zeros((count, len(self.edges))), allowed, rows)[1]
         if state.any():
             name = name_of(index_of(int(state.argmax()), self.batch_shape))

@@ -70,7 +70,8 @@ class Rankings(BatchedSet):
             )
         self.weights = given.sort().values
         self.device = mask.device if isinstance(mask, Tensor) else torch.device("cpu")
-        self.allowed = torch.ones(self.n, dtype=torch.bool) if mask is None else self._read(mask)
+        every = torch.ones(self.n, dtype=torch.bool, device="cpu")
+        self.allowed = every if mask is None else self._read(mask)
         self.batch_shape = self.allowed.shape[:-1]
         self._moved: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
         self._relaxation: Polytope | None = None
@@ -106,7 +107,7 @@ class Rankings(BatchedSet):
         """Return items to rank, their number and the weights by place, best first, on a device."""
         if device not in self._moved:
             counts = self.allowed.sum(-1)
-            place = torch.arange(self.n)
+            place = torch.arange(self.n, device="cpu")
             at = (counts[..., None] - 1 - place).clamp(min=0)
             by_place = torch.where(place < counts[..., None], self.weights[at], 0)
             wide = torch.float32 if device.type == "mps" else torch.float64
