@@ -74,7 +74,7 @@ class LazyRows(PolytopeSet):
     """
 
     def __init__(self, base: Polytope, separate: Separate, *, max_rounds: int = 200):
-        if not isinstance(base, Polytope):
+        if getattr(base, "relaxation", None) is not base:  # a polytope is its own relaxation
             raise InputError(f"`base` must be a Polytope. Got {type(base).__name__}.")
         if not callable(separate):
             raise InputError(f"`separate` must be callable. Got {type(separate).__name__}.")
