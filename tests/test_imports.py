@@ -22,6 +22,7 @@ TREE: dict[str, list[str]] = {
         "untraced",
         "newton_constants",
         "rounding",
+        "checks",
         "lean",
         "active_rows",
         "active_set",

@@ -42,6 +42,7 @@ class OneRowArgmax(PreparedDecoder):
     """
 
     wide_limits = True
+    cheap = True
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
