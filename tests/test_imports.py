@@ -23,6 +23,7 @@ TREE: dict[str, list[str]] = {
         "newton_constants",
         "rounding",
         "checks",
+        "decisions",
         "lean",
         "active_rows",
         "active_set",
