@@ -22,7 +22,7 @@ from torch import Tensor
 from ._errors import InfeasibleError, UnboundedError
 from ._plan.failures import FORBIDDEN, Failure, Report
 
-_CALM = -100.0  # an instance without a score below this is well scaled as it is
+CALM = -100.0  # an instance without a score below this is well scaled as it is
 _FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
 _STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound
@@ -54,7 +54,7 @@ def calm(x: Tensor) -> bool:
     if not x.numel():
         return True
     low, high = x.detach().aminmax()
-    return bool((low > _CALM) & (high < torch.inf))  # both false for NaN
+    return bool((low > CALM) & (high < torch.inf))  # both false for NaN
 
 
 def low_parts(excess: Tensor, look: bool = True) -> Tensor:

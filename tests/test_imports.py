@@ -22,6 +22,8 @@ TREE: dict[str, list[str]] = {
         "untraced",
         "newton_constants",
         "rounding",
+        "checks",
+        "decisions",
         "lean",
         "active_rows",
         "active_set",
