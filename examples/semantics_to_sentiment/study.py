@@ -73,9 +73,10 @@ def seeds(rows: pd.DataFrame) -> Iterator[Planned]:
 
 STUDY = Study(
     package="examples.semantics_to_sentiment",
-    monitor="dev/accuracy",
+    metric="accuracy",
+    bank="reviews",
+    baseline="pipeline",
+    shown=("test_accuracy", "test_LF"),
     parts={"sst": lambda _: grid("sst", (0.1, 1.0, 0.01)), "seeds": seeds, "toy": toy},
     record=Path("docs/results/semantics-to-sentiment-study.csv"),
-    metric="dev_accuracy",
-    shown=("test_accuracy", "test_LF"),
 )

@@ -75,7 +75,10 @@ def seeds(rows: pd.DataFrame) -> Iterator[Planned]:
 
 STUDY = Study(
     package="examples.syntax_to_semantics",
-    monitor="dev/LF",
+    metric="LF",
+    bank="graphs",
+    baseline="pipeline",
+    shown=("test_LF", "test_graphs_UAS"),
     parts={
         "weights": lambda _: grid("half", WEIGHTS, SURROGATES),
         "attention": lambda _: grid("half", WEIGHTS, ("attention",)),
@@ -84,6 +87,4 @@ STUDY = Study(
         "seeds": seeds,
     },
     record=Path("docs/results/syntax-to-semantics-study.csv"),
-    metric="dev_LF",
-    shown=("test_LF", "test_graphs_UAS"),
 )

@@ -5,21 +5,28 @@ goes on, in another session or on another machine.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from jsonargparse import ArgumentParser, Namespace
 
+from examples import metrics
 from examples.data.text import output as whole_file
 
 from .experiments import run_all, run_one
-from .report import grid, summary
+from .report import comparison, grid, summary
 from .runs import RESULT, read_curve, read_result, take_run
 from .settings import ConfigError, TrainingConfig, make_parser
+
+SETTING = ("method", "start", "weight")
+"""What is chosen of a method, as rows have it."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +63,22 @@ class Study:
 
     Args:
         package: Of the pipeline.
-        monitor: The development score that chooses epochs and settings.
+        metric: The score of the end task, which chooses epochs and settings.
+        bank: The sentences that it is computed on.
+        baseline: The method that others are compared with, sentence by sentence.
+        shown: The scores that tables have.
         parts: The runs of each part; those of a later part may depend on the rows so far.
         record: The file of the rows, if no other is named.
-        metric: The same, as rows have it.
-        shown: The scores that tables have.
         parser_package: Of the pipeline that trains what runs start from.
     """
 
     package: str
-    monitor: str
+    metric: str
+    bank: str
+    baseline: str
+    shown: Sequence[str]
     parts: Mapping[str, Callable[[pd.DataFrame], Iterable[Planned]]]
     record: Path
-    metric: str
-    shown: Sequence[str]
     parser_package: str = "examples.syntax_to_semantics"
 
 
@@ -87,7 +96,7 @@ def study_command(study: Study) -> tuple[ArgumentParser, Callable[[Any], None]]:
 
     def run(options: Namespace) -> None:
         if options.tables:
-            print(tables(read_record(options.record), study.shown, study.metric))
+            print(tables(study, options.record))
             return
         for part in options.part:
             rows = read_record(options.record)
@@ -114,16 +123,22 @@ def chosen(rows: pd.DataFrame, score: str) -> pd.DataFrame:
     return first.loc[first.groupby(["regime", "method"], sort=False)[score].idxmax()]
 
 
-def tables(rows: pd.DataFrame, scores: Sequence[str], metric: str) -> str:
-    """Two tables for each regime, in Markdown and in percent.
+def tables(study: Study, record: Path) -> str:
+    """Three tables for each regime, in Markdown and in percent.
 
-    Every setting with the first seed, by its weight; then the chosen setting of each method, mean
-    and sample standard deviation over its seeds.
+    Every setting with the first seed, by its weight; the chosen setting of each method, mean and
+    sample standard deviation over its seeds; and these against the baseline, by a paired bootstrap
+    over sentences, with the seeds that both have.
     """
+    rows, counts = read_record(record), read_counts(record)
     lines: list[str] = []
     for regime, own in rows.groupby("regime", sort=False):
-        lines += [f"### {regime}, seed 0: {' / '.join(scores)}", "", *_grid(own, scores), ""]
-        lines += [f"### {regime}, chosen by {metric}", "", *_chosen(own, scores, metric), ""]
+        best = _chosen_runs(own, f"dev_{study.metric}")
+        title = f"### {regime}, seed 0: {' / '.join(study.shown)}"
+        lines += [title, "", *_grid(own, study.shown), ""]
+        title = f"### {regime}, chosen by dev_{study.metric}"
+        lines += [title, "", *_chosen(best, (f"dev_{study.metric}", *study.shown)), ""]
+        lines += [*_compared(best, counts, study), ""]
     return "\n".join(lines)
 
 
@@ -141,14 +156,34 @@ def _grid(rows: pd.DataFrame, scores: Sequence[str]) -> list[str]:
     return grid(header, [[*k, *(own.get(c, "") for c in columns)] for k, own in body.items()])
 
 
-def _chosen(rows: pd.DataFrame, scores: Sequence[str], metric: str) -> list[str]:
-    keys = [name for name in ("method", "start", "weight") if name in rows]
-    same = rows.merge(chosen(rows, metric)[keys], on=keys)
+def _chosen_runs(rows: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The runs of the chosen settings, of all seeds."""
+    keys = [name for name in SETTING if name in rows]
+    return rows.merge(chosen(rows, score)[keys], on=keys)
+
+
+def _chosen(rows: pd.DataFrame, scores: Sequence[str]) -> list[str]:
+    keys = [name for name in SETTING if name in rows]
     body = []
-    for key, runs in same.groupby(keys, sort=False, dropna=False):
-        shown = (summary(runs[score]) for score in (metric, *scores))
+    for key, runs in rows.groupby(keys, sort=False, dropna=False):
+        shown = (summary(runs[score]) for score in scores)
         body.append([*map(_text, key), *shown, str(len(runs))])
-    return grid([*keys, metric, *scores, "seeds"], body)
+    return grid([*keys, *scores, "seeds"], body)
+
+
+def _compared(rows: pd.DataFrame, counts: Mapping[str, metrics.Counts], study: Study) -> list[str]:
+    """The chosen setting of each method against the baseline."""
+    known = rows[rows["run"].isin(counts.keys())]
+    runs = {m: own.set_index("seed")["run"] for m, own in known.groupby("method", sort=False)}
+    base = runs.pop(study.baseline, pd.Series(dtype=str))
+    body = []
+    for method, own in runs.items():
+        if seeds := sorted(set(own.index) & set(base.index)):
+            a, b = ([counts[side[seed]] for seed in seeds] for side in (own, base))
+            found = metrics.bootstrap(a, b, study.metric)
+            body.append([str(method), *comparison(found), str(len(seeds))])
+    header = ["method", f"{study.metric} - that of {study.baseline}", "95 % interval", "p", "seeds"]
+    return grid(header, body)
 
 
 def _text(value: Any) -> str:
@@ -165,20 +200,22 @@ def _run_all(study: Study, runs: Sequence[Planned], options: Namespace) -> None:
     failed = run_all(study.parser_package, first, options.output, options.processes)
     for name in first.keys() - failed.keys():
         _append_curve(options, name)
-    jobs = (delayed(_one)(study.package, run, options.output) for run in runs)
-    for run, error in Parallel(options.processes, return_as="generator_unordered")(jobs):
-        if error:
-            failed[run.name] = error
+    jobs = (delayed(_one)(replace(study, parts={}), run, options.output) for run in runs)
+    for run, counts in Parallel(options.processes, return_as="generator_unordered")(jobs):
+        if isinstance(counts, str):
+            failed[run.name] = counts
             continue
         curve = _append_curve(options, run.name)
         result = read_result(options.output / run.name / RESULT)
-        _append(options.record, pd.DataFrame([row(run, result, curve, study.monitor)]))
+        sentences = {"run": run.name} | {name: _written(v) for name, v in counts.items()}
+        _append(_beside(options.record, "sentences"), pd.DataFrame([sentences]))
+        _append(options.record, pd.DataFrame([row(run, result, curve, study.metric)]))
     if failed:
         raise ConfigError(f"{len(failed)} runs failed: {json.dumps(failed, indent=1)}")
 
 
 def row(
-    run: Planned, result: Mapping[str, Any], curve: pd.DataFrame, monitor: str
+    run: Planned, result: Mapping[str, Any], curve: pd.DataFrame, metric: str
 ) -> dict[str, Any]:
     """What is kept of a run: its key, its scores as fractions, and what was watched at its end."""
     scores = {
@@ -187,7 +224,7 @@ def row(
         for score in ("LF", "UF", "UAS", "graphs_UAS", "accuracy")
         if score in result[part]
     }
-    best = curve.loc[curve[monitor].idxmax()]
+    best = curve.loc[curve[f"dev/{metric}"].idxmax()]
     watched = {
         name.removeprefix("train/"): best[name]
         for name in ("train/end_task_norm", "train/tree_scores_deviation")
@@ -197,24 +234,54 @@ def row(
     return {"run": run.name, **run.key, **scores, **watched, **epochs, "seconds": result["seconds"]}
 
 
+def _beside(record: Path, name: str) -> Path:
+    return record.with_stem(f"{record.stem}-{name}")
+
+
 def _append_curve(options: Namespace, name: str) -> pd.DataFrame:
     """Adds the epochs of a run to the file of all epochs, if they are not there."""
     curve = read_curve(options.output / name)
-    path = options.record.with_stem(f"{options.record.stem}-curves")
+    path = _beside(options.record, "curves")
     if not path.exists() or name not in set(pd.read_csv(path)["run"]):
         _append(path, pd.concat([pd.Series(name, curve.index, name="run"), curve], axis=1))
     return curve
 
 
 def _append(path: Path, rows: pd.DataFrame) -> None:
-    """Adds rows to a file; columns are those of all rows."""
-    known = pd.read_csv(path) if path.exists() else rows.iloc[:0]
-    together = pd.concat([known, rows]) if len(known) else rows
+    """Adds rows to a file; columns are those of all rows, and rows that are there stay the same."""
+    known = [pd.read_csv(path, dtype=str)] if path.exists() else []
     with whole_file(path) as file:
-        together.round(6).to_csv(file, index=False)
+        pd.concat([*known, rows.round(6)]).to_csv(file, index=False)
 
 
-def _one(package: str, run: Planned, output: Path) -> tuple[Planned, str | None]:
+def _one(study: Study, run: Planned, output: Path) -> tuple[Planned, dict[str, np.ndarray] | str]:
+    """Trains a run; returns what its model does sentence by sentence, or why there is none."""
+    folder = output / run.name
     if run.parser is not None:
-        take_run(output / run.parser_name, output / run.name / "parser")
-    return run, run_one(package, run.config, output / run.name)
+        take_run(output / run.parser_name, folder / "parser")
+    if error := run_one(study.package, run.config, folder):
+        return run, error
+    own = import_module(f"{study.package}.run")
+    gold = getattr(own.load_data(run.config), study.bank)["test"]
+    system = own.parse(own.load_model(folder), gold)
+    tops = getattr(run.config, "tops", False)
+    return run, vars(metrics.counts(gold, system, study.metric, tops=tops))
+
+
+# ---------------------------------------------------------------------- sentence by sentence
+
+
+def _written(counts: np.ndarray) -> str:
+    """Counts as digits, larger ones in parentheses."""
+    return "".join(str(n) if n < 10 else f"({n})" for n in counts)
+
+
+def _read(text: str) -> np.ndarray:
+    return np.array([int(n.strip("()")) for n in re.findall(r"\d|\(\d+\)", text)])
+
+
+def read_counts(record: Path) -> dict[str, metrics.Counts]:
+    """What the model of each run does, sentence by sentence."""
+    path = _beside(record, "sentences")
+    rows = pd.read_csv(path, dtype=str).to_dict("records") if path.exists() else []
+    return {row.pop("run"): metrics.Counts(**{k: _read(v) for k, v in row.items()}) for row in rows}
