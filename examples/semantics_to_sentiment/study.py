@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from examples.training.study import Planned, Study, chosen
+from examples.training.record import chosen
+from examples.training.study import Planned, Study
 
 from .config import make_config, parser_config
 from .methods import find_method

@@ -14,17 +14,10 @@ from examples.syntax_to_semantics import study as plan
 from examples.syntax_to_semantics.config import make_config, syntax_config
 from examples.syntax_to_semantics.run import load_data, load_model, parse
 from examples.syntax_to_semantics.study import STUDY, planned, seeds
+from examples.training.record import chosen, read_counts, read_record, tables
 from examples.training.report import comparison
 from examples.training.settings import ConfigError, plain
-from examples.training.study import (
-    Planned,
-    Study,
-    chosen,
-    read_counts,
-    read_record,
-    study_command,
-    tables,
-)
+from examples.training.study import Planned, Study, study_command
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
 
@@ -200,7 +193,7 @@ def test_tables_have_every_setting_and_the_chosen_ones_over_seeds(tmp_path):
     more = rows_of(("spigot", "scratch", 0.1, 0.6)).assign(seed=1)
     rows = pd.concat([rows, more]).assign(test_LF=[0.61, 0.51, 0.71, 0.73], run=list("abcd"))
     rows.to_csv(tmp_path / "s.csv", index=False)
-    lines = tables(replace(STUDY, shown=["test_LF"]), tmp_path / "s.csv").splitlines()
+    lines = tables(tmp_path / "s.csv", "LF", ["test_LF"], "pipeline").splitlines()
     assert "| method | start | no signal | weight 0.1 | weight 1 |" in lines
     assert "| none |  | 61.0 |  |  |" in lines
     assert "| spigot | scratch |  | 71.0 | 51.0 |" in lines
@@ -219,7 +212,7 @@ def test_the_bootstrap_is_that_of_the_models(folder):
     gold = load_data(TINY).graphs["test"]
     a, b = (parse(load_model(folder / "runs" / n), gold) for n in ("spigot-0.1-0", "pipeline-0"))
     expected = metrics.paired_bootstrap(gold, a, b, "LF")
-    text = tables(TINY_STUDY, with_regime(record))
+    text = tables(with_regime(record), "LF", ["test_LF"], "pipeline")
     row = next(
         line
         for line in text.splitlines()
