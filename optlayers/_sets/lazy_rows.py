@@ -153,6 +153,10 @@ class LazyRows(PolytopeSet):
 
     # ------------------------------------------------------------------ decisions and points
 
+    def at_once(self, x: Tensor, decides: bool, report: Report) -> None:
+        """Return None: an answer has to be asked about."""
+        return None
+
     @eager
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decide, with as many rows as it takes; NaN where `report` is told of a failure."""
