@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .lean import exactly
+from .lean import without_nan
 
 UNMET, ON_PATH, HANGS = 0, 1, 2  # not looked at yet; on the path; hangs on the root, or is gone
 
@@ -58,7 +58,7 @@ def take_scores(b, n, scores, allowed, weight, origin):
     return broken == 0
 
 
-@exactly
+@without_nan
 def largest(into, first, n):
     """Return the largest of a row without NaN, from a head on: in vector instructions."""
     best = -np.inf
@@ -67,7 +67,7 @@ def largest(into, first, n):
     return best
 
 
-@exactly
+@without_nan
 def merge(into, origin, other, other_origin, other_entering, n):
     """Let a row have the better arcs of two, less what entering there gives up."""
     for h in range(n + 1):
@@ -77,7 +77,7 @@ def merge(into, origin, other, other_origin, other_entering, n):
         origin[h] = other_origin[h] if better else origin[h]
 
 
-@exactly
+@without_nan
 def contract(graph, n, top, end):
     """Make row `path[top]` the cycle `path[top:end + 1]`."""
     weight, origin, row, follower, entering, met, path = graph[:7]
@@ -99,7 +99,7 @@ def contract(graph, n, top, end):
             break
 
 
-@exactly
+@without_nan
 def hang(graph, n, side, word, single_root, names, roots):
     """Grow a path backwards from a word until it hangs on the root.
 
@@ -143,7 +143,7 @@ def hang(graph, n, side, word, single_root, names, roots):
         names += 1
 
 
-@exactly
+@without_nan
 def open_nodes(graph, n, names, side, heads):
     """Open the contracted nodes, the last one first, and write down the heads.
 

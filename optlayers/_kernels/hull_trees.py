@@ -77,7 +77,7 @@ def place(i, n, sets):
 
 
 @numba.njit(cache=True, nogil=True)
-def join(i, n, arcs, shared, new, least, sets):
+def join(i, n, arcs, shared, least, sets):
     """Take a tree in and move to the nearest point; whether it brought something."""
     face, k, own = face_of(i, sets), sets.number[i], 2.0 * (n - shared)
     if sets.sigma[i] == 0:
@@ -148,7 +148,7 @@ def advance(start, stop, rows, trees, sets, most):
             least = judge(i, new, sets)
             if sets.state[i] != OPEN or sets.calls[i] == most:
                 break
-            if not join(i, n, arcs, shared, new, least, sets):
+            if not join(i, n, arcs, shared, least, sets):
                 if stalled(i, sets):
                     break
                 change = products(i, n, sets.number[i], sets.away[i], sets)

@@ -30,7 +30,12 @@ def inlined(function: Callable[..., Any]) -> Any:
     return _compile(function, forceinline=True)
 
 
-def exactly(function: Callable[..., Any]) -> Any:
+def in_order(function: Callable[..., Any]) -> Any:
+    """Compile an inlined part in which no sum is reordered."""
+    return _compile(function, forceinline=True, fastmath={"contract"})
+
+
+def without_nan(function: Callable[..., Any]) -> Any:
     """Compile an inlined part in which no sum is reordered, and that never sees NaN."""
     return _compile(function, forceinline=True, fastmath={"nnan", "nsz"})
 

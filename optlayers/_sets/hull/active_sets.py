@@ -177,21 +177,21 @@ class SparseSets(ActiveSets):
 def common_arrays(y: np.ndarray, first: np.ndarray, room: int = 8) -> dict[str, np.ndarray]:
     """Return what all instances begin with: one structure each, if there is one."""
     count = len(y)
-    found: dict[str, np.ndarray] = dict(
-        origin=first,
-        target=y - first,
-        x=np.zeros_like(y),
-        away=y - first,
-        gap=np.full(count, np.inf),
-        state=np.zeros(count, dtype=np.int8),
-        stalls=np.zeros(count, dtype=np.int8),
-        number=np.ones(count, dtype=np.int64),
-        sigma=np.zeros(count),
-        weights=np.zeros((count, room)),
-        factor=np.zeros((count, room, room)),
-        solved=np.zeros((count, room, 2)),
-        slot=np.tile(np.arange(room, dtype=np.int32), (count, 1)),
-    )
+    found: dict[str, np.ndarray] = {
+        "origin": first,
+        "target": y - first,
+        "x": np.zeros_like(y),
+        "away": y - first,
+        "gap": np.full(count, np.inf),
+        "state": np.zeros(count, dtype=np.int8),
+        "stalls": np.zeros(count, dtype=np.int8),
+        "number": np.ones(count, dtype=np.int64),
+        "sigma": np.zeros(count),
+        "weights": np.zeros((count, room)),
+        "factor": np.zeros((count, room, room)),
+        "solved": np.zeros((count, room, 2)),
+        "slot": np.tile(np.arange(room, dtype=np.int32), (count, 1)),
+    }
     found["weights"][:, 0] = 1.0
     found["state"][~np.isfinite(first).all(-1)] = _kernels.hull.NO_STRUCTURE
     return found
