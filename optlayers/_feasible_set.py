@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -77,6 +77,10 @@ class AbstractFeasibleSet(ABC):
             batch: The batch that they are a part of.
             report: Of failures, by number in the flattened batch; NaN there.
         """
+        return None
+
+    def hull_search(self, batch: torch.Size) -> Callable[..., Any] | None:
+        """Return compiled searches of the hull's nearest points; None: by `decode_rows`."""
         return None
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
@@ -355,6 +359,18 @@ class DecodedBy(AbstractFeasibleSet):
 
 
 FeasibleSet = Polytope | AbstractFeasibleSet
+
+
+def hull_search_of(
+    feasible_set: AbstractFeasibleSet, batch: torch.Size
+) -> Callable[..., Any] | None:
+    """Return the hull search of a set; none if a subclass decodes otherwise than it would."""
+    for kind in type(feasible_set).__mro__:
+        if "hull_search" in vars(kind):
+            return feasible_set.hull_search(batch)
+        if "decode_rows" in vars(kind):
+            break
+    return None
 
 
 def as_set(feasible_set: FeasibleSet) -> AbstractFeasibleSet:

@@ -1,9 +1,12 @@
 """A feasible set whose decisions may take so long and no longer."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ._feasible_set import AbstractFeasibleSet
+from ._feasible_set import AbstractFeasibleSet, hull_search_of
 from ._plan.failures import Report, TimeLimit
 from ._polytope.polytope import Polytope
 
@@ -53,6 +56,10 @@ class Limited(AbstractFeasibleSet):
     ) -> Tensor | None:
         """Decode some instances as the set does."""
         return self.feasible_set.decode_rows(scores, rows, batch, report)
+
+    def hull_search(self, batch: torch.Size) -> Callable[..., Any] | None:
+        """Return that of the set."""
+        return hull_search_of(self.feasible_set, batch)
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project as the set does."""

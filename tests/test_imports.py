@@ -32,6 +32,8 @@ TREE: dict[str, list[str]] = {
         "eisner",
         "graphs",
         "hull",
+        "hull_sparse",
+        "hull_trees",
         "inside_outside",
         "isotonic",
         "matrix_tree",

@@ -1,12 +1,13 @@
 """Any feasible set with its own convex hull as relaxation."""
 
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from ..._errors import InputError
-from ..._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
+from ..._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set, hull_search_of
 from ..._plan.failures import Report
 from ..._polytope.polytope import Polytope
 from .onto_hull import project_onto_hull
@@ -96,7 +97,7 @@ class ConvexHull(AbstractFeasibleSet):
             SolverFailed: If an instance is not exact after `max_iter` calls of the decoder.
         """
         report = Report()
-        found = project_onto_hull(self, self.admit(y, "y"), report, self.max_iter)
+        found = project_onto_hull(self, self.admit(y, "y"), report, self.max_iter, parts=True)
         report.raise_first(y.shape[: y.ndim - self.event_dim])
         return found
 
@@ -119,6 +120,10 @@ class ConvexHull(AbstractFeasibleSet):
     ) -> Tensor | None:
         """Decode some instances of a batch alone, if the set can."""
         return self._set.decode_rows(scores, rows, batch, report)
+
+    def hull_search(self, batch: torch.Size) -> Callable[..., Any] | None:
+        """Return that of the set."""
+        return hull_search_of(self._set, batch)
 
     def free_parts(self, device: torch.device) -> Tensor | None:
         """Return the free parts of the set."""

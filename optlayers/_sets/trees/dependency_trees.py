@@ -1,7 +1,8 @@
 """Dependency trees: exact parsing forward, a projection onto a named polytope backward."""
 
 import copy
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..._plan.failures import Report, index_of
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
+from ..hull.tree_sets import Trees, TreeSets
 from ..padded import PaddedSentences
 from . import inside_outside, matrix_tree
 from .arborescence import arborescence
@@ -211,6 +213,11 @@ class DependencyTrees(PaddedSentences):
         index = rows.numpy()
         allowed = allowed if allowed is None or len(allowed) == 1 else allowed[index]
         return self._decode(scores, (lengths[index], allowed), index, report)
+
+    def hull_search(self, batch: torch.Size) -> Callable[..., Any]:
+        """Return searches that decode inside of their loops."""
+        trees = Trees(*self._on_host(batch), self.projective, self.single_root)
+        return functools.partial(TreeSets, trees=trees)
 
     def _decode(
         self, scores: Tensor, sentences: tuple, index: Sequence[int] | np.ndarray, report: Report
