@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from ._checks import untraced
 from ._errors import InputError
 from ._masks import Low, answer, answer_once, find_low
 from ._nonfinite import (
@@ -203,20 +204,28 @@ def is_ordinary(x: Tensor) -> bool:
     functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
     wrapped = functorch.is_functorch_wrapped_tensor(x) or functorch.is_legacy_batchedtensor(x)
     plain = x.layout is torch.strided and not x.is_neg()
-    return plain and not wrapped and not torch.is_autocast_enabled("cpu")
+    traced = torch.jit.is_tracing()
+    return plain and not wrapped and not traced and not torch.is_autocast_enabled("cpu")
 
 
 def decision(
-    feasible_set: "Answering", scores: Tensor, on_failure: OnFailure, on_nonfinite: OnNonfinite
+    feasible_set: "Answering",
+    scores: Tensor,
+    on_failure: OnFailure,
+    on_nonfinite: OnNonfinite,
+    ask: Callable[[Tensor, Report], Tensor] | None = None,
 ) -> tuple[Tensor, Status]:
-    """Decide a batch under the policies: at once where nothing can fail, else by a `Call`."""
+    """Decide a batch under the policies: at once where nothing can fail, else by a `Call`.
+
+    With `ask`, by that in place of the `decode_instances` of the set, never at once.
+    """
     check_policies(on_failure, on_nonfinite)
-    if is_ordinary(scores):
+    if ask is None and is_ordinary(scores):
         z = feasible_set.at_once(scores, True, Report())
         if z is not None:
             return z, Status(tuple(scores.shape[: scores.ndim - feasible_set.event_dim]))
     call = Call(feasible_set, scores, True, on_failure, on_nonfinite)
-    return call.decision(feasible_set.decode_instances)
+    return call.decision(ask or feasible_set.decode_instances)
 
 
 def projection(
@@ -267,6 +276,7 @@ class Call:
         if not isinstance(x, Tensor):
             raise InputError(f"`{name}` must be a tensor of floats. Got {type(x).__name__}.")
         refuse_vmap(x, name)
+        untraced(name)
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
         self.like, self.event_dim = x, feasible_set.event_dim
         self.decides, self.report = decides, Report(tolerance=tolerance)
