@@ -55,7 +55,13 @@ class CheckedDecoder:
         return torch.where(over, torch.nan, z)
 
     def _broken(self, z: Tensor) -> dict[int, str]:
-        event_dim, onto = self.feasible_set.event_dim, self.feasible_set.relaxation
+        event_dim = self.feasible_set.event_dim
+        try:
+            onto = self.feasible_set.relaxation
+        except InputError:  # a hull has no rows that decisions could be held to
+            if self.always:
+                raise
+            return {}
         batch = z.shape[: z.ndim - event_dim]
         flat = z.detach().reshape(batch.numel(), -1)
         eps = torch.finfo(z.dtype).eps if z.is_floating_point() else 0.0
