@@ -305,7 +305,8 @@ class Call:
             self.report.spread(self._batch(x), shape[: len(shape) - self.event_dim])
             x, neg_inf = x.expand(shape), None if neg_inf is None else neg_inf.expand(shape)
             bad = None if bad is None else bad.expand(self._batch(x))
-        least = torch.as_tensor(least, dtype=x.dtype, device=x.device).expand(x.shape)
+        least = least.to(x) if isinstance(least, Tensor) else x.new_full((), least)
+        least = least.expand(x.shape)
         if neg_inf is not None and bad is not None and not decides:
             x, bad, neg_inf, _ = self.masked = self._without_endless(x, bad, neg_inf, least)
         low = find_low(x, least, free, self.event_dim, decides, self.may_look)

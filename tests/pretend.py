@@ -1,13 +1,13 @@
-"""A GPU that is none: tensors that say they are not on the CPU, are computed on the CPU, and count what would wait.
+"""A GPU that is none: tensors that say they are elsewhere, and count what the host would wait for.
 
-Code that asks for the device takes the path of other devices, tensors of two devices cannot be mixed,
-as on a real one, and what makes the host wait for a GPU is written down: numbers that are read
-(`item`, `bool`), shapes that depend on numbers (`nonzero`, indexing with booleans), copies to the host, and
-copies from memory of the host, which are not pinned here.
+They are computed on the CPU. Code that asks for the device takes the path of other devices, tensors
+of two devices cannot be mixed, as on a real one, and what makes the host wait for a GPU is written
+down: numbers that are read (`item`, `bool`), shapes that depend on numbers (`nonzero`, indexing
+with booleans), copies to the host, and copies from it that are waited for.
 
     with PretendDevice() as gpu:
         x = gpu.put(torch.randn(4, 5))
-        gpu.count.clear()
+        gpu.reset()
         ol.project(P, x)
     print(gpu.count)
 """
@@ -24,7 +24,14 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
 # A device that torch knows without having it; nothing of its own is ever reached.
 DEVICE = torch.device("meta")
-READ, SHAPE, TO_HOST, FROM_HOST = "reads a number", "shape by numbers", "to the host", "from the host"
+READ, SHAPE, TO_HOST, FROM_HOST = (
+    "reads a number",
+    "shape by numbers",
+    "to the host",
+    "from the host",
+)
+
+SENT = "sent without waiting"
 
 aten = torch.ops.aten
 _SHAPES = {aten.nonzero.default, aten.masked_select.default, aten._unique2.default}
@@ -124,7 +131,7 @@ class PretendDevice(TorchDispatchMode):
     @property
     def total(self) -> int:
         """How often the host would have waited."""
-        return sum(self.count.values())
+        return sum(self.count.values()) - self.count[SENT]
 
     def _note(self, kind: str, func: Any) -> None:
         self.count[kind] += 1
@@ -159,8 +166,8 @@ class PretendDevice(TorchDispatchMode):
             result = held.clone()
         if on_gpu and not to_gpu:
             self._note(TO_HOST, func)
-        if to_gpu and not on_gpu:
-            self._note(FROM_HOST, func)
+        if to_gpu and not on_gpu:  # else the host goes on as soon as its memory is read
+            self._note(SENT if kwargs.get("non_blocking") else FROM_HOST, func)
         return _Pretended(result) if to_gpu else result
 
     def _count(self, func: Any, args: Any, kwargs: Any, ours: list[Any]) -> None:
@@ -191,6 +198,8 @@ class PretendDevice(TorchDispatchMode):
         foreign = [
             v for v in flat if isinstance(v, Tensor) and not isinstance(v, _Pretended) and v.ndim
         ]
+        if any(v.device == DEVICE for v in foreign):
+            raise RuntimeError(f"A tensor of the device was made from numbers of the host ({func})")
         if foreign and func not in _INDEXED and any(isinstance(v, _Pretended) for v in flat):
             raise RuntimeError(
                 f"Expected all tensors to be on the same device, but found at least two devices, "

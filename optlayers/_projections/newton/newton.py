@@ -12,7 +12,7 @@ from ..._errors import InfeasibleError
 from ..._kernels.threads import run
 from ..._kernels.untraced import eager
 from ..._plan.blocks import Block
-from ..._plan.maps import ACCURACY, Limits, Report, SolverMap
+from ..._plan.maps import ACCURACY, Limits, Report, SolverMap, send
 from ..._polytope.consistency import within
 from ..._solvers.block import ProjectionProblem
 from ..derivative import Projection, tangent
@@ -183,7 +183,7 @@ class Newton(SolverMap, Projection):
         R = sp.csr_array(sp.diags_array(1 / norms) @ matrix).toarray()
         aux = np.flatnonzero(self.block.is_aux)
         arrays = (R, norms, self.block.is_aux, aux)
-        R, norms, is_aux, aux = (torch.from_numpy(v).to(device) for v in arrays)
+        R, norms, is_aux, aux = (send(torch.from_numpy(v), device) for v in arrays)
         return batched.Rows(R, norms, is_aux, aux if len(aux) else None)
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
