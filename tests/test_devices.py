@@ -22,7 +22,7 @@ def test_the_page_has_the_table_that_is_counted():
 def test_closed_forms_never_wait(name):
     found = waits.waits_of(name)
     assert (found.project, found.project_backward, found.layer_backward) == (0, 0, 0)
-    if name != "affine":  # unbounded: HiGHS says so
+    if name not in ("affine", "empty"):  # HiGHS says that there is no answer
         assert (found.decode, found.layer) == (0, 0)
 
 

@@ -32,7 +32,7 @@ SETS: dict[str, Callable[[], Any]] = {
     "empty": lambda: ol.Polytope([[1.0, 1.0]], [-1.0]),
     "assignment": lambda: ol.assignment(3),
     "several rows": lambda: ol.Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0]),
-    "spans": lambda: ol.spans(6, 3, 2),
+    "spans": lambda: ol.spans(3, 2, 1),
     "trees": lambda: ol.DependencyTrees([2, 3, 3]),
     "trees, non-projective": lambda: ol.DependencyTrees([2, 3, 3], projective=False),
     "graphs": lambda: ol.SemanticGraphs([2, 3, 3], labels=2),
