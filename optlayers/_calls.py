@@ -197,15 +197,16 @@ def as_time_limit(time_limit: float | None, on_time_limit: str) -> TimeLimit | N
 
 def is_ordinary(x: Tensor) -> bool:
     """Whether compiled loops may read a tensor as it is: on the CPU, neither traced nor wrapped."""
-    if type(x) not in (Tensor, Parameter) or x.device.type != "cpu" or not x.numel():
+    if torch.jit.is_tracing() or type(x) not in (Tensor, Parameter):
+        return False
+    if x.device.type != "cpu" or not x.numel():
         return False
     if x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
         return False
     functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
     wrapped = functorch.is_functorch_wrapped_tensor(x) or functorch.is_legacy_batchedtensor(x)
     plain = x.layout is torch.strided and not x.is_neg()
-    traced = torch.jit.is_tracing()
-    return plain and not wrapped and not traced and not torch.is_autocast_enabled("cpu")
+    return plain and not wrapped and not torch.is_autocast_enabled("cpu")
 
 
 def decision(
