@@ -3,6 +3,7 @@
 from ._errors import BlockRefused as BlockRefused
 from ._errors import InfeasibleError as InfeasibleError
 from ._errors import InputError as InputError
+from ._errors import NoGradientWarning as NoGradientWarning
 from ._errors import NotTwiceDifferentiable as NotTwiceDifferentiable
 from ._errors import OptLayersError as OptLayersError
 from ._errors import PolytopeError as PolytopeError

@@ -77,7 +77,7 @@ def _without_point(z: Tensor, ready: Ready, report: Report) -> Tensor:
     if ready.bad is None:
         return z
     every = len(ready.bad) == 1
-    failed = range(len(z)) if every else ready.bad.nonzero()[:, 0].tolist()
+    failed = range(len(z)) if every else ready.failed
     for i in failed:
         report.fail(i, "no point satisfies all constraints", InfeasibleError)
     return torch.where(ready.bad[:, None], torch.nan, z)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import _autograd, _factored
 from ._calls import decision
+from ._checks import floats, function, tensor, untraced
 from ._decoders import DECODERS
 from ._deprecated import warn_deprecated
 from ._errors import InputError
@@ -109,6 +110,17 @@ class AbstractFeasibleSet(ABC):
         """
         return x
 
+    def own_decoder(self) -> Any:
+        """Return the class or the function of a user that decides; None: the library does.
+
+        Its first decisions are held to the rows of `relaxation`.
+        """
+        return None if is_built_in(type(self)) else type(self)
+
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """Return which right-hand sides and bounds require a gradient; here, none."""
+        return ()
+
     def time_limit(self) -> TimeLimit | None:
         """Return how long a solver may take for each instance of a call; here, without end."""
         return None
@@ -192,6 +204,14 @@ class AbstractFeasibleSet(ABC):
         raise InputError(f"{self!r} has no {ability}.")
 
 
+_DECODERS_AS_BUILT = DECODERS.version
+
+
+def is_built_in(kind: type) -> bool:
+    """Tell whether a class is one of the library's."""
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
 class PolytopeSet(AbstractFeasibleSet):
     """A polytope as a feasible set: decodes and projects by its plans, and is its relaxation."""
 
@@ -205,6 +225,16 @@ class PolytopeSet(AbstractFeasibleSet):
     def relaxation(self) -> Polytope:
         """The polytope itself."""
         return self.polytope
+
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """Return those that the polytope was declared with."""
+        return self.polytope.fields_with_graph
+
+    def own_decoder(self) -> Any:
+        """Return the decoder that a user registered, if there is one."""
+        if DECODERS.version == _DECODERS_AS_BUILT:
+            return None
+        return next((m for m in DECODERS if not is_built_in(m)), None)
 
     @property
     def decides_integers(self) -> bool:
@@ -314,15 +344,25 @@ class PolytopeSet(AbstractFeasibleSet):
         return _factored.sample(self.polytope, self._in_batch(scores).detach(), generator)
 
     def _in_batch(self, scores: Tensor) -> Tensor:
-        return self.admit(scores, "scores").to(scores.dtype)
+        untraced("scores")
+        return self.admit(floats(scores, "scores"), "scores").to(scores.dtype)
 
 
 class DecodedBy(AbstractFeasibleSet):
     """A feasible set whose structures are found by a callable of the user."""
 
     def __init__(self, feasible_set: AbstractFeasibleSet, decoder: Callable[[Tensor], Tensor]):
+        function(decoder, "decoder", "from scores to structures")
         self.feasible_set, self.decoder = feasible_set, decoder
         self.event_dim = feasible_set.event_dim  # type: ignore[misc]
+
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """Return those of the set."""
+        return self.feasible_set.fields_with_graph()
+
+    def own_decoder(self) -> Any:
+        """Return the callable."""
+        return self.decoder
 
     @property
     def relaxation(self) -> Polytope:
@@ -331,11 +371,11 @@ class DecodedBy(AbstractFeasibleSet):
 
     def decode(self, scores: Tensor) -> Tensor:
         """Return what the callable returns."""
-        return self.decoder(scores)
+        return tensor(self.decoder(scores), "decoder(scores)")
 
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Return what the callable returns; it knows what minus infinity means."""
-        return self.decoder(scores)
+        return self.decode(scores)
 
     def admit(self, x: Tensor, name: str) -> Tensor:
         """Return what the set makes of scores or points."""
@@ -383,4 +423,8 @@ def as_set(feasible_set: FeasibleSet) -> AbstractFeasibleSet:
         return PolytopeSet(feasible_set)
     if isinstance(feasible_set, AbstractFeasibleSet):
         return feasible_set
-    raise InputError(f"Expected a Polytope or a structured set. Got {type(feasible_set).__name__}.")
+    found, hint = type(feasible_set).__name__, ""
+    if isinstance(feasible_set, type):
+        found = f"the class {feasible_set.__name__}"
+        hint = ": make one" if issubclass(feasible_set, Polytope | AbstractFeasibleSet) else ""
+    raise InputError(f"Expected a Polytope or a structured set. Got {found}{hint}.")

@@ -16,6 +16,7 @@ PACKAGE = Path(optlayers.__file__).parent
 # Rooms in reading order, and files of a room likewise: a file imports what stands before it.
 TREE: dict[str, list[str]] = {
     "_errors": [],
+    "_checks": [],
     "_deprecated": [],
     "_kernels": [
         "threads",
@@ -75,6 +76,7 @@ TREE: dict[str, list[str]] = {
     "_calls": [],
     "_feasible_set": [],
     "_limited": [],
+    "_own_decoders": [],
     "_functional": [],
     "_judge": ["multipliers", "repair", "certificate", "references", "validate"],
     "_sets": ["padded", "lazy_rows", "hull", "trees", "graphs", "chains", "networks", "rankings"],

@@ -54,7 +54,7 @@ class Assignment(AbstractBlockMap):
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:
         """Match instance by instance."""
-        scores, values = on_host(x, limits)
+        scores, values = on_host(x, limits, self.block)
         z = np.empty_like(scores)
         plain = (values[2] == 0) & ((values[3] >= 1) | (values[3] == 0))
         plain = plain.all(-1)

@@ -48,9 +48,9 @@ class SimplexArgmax(AbstractBlockMap):
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
         """Signs, both values of every variable, fixed variables, order of ties."""
         values = (self.sign, self.anchor, self.far)
-        numbers = (torch.as_tensor(v, dtype=dtype, device=device) for v in values)
-        fixed = torch.as_tensor(self.fixed, device=device) if self.fixed.any() else None
-        order = None if self.order is None else torch.as_tensor(self.order, device=device)
+        numbers = (torch.as_tensor(v, dtype=dtype, device="cpu") for v in values)
+        fixed = torch.as_tensor(self.fixed, device="cpu") if self.fixed.any() else None
+        order = None if self.order is None else torch.as_tensor(self.order, device="cpu")
         return (*numbers, fixed, order)
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError
-from .._polytope.polytope import Polytope
+from .._polytope.polytope import Polytope, as_polytope
 from .multipliers import CertifiedProblem, find_auxiliary, flatten, problem_of, recompute
 from .repair import feasible_near
 
@@ -140,6 +140,7 @@ def certify(
         >>> certify(P, [2.0, 1.0], [0.5, 0.5]).holds(1e-3)
         False
     """
+    as_polytope(polytope, "certify")
     eps = torch.finfo(
         z.dtype if isinstance(z, Tensor) and z.is_floating_point() else torch.float64
     ).eps
@@ -281,7 +282,12 @@ def _auxiliary_gap(problem: CertifiedProblem, x, lam, nu, g) -> np.ndarray:
 
 def _as_points(values: Any, size: int, name: str) -> Tensor:
     if not isinstance(values, Tensor):
-        values = torch.tensor(np.array(values, dtype=np.float64, order="C"), device="cpu")
+        try:
+            values = torch.tensor(np.array(values, dtype=np.float64, order="C"), device="cpu")
+        except (TypeError, ValueError):
+            raise InputError(
+                f"`{name}` must be numbers of shape (..., {size}). Got {type(values).__name__}."
+            ) from None
     values = values.detach().to("cpu", torch.float64)
     if values.ndim == 0 or values.shape[-1] != size:
         raise InputError(f"`{name}` must have shape (..., {size}). Got {tuple(values.shape)}.")

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .._checks import number
 from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode
@@ -144,8 +145,8 @@ def _costs(scores: Tensor, gold: Tensor, costs: Costs) -> tuple[float | Tensor, 
         )
     for cost in pair:
         # Tensors are not looked at: that would be a device synchronisation in every step.
-        if not isinstance(cost, Tensor) and not cost >= 0:
-            raise InputError(f"`costs` must not be negative. Got {cost!r}.")
+        if not isinstance(cost, Tensor):
+            number(cost, "costs", 0)
     positive, negative = (c.to(scores) if isinstance(c, Tensor) else c for c in pair)
     return positive, negative
 

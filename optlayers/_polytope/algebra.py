@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import PolytopeError
-from .polytope import Polytope
+from .polytope import Polytope, as_polytope
 
 
 def _columns(P: Polytope, Q: Polytope, shared: bool) -> tuple[list, list]:
@@ -72,6 +72,8 @@ def product(*polytopes: Polytope) -> Polytope:
     """
     if not polytopes:
         raise PolytopeError("`product` needs at least one polytope.")
+    for P in polytopes:
+        as_polytope(P, "product")
     _same_integrality(polytopes)
     layers = list(polytopes)
     while len(layers) > 1:  # pairwise, so that k factors cost O(k log k) copies and not O(k^2)
@@ -91,6 +93,8 @@ def intersect(*polytopes: Polytope) -> Polytope:
     """
     if not polytopes:
         raise PolytopeError("`intersect` needs at least one polytope.")
+    for P in polytopes:
+        as_polytope(P, "intersect")
     _same_integrality(polytopes)
     result = polytopes[0]
     for other in polytopes[1:]:

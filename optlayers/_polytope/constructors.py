@@ -297,6 +297,9 @@ def dag_path(
     pairs = np.asarray(edges)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
         raise PolytopeError("`edges` must be pairs (tail, head) of node numbers, at least one.")
+    for name, node in (("source", source), ("target", target)):
+        if isinstance(node, bool) or not isinstance(node, int | np.integer):
+            raise PolytopeError(f"`{name}` must be the number of a node. Got {node!r}.")
     for name, nodes in (("edges", pairs), ("source", source), ("target", target)):
         if np.any(np.less(nodes, 0) | np.greater_equal(nodes, num_nodes)):
             raise PolytopeError(f"`{name}` must name nodes from 0 to {num_nodes - 1}. Got {nodes}.")

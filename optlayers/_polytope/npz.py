@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._errors import PolytopeError
-from .polytope import Polytope
+from .polytope import Polytope, as_polytope
 
 _VALUES = ("b", "b_eq", "lower", "upper")
 _SCALARS = ("num_aux", "integral")
@@ -27,6 +27,8 @@ def save(polytope: Polytope, path: str | PathLike[str]) -> None:
     Rows are stored as the parts of a CSR matrix (`A_data`, `A_indices`, `A_indptr`, `A_shape`, and
     likewise for `A_eq`), the rest under the names of the arguments of `Polytope`.
     """
+    as_polytope(polytope, "save")
+    _check_path(path)
     arrays: dict[str, Any] = {name: getattr(polytope, name).cpu().numpy() for name in _VALUES}
     arrays |= {name: np.asarray(getattr(polytope, name)) for name in _SCALARS}
     for name in ("A", "A_eq"):
@@ -57,6 +59,7 @@ def load(path: str | PathLike[str]) -> Polytope:
         PolytopeError: If the file is not such an .npz or declares no polytope; names the file.
         OSError: If the file cannot be opened.
     """
+    _check_path(path)
     if os.path.isdir(path):
         raise PolytopeError(f"{path} does not hold a polytope: it is a directory")
     try:
@@ -74,6 +77,12 @@ def load(path: str | PathLike[str]) -> Polytope:
     except Exception as error:  # zip, zlib, numpy and scipy raise a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PolytopeError(f"{path} does not hold a polytope: {reason}") from error
+
+
+def _check_path(path: Any) -> None:
+    """Refuse what is no path; a number would be taken for an open file."""
+    if not isinstance(path, str | PathLike):
+        raise PolytopeError(f"`path` must be the path of an .npz file. Got {path!r}.")
 
 
 def _check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .._errors import InfeasibleError, PolytopeError, name_of
+from .._errors import InfeasibleError, InputError, PolytopeError, name_of
 from .._kernels.untraced import ordinary
 from .arguments import as_rows, as_values, check_bounds, check_empty_rows, read_cvxpy
 from .conflicts import Conflict, find_conflict
@@ -223,6 +223,11 @@ class Polytope:
         """Whether a right-hand side or a bound was declared with a tensor that requires grad."""
         return bool(self._graphs)
 
+    @property
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """The right-hand sides and bounds that were declared with tensors that require grad."""
+        return tuple(self._graphs)
+
     def with_graph(self, name: str) -> Any:
         """Return a field; if it was declared with a tensor that requires grad, with its graph.
 
@@ -237,6 +242,11 @@ class Polytope:
         Raises:
             PolytopeError: If an index is out of range or a value lies outside the bounds.
         """
+        if not isinstance(values, Mapping):
+            raise PolytopeError(
+                "`fix` takes a dict from variable numbers to values, such as {3: 1.0}. "
+                f"Got {type(values).__name__}."
+            )
         lower, upper = (self.with_graph(k).clone() for k in ("lower", "upper"))
         for index, value in values.items():
             if not -self.num_vars <= index < self.num_vars:
@@ -275,6 +285,11 @@ class Polytope:
             >>> Polytope.from_cvxpy(z, [cp.sum(z, axis=0) == 1, cp.trace(z) <= 1])
             Polytope(n=4, rows=1, equalities=2, integral)
         """
+        if not isinstance(constraints, Iterable):
+            raise PolytopeError(
+                "`constraints` must be a list of cvxpy constraints. "
+                f"Got {type(constraints).__name__}."
+            )
         fields = read_cvxpy(z, list(constraints))
         if integral is not None:
             fields["integral"] = integral
@@ -355,6 +370,26 @@ class Polytope:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._fill(**state)
+
+
+def as_polytope(given: Any, verb: str) -> Polytope:
+    """Return a polytope.
+
+    Args:
+        given: By the user.
+        verb: What it was given to, for the message.
+
+    Raises:
+        InputError: If it is something else, for instance a set that only has a relaxation.
+    """
+    if isinstance(given, Polytope):
+        return given
+    found, hint = type(given).__name__, ""
+    if hasattr(type(given), "relaxation"):
+        hint = f"; `{verb}` its `relaxation`, where it has one"
+    elif isinstance(given, type):
+        found = f"the class {given.__name__}"
+    raise InputError(f"`{verb}` takes a Polytope. Got {found}{hint}.")
 
 
 _VALUES = ("b", "b_eq", "lower", "upper")

@@ -1,5 +1,7 @@
 """The oracles of a feasible set as surrogates ask them: one policy for what fails."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,13 @@ from .._functional import decode, project
 from .._masks import calm, low_parts
 from .._nonfinite import OnNonfinite
 from .._plan.failures import Failure
-from .._polytope.polytope import Polytope
+from .._polytope.polytope import Polytope, as_polytope
+
+
+def check_relaxation(relaxation: Any) -> None:
+    """Raises InputError unless it is a polytope, or None."""
+    if relaxation is not None:
+        as_polytope(relaxation, "relaxation")
 
 
 class Oracles:
@@ -35,7 +43,7 @@ class Oracles:
         self.feasible_set, self.relaxation = as_set(feasible_set), relaxation
         self.on_failure: OnFailure = on_failure
         self.on_nonfinite: OnNonfinite = on_nonfinite
-        self.event_dim = feasible_set.event_dim
+        self.event_dim = self.feasible_set.event_dim
         self.failures: dict[tuple[int, ...], Failure] = {}
         self.gaps: dict[tuple[int, ...], float] = {}  # of decisions that a time limit ended
         self.masked: Tensor | None = None  # parts whose scores are so low that they are excluded

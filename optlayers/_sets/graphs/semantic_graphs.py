@@ -319,7 +319,7 @@ class SemanticGraphs(PaddedSentences):
         z, state = semantic_graphs(rows, *where, roles, self.predicates)
         for i in np.flatnonzero(state).tolist():
             report.fail(int(index[i]), NOT_FINITE, InputError)
-        return torch.from_numpy(z).to(scores.device, scores.dtype)
+        return torch.from_numpy(z).to(scores.device, scores.dtype, non_blocking=True)
 
     # ------------------------------------------------------------------ projecting
 
@@ -368,7 +368,7 @@ class SemanticGraphs(PaddedSentences):
         if self.projection == "sequential":
             rows = Sequential.apply(rows)
         else:
-            rows = project(one_slot(self.num_labels), rows)
+            rows = project(one_slot(self.num_labels), rows, on_nonfinite="propagate")
         flat = torch.zeros_like(flat).index_copy_(0, chosen, rows)  # type: ignore[arg-type]
         if own is not None:
             own = torch.where(self._layout.allowed(y.device).words, own, 0).clamp(0, 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ... import _kernels
+from ..._checks import floats, function
 from ..._errors import InputError, SolverFailed
 from ..._kernels.untraced import eager
 from ..._plan.failures import Report
@@ -92,9 +93,8 @@ def project_hull(
         >>> project_hull(lambda s: corners[(s @ corners.T).argmax(-1)], torch.tensor([2.0, 2.0])).z
         tensor([1.2000, 0.4000])
     """
-    if not (isinstance(y, Tensor) and y.is_floating_point()):
-        found = y.dtype if isinstance(y, Tensor) else type(y).__name__
-        raise InputError(f"`y` must be a tensor of floats. Got {found}.")
+    function(decode, "decode", "from scores to structures")
+    floats(y, "y")
     if not 0 <= event_dim <= y.ndim:
         raise InputError(
             f"`event_dim` must be from 0 to the {y.ndim} dimensions of `y`. Got {event_dim}."

@@ -14,6 +14,7 @@ from ..._errors import InfeasibleError, InputError, name_of
 from ..._kernels.untraced import eager, ordinary
 from ..._masks import lowered
 from ..._plan.failures import Report, index_of
+from ..._plan.maps import send
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
@@ -226,7 +227,9 @@ class DependencyTrees(PaddedSentences):
         scores = scores.detach()
         wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
         heads, state = self._decode_host(scores.to("cpu", wide).contiguous().numpy(), *sentences)
-        z = self._from_heads(torch.from_numpy(heads).to(scores.device), scores.dtype)
+        z = self._from_heads(
+            torch.from_numpy(heads).to(scores.device, non_blocking=True), scores.dtype
+        )
         if state.any():
             for i in np.flatnonzero(state).tolist():
                 reason, kind = (
@@ -414,7 +417,7 @@ class DependencyTrees(PaddedSentences):
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return lengths and arcs on a device, copied once."""
         if device not in self._moved:
-            self._moved[device] = (self.lengths.to(device), self.allowed.to(device))
+            self._moved[device] = (send(self.lengths, device), send(self.allowed, device))
         return self._moved[device]
 
     @torch.no_grad()
