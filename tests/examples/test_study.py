@@ -1,6 +1,7 @@
 """A study: what is run, what is recorded, and that nothing is run twice."""
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pandas as pd
@@ -107,12 +108,14 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
 
 
 def test_every_joint_method_has_the_same_budget():
-    for part, size in (("weights", 10), ("attention", 10), ("disjoint", 4)):
+    for part, size in (("weights", 10), ("attention", 10), ("disjoint", 4), ("toy", 6)):
         keys = [p.key for p in STUDY.parts[part](pd.DataFrame())]
         methods = {k["method"] for k in keys} - {"none", "pipeline"}
         for method in methods:
-            own = {(k["start"], k["weight"]) for k in keys if k["method"] == method}
-            assert len(own) == size
+            own = [k for k in keys if k["method"] == method]
+            per_regime = Counter(k["regime"] for k in own)
+            assert set(per_regime.values()) == {size}
+            assert len({(k["start"], k["weight"]) for k in own}) == size
     names = [p.name for part in STUDY.parts.values() for p in part(pd.DataFrame())]
     assert len(set(names)) == len(names) - 2  # no syntax and the pipeline are in two parts
 
