@@ -142,11 +142,14 @@ def test_runs_of_the_second_pipeline_start_from_the_parser_of_their_seed(tmp_pat
     sizes = {"word_size": 6, "hidden": 6, "mlp": 6, "epochs": 1}
     data = {"data_options": {"reviews": [10, 6, 6]}}
     parser = sizes | {"data_options": {"trees": [8, 4, 4], "graphs": [12, 6, 6]}}
-    config = sentiment_config("small", method="spigot", **sizes, **data, parser_options=parser)
+    options = sizes | data | {"parser_options": parser, "warmup": 0}
+    config = sentiment_config("small", method="spigot", **options)
     planned_run = Planned({"method": "spigot", "seed": 0}, config, parser_config(config), (0,))
     study = replace(SENTIMENT, parts={"all": lambda _: iter([planned_run])})
     found = run(study, tmp_path)
     assert 0 <= float(found["test_accuracy"][0]) <= 1
+    assert float(found["graph_scores_deviation"][0]) > 0
+    assert float(found["end_task_norm"][0]) > 0
     parsers = [tmp_path / "runs" / name for name in ("parser-0", "spigot-0/parser")]
     assert len({(path / "best.ckpt").read_bytes() for path in parsers}) == 1
 
