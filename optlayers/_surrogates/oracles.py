@@ -129,9 +129,8 @@ class Oracles:
         if free is not None:
             scores, grad = (torch.where(free, v, 0) for v in (scores, grad))
         alike = scores.shape == grad.shape and scores.dtype == z_hat.dtype == grad.dtype
-        if alike and is_ordinary(scores) and is_ordinary(grad):
-            if usual(scores, grad) and self.free_parts(grad.device) is None:
-                return scores, z_hat, grad
+        if alike and is_ordinary(scores) and is_ordinary(grad) and usual(scores, grad):
+            return scores, z_hat, grad
         self.masked, self.lowest = self._masked(scores), scores
         fine = grad.isfinite().all(self.event[0], keepdim=True)
         for dim in self.event[1:]:
