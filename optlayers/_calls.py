@@ -35,6 +35,7 @@ from ._plan.failures import (
 
 OnFailure = Literal["raise", "nan", "fallback"]
 OnTimeLimit = Literal["fail", "best"]
+_SMALL = 1 << 15  # entries up to which an answer at once is tried first
 _ADVICE = " With on_failure='nan' the other instances keep their answers."
 
 
@@ -196,17 +197,22 @@ def as_time_limit(time_limit: float | None, on_time_limit: str) -> TimeLimit | N
 
 
 def is_ordinary(x: Tensor) -> bool:
-    """Whether compiled loops may read a tensor as it is: on the CPU, neither traced nor wrapped."""
+    """Whether compiled loops may read a tensor as it is: on the CPU, neither traced nor wrapped.
+
+    Large ones are none: what a call costs beside the work is nothing there, and nothing is asked
+    twice.
+    """
     if torch.jit.is_tracing() or type(x) not in (Tensor, Parameter):
         return False
-    if x.device.type != "cpu" or not x.numel():
+    if x.device.type != "cpu" or not 0 < x.numel() <= _SMALL:
         return False
     if x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
         return False
     functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
-    wrapped = functorch.is_functorch_wrapped_tensor(x) or functorch.is_legacy_batchedtensor(x)
+    if torch._C._are_functorch_transforms_active() or functorch.is_legacy_batchedtensor(x):
+        return False
     plain = x.layout is torch.strided and not x.is_neg()
-    return plain and not wrapped and not torch.is_autocast_enabled("cpu")
+    return plain and not torch.is_autocast_enabled("cpu")
 
 
 def decision(

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies
+from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies, is_ordinary
 from ._checks import function
 from ._errors import InputError, NotTwiceDifferentiable
 from ._feasible_set import DecodedBy, FeasibleSet, as_set
@@ -46,6 +46,23 @@ class _Surrogate(torch.autograd.Function):
         if record is not None:
             record.keep(status, LatestStep(grad, z_hat, scores, result))
         return result, *[None] * (5 + len(saved))
+
+
+class _PlainSurrogate(torch.autograd.Function):
+    """`_Surrogate` for ordinary tensors, outside of `torch.compile` and `torch.func`.
+
+    What those need, torch finds out at every call, which takes as long as a small decision.
+    """
+
+    @staticmethod
+    def forward(ctx, scores, z, feasible_set, surrogate, on_failure, record, *saved):  # type: ignore[override]
+        ctx.arguments = feasible_set, surrogate, on_failure, record
+        ctx.save_for_backward(scores, z, *saved)
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        return _Surrogate.backward(ctx, grad)
 
 
 class _Once(torch.autograd.Function):
@@ -190,9 +207,8 @@ def _run(
     if scores.requires_grad:
         if z.shape != scores.shape:  # a batched set with one row of scores
             scores = scores.expand(z.shape)
-        z = _Surrogate.apply(
-            scores, z, feasible_set, surrogate, policies[0], record, *decision.saved
-        )
+        node = _PlainSurrogate if is_ordinary(scores) else _Surrogate
+        z = node.apply(scores, z, feasible_set, surrogate, policies[0], record, *decision.saved)
     return z, status
 
 

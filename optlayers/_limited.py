@@ -1,7 +1,5 @@
 """A feasible set whose decisions may take so long and no longer, or are all looked at."""
 
-from typing import Any
-
 from collections.abc import Callable
 from typing import Any
 

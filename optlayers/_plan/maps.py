@@ -71,7 +71,7 @@ class AbstractBlockMap(ABC):
         """
 
     def at_once(self, x: Tensor, limits: Limits, report: Report) -> Tensor | None:
-        """Return what `forward` does, for numbers that are finite; None where that is no closed form.
+        """Return what `forward` does, of finite numbers; None where that is no closed form.
 
         What a call asks first on the CPU, because then nothing else has to be prepared. If it
         fails, everything is asked again.

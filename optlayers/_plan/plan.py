@@ -107,7 +107,8 @@ class Plan:
             return None
         map_ = self.maps[0]
         part = x.reshape(len(x), map_.block.count, map_.block.size)
-        return map_.at_once(part, limits[0], report)
+        z = map_.at_once(part, limits[0], report)
+        return None if z is None or report.failures else z.reshape(x.shape)
 
     def _forward(
         self, x: Tensor, limits: list[Limits], report: Report, near: Tensor | None

@@ -89,7 +89,8 @@ class SPIGOT(AbstractSurrogate):
         """Return the point p that the step starts from."""
         if self.around == "vertex":
             return z_hat
-        return oracles.point(self.around, scores / self.temperature)
+        cool = scores if self.temperature == 1 else scores / self.temperature
+        return oracles.point(self.around, cool)
 
     def backward(
         self,
