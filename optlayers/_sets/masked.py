@@ -1,0 +1,49 @@
+"""Masks of parts, for sets that do not know of them: scores of minus infinity."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._errors import InputError
+from .._polytope.arguments import as_host_tensor
+
+
+class PartMask:
+    """Booleans `(..., *event)`, true at parts that may be chosen.
+
+    Args:
+        mask: What a user gives.
+        event: Shape of one structure.
+
+    Raises:
+        InputError: If they are no booleans, or of another shape.
+    """
+
+    def __init__(self, mask: Any, event: tuple[int, ...]):
+        found = as_host_tensor(mask)
+        if found.dtype != torch.bool or found.shape[found.ndim - len(event) :] != event:
+            wanted = ", ".join(map(str, event))
+            raise InputError(
+                f"`mask` must be booleans of shape (..., {wanted}), true at parts that may be "
+                f"chosen. Got {found.dtype}, {tuple(found.shape)}."
+            )
+        self.mask, self.batch_shape = found, found.shape[: found.ndim - len(event)]
+
+    def joined(self, batch: torch.Size) -> torch.Size:
+        """Return the batch of a set and its mask."""
+        try:
+            return torch.broadcast_shapes(batch, self.batch_shape)
+        except RuntimeError:
+            raise InputError(
+                f"The batch of `mask`, {tuple(self.batch_shape)}, does not broadcast against that "
+                f"of the set, {tuple(batch)}."
+            ) from None
+
+    def on(self, x: Tensor) -> Tensor:
+        """Return scores or points with minus infinity at the other parts."""
+        return torch.where(self.mask.to(x.device), x, -torch.inf)
+
+    def among(self, parts: Tensor) -> Tensor:
+        """Return which of some parts it allows."""
+        return parts & self.mask.to(parts.device)
