@@ -102,13 +102,13 @@ class _Steps(NamedTuple):
 
     @classmethod
     def of(cls, group: _Group, s, row_low, row_high, lower, upper) -> "_Steps":
+        upper = torch.where(s == -torch.inf, lower, upper)
         anchor = torch.where(group.sign > 0, lower, upper)
         weights = torch.tensor(group.weights, dtype=s.dtype, device=s.device)
         offset = (group.sign * weights * anchor).sum(-1, keepdim=True)
         low, high = inward(row_low * group.scale, row_high * group.scale)
         logit = group.sign * s
-        closed = (upper <= lower) | (logit == -torch.inf)
-        logit = torch.where(closed, _NOTHING, logit)
+        logit = torch.where(upper <= lower, _NOTHING, logit)
         batch = torch.broadcast_shapes(s.shape[:1], anchor.shape[:1])
         expand = [v.expand(*batch, *v.shape[1:]) for v in (s, anchor, logit)]
         return cls(*expand, low - offset, high - offset)

@@ -61,11 +61,19 @@ class _Choice:
 
     def _logits(self, s: Tensor) -> Tensor:
         """Append a last option: none of them."""
-        logits = torch.where(self.closed, -torch.inf, self.sign * s)
-        nothing = torch.zeros_like(logits[..., :1])
+        # Minus infinity keeps z low: no step up, and from above a step that must be taken.
+        out = s == -torch.inf
+        must = self._must(s)
+        some, clash = must.any(-1, keepdim=True), must.sum(-1, keepdim=True) > 1
+        barred = self.closed | (out & ~must) | (some & ~must) | clash
+        logits = torch.where(barred, -torch.inf, self.sign * torch.where(out, 0, s))
+        nothing = torch.where(some, -torch.inf, torch.zeros_like(logits[..., :1]))
         if self.equality:
             nothing = torch.where(self.closed.all(-1, keepdim=True), nothing, -torch.inf)
         return torch.cat([logits, nothing.expand_as(logits[..., :1])], -1)
+
+    def _must(self, s: Tensor) -> Tensor:
+        return (s == -torch.inf) & (self.sign < 0) & ~self.closed
 
     def mean(self, s: Tensor) -> Tensor:
         return self.anchor + self.sign * self._logits(s).softmax(-1)[..., :-1]
@@ -73,7 +81,8 @@ class _Choice:
     def log_sum(self, s: Tensor) -> Tensor:
         """Return entries that add up to the log of the sum over the block."""
         total = self._logits(s).logsumexp(-1, keepdim=True)
-        base = torch.where(self.anchor == 0, 0, self.anchor * s)
+        lifted = torch.where(self._must(s), 0, s)
+        base = torch.where(self.anchor == 0, 0, self.anchor * lifted)
         return base + torch.cat([total, torch.zeros_like(s[..., 1:])], -1)
 
     def draw(self, s: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -54,6 +54,7 @@ TREE: dict[str, list[str]] = {
         "consistency",
         "arguments",
         "conflicts",
+        "shapes",
         "sources",
         "polytope",
         "algebra",

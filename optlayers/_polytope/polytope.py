@@ -10,10 +10,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .._errors import InfeasibleError, InputError, PolytopeError, name_of
+from .._errors import InfeasibleError, PolytopeError, name_of
 from .._kernels.untraced import ordinary
 from .arguments import as_rows, as_values, check_bounds, check_empty_rows, read_cvxpy
 from .conflicts import Conflict, find_conflict
+from .shapes import holds_arrays, read_shape
 from .sources import Sources
 
 
@@ -103,7 +104,7 @@ class Polytope:
             "upper": as_values(upper, num_vars, "upper"),
             "num_aux": num_aux,
             "integral": bool(integral),
-            "shape": _read_shape(shape, num_vars - num_aux),
+            "shape": read_shape(shape, num_vars - num_aux),
             "fingerprint": fingerprint or _fingerprint(A, A_eq, num_aux),
         }
         values = [fields[k] for k in _VALUES]
@@ -327,19 +328,7 @@ class Polytope:
         Raises:
             InputError: If both fit, and the batch of the polytope tells two answers apart.
         """
-        shape, own = tuple(shape), self.shape
-        if len(own) == 1 or shape[-len(own) :] != own:
-            return False
-        if shape[-1] != self.n:
-            return True
-        lead, batch = shape[: len(shape) - len(own)], self.batch_shape
-        if batch and _differ(lead, len(own) - 1, batch):
-            raise InputError(
-                f"A tensor of shape {shape} may be arrays of shape {own} or vectors of {self.n} "
-                f"entries, and against the batch {tuple(batch)} these differ. Give vectors "
-                f"(..., {self.n}) without the dimensions of size 1 that are not of the batch."
-            )
-        return False
+        return holds_arrays(tuple(shape), self.shape, self.batch_shape)
 
     def flat(self, x: Tensor) -> Tensor:
         """Return points as vectors `(..., n)`, be they arrays or vectors."""
@@ -397,29 +386,6 @@ class Polytope:
 
 
 _VALUES = ("b", "b_eq", "lower", "upper")
-
-
-def _read_shape(shape: Any, n: int) -> tuple[int, ...]:
-    """Read what a point is an array of."""
-    if shape is None:
-        return (n,)
-    found = tuple(int(k) for k in shape)
-    if any(k < 1 for k in found) or math.prod(found) != n:
-        raise PolytopeError(
-            f"`shape` must be sizes whose product is the number of variables, {n}. Got {found}."
-        )
-    return found
-
-
-def _differ(lead: Sequence[int], ones: int, batch: Sequence[int]) -> bool:
-    """Whether a batch broadcasts otherwise against leading dimensions with ones behind them."""
-    shapes = []
-    for tried in ((*lead, *[1] * ones), tuple(lead)):
-        try:
-            shapes.append(torch.broadcast_shapes(tried, batch))
-        except RuntimeError:
-            shapes.append(None)
-    return shapes[0] != (None if shapes[1] is None else (*shapes[1], *[1] * ones))
 
 
 def _fingerprint(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int) -> bytes:

@@ -5,8 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._errors import InputError
+from .._errors import InfeasibleError, InputError
+from .._plan.failures import FORBIDDEN, Report
 from .._polytope.arguments import as_host_tensor
+
+_FAR = 1e3  # how far below the others, in units of the largest
+_SLACK = 1e-6  # what rounding may leave at a part that is forbidden
 
 
 class PartMask:
@@ -43,6 +47,20 @@ class PartMask:
     def on(self, x: Tensor) -> Tensor:
         """Return scores or points with minus infinity at the other parts."""
         return torch.where(self.mask.to(x.device), x, -torch.inf)
+
+    def below(self, y: Tensor) -> Tensor:
+        """Return points with finite numbers far below the others at the other parts."""
+        dims = tuple(range(-(self.mask.ndim - len(self.batch_shape)), 0))
+        allowed = self.mask.to(y.device)
+        size = torch.where(allowed, y, 0).abs().amax(dims, keepdim=True)
+        return torch.where(allowed, y, -_FAR * (1 + size.detach()))
+
+    def refuse(self, z: Tensor, report: Report) -> None:
+        """Tell `report` of instances whose point needs a part that is forbidden."""
+        event = self.mask.ndim - len(self.batch_shape)
+        used = ~self.mask.to(z.device) & (z.detach() > _SLACK)
+        for i in used.flatten(used.ndim - event).any(-1).flatten().nonzero()[:, 0].tolist():
+            report.fail(i, FORBIDDEN, InfeasibleError)
 
     def among(self, parts: Tensor) -> Tensor:
         """Return which of some parts it allows."""

@@ -287,7 +287,9 @@ class SemanticGraphs(PaddedSentences):
         """Tell whether each `z` is a graph of the set: booleans of the batch shape."""
         self._batch(z, "z")
         parts, allowed = self.unpack(z.detach()), self._layout.allowed(z.device)
-        inside = ((z == 0) | ((z == 1) & self.free_parts(z.device))).all(-1)
+        free = self.free_parts(z.device)
+        free = free if self._mask is None else self._mask.among(free)
+        inside = ((z == 0) | ((z == 1) & free)).all(-1)
         arcs, labels = parts.arcs != 0, parts.labels != 0
         inside &= (labels.sum(-1) == arcs).all(-1)
         if parts.predicates is not None:
@@ -302,11 +304,16 @@ class SemanticGraphs(PaddedSentences):
 
     # ------------------------------------------------------------------ decoding
 
+    def decode(self, scores: Tensor) -> Tensor:
+        """Return the best graph of every sentence; see `optlayers.decode`."""
+        self._batch(scores)
+        return super().decode(self.admit(scores, "scores"))
+
     @eager
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""
         batch = self._batch(scores)
-        rows = self.admit(scores, "scores").reshape(batch.numel(), self.num_parts)
+        rows = scores.reshape(batch.numel(), self.num_parts)
         found = self._decode(rows, self._layout.on_host(batch), range(len(rows)), report)
         return found.reshape(scores.shape)
 

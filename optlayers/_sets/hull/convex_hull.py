@@ -123,14 +123,17 @@ class ConvexHull(AbstractFeasibleSet):
         own = self.reading(y)
         if own is not self:
             return own.project(y)
-        report = Report()
-        found = project_onto_hull(self, self.admit(y, "y"), report, self.max_iter)
+        report, y = Report(), self._checked(y, "y")
+        asked = y if self._mask is None else self._mask.below(y)
+        found = project_onto_hull(self, asked, report, self.max_iter)
+        if self._mask is not None:
+            self._mask.refuse(found.z, report)
         report.raise_first(y.shape[: y.ndim - self.event_dim])
         return found
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project onto the hull; NaN where `report` is told of a failure."""
-        return project_onto_hull(self, self.admit(y, "y"), report, self.max_iter).z
+        return project_onto_hull(self, self._checked(y, "y"), report, self.max_iter).z
 
     # ------------------------------------------------------------------ those of the set
 
@@ -140,7 +143,7 @@ class ConvexHull(AbstractFeasibleSet):
 
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""
-        return self._set.decode_instances(self.admit(scores, "scores"), report)
+        return self._set.decode_instances(self._checked(scores, "scores"), report)
 
     def decode_rows(
         self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
@@ -177,7 +180,11 @@ class ConvexHull(AbstractFeasibleSet):
         return self._set.sample(self.admit(scores, "scores"), generator)
 
     def admit(self, x: Tensor, name: str) -> Tensor:
-        """Return `x`; refuse what has not the shape of the set."""
+        """Return `x`, with minus infinity where the mask forbids a part; refuse other shapes."""
+        x = self._checked(x, name)
+        return x if self._mask is None else self._mask.on(x)
+
+    def _checked(self, x: Tensor, name: str) -> Tensor:
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             found = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
@@ -190,7 +197,7 @@ class ConvexHull(AbstractFeasibleSet):
             raise InputError(
                 f"`{name}` must have shape (..., {wanted}) for {self!r}. Got {tuple(x.shape)}."
             )
-        return x if self._mask is None else self._mask.on(x)
+        return x
 
 
 def _holds(lead: torch.Size, batch: torch.Size) -> bool:
