@@ -376,6 +376,11 @@ class ArraySet(AbstractFeasibleSet):
         z = self.vectors.decode_rows(self._flat(scores), rows, batch, report)
         return None if z is None else self._array(z)
 
+    def at_once(self, x: Tensor, decides: bool, report: Report) -> Tensor | None:
+        """Return closed forms of usual numbers."""
+        z = self.vectors.at_once(self._flat(x), decides, report)
+        return None if z is None else self._array(z)
+
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project by the plan of projections."""
         return self._array(self.vectors.project_instances(self._flat(y), report))

@@ -83,7 +83,15 @@ TREE: dict[str, list[str]] = {
     "_sums": [],
     "_judge": ["multipliers", "repair", "certificate", "references", "validate"],
     "_sets": [
-        "masked", "padded", "lazy_rows", "hull", "trees", "graphs", "chains", "networks", "rankings",
+        "masked",
+        "padded",
+        "lazy_rows",
+        "hull",
+        "trees",
+        "graphs",
+        "chains",
+        "networks",
+        "rankings",
     ],
     "_surrogates": [
         "oracles",

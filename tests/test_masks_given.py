@@ -34,6 +34,7 @@ SETS: dict[str, tuple[Callable[..., Any], tuple[int, ...], list[list[int]]]] = {
     ),
     "spans": (lambda m: ol.spans(5, 3, 1, mask=m), (5,), [[1], [0, 3]]),
     "dag path": (lambda m: ol.dag_path(4, EDGES, 0, 3, mask=m), (5,), [[1], [2]]),
+    "grid path": (lambda m: ol.grid_path(3, 2, mask=m), (7,), [[0], [3]]),
     "hull": (
         lambda m: ol.ConvexHull(ol.budget([3.0, 1.0, 2.0], 4.0), mask=m), (3,), [[1], [0]],
     ),
@@ -56,7 +57,7 @@ SETS: dict[str, tuple[Callable[..., Any], tuple[int, ...], list[list[int]]]] = {
 EVERY = pytest.mark.parametrize("name", SETS)
 SUMS = [
     "box", "simplex", "cardinality", "at most", "between", "budget", "head selection", "hull",
-    "label sum", "trees", "all trees", "graphs with sums",
+    "label sum", "dag path", "grid path", "trees", "all trees", "graphs with sums",
 ]  # fmt: skip
 
 
