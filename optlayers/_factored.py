@@ -181,9 +181,9 @@ def _check(polytope: Polytope) -> None:
     if reason := _refusals[polytope]:
         raise InputError(
             f"{polytope!r} has no tractable sum over its structures: {reason}. Polytopes have one "
-            "where every block is a simplex with a total of one, a box of width one, such a box under "
-            "one row of integers (`cardinality`, a `budget`), or a path of a graph without cycles; "
-            "structured sets have sums of their own."
+            "where every block is a simplex with a total of one, a box of width one, such a box "
+            "under one row of integers (`cardinality`, a `budget`), or a path of a graph without "
+            "cycles; structured sets have sums of their own."
         )
 
 
