@@ -121,6 +121,14 @@ class AbstractFeasibleSet(ABC):
         """Return which right-hand sides and bounds require a gradient; here, none."""
         return ()
 
+    def reading(self, x: Any) -> "AbstractFeasibleSet":
+        """Return the set as scores or points of that shape mean it: vectors, or arrays; here, self.
+
+        Args:
+            x: A tensor; anything else is refused later.
+        """
+        return self
+
     def time_limit(self) -> TimeLimit | None:
         """Return how long a solver may take for each instance of a call; here, without end."""
         return None
@@ -249,7 +257,7 @@ class PolytopeSet(AbstractFeasibleSet):
         if x.ndim == 0 or x.shape[-1] != polytope.n:
             raise InputError(
                 f"`{name}` must have shape (..., {polytope.n}), one entry per variable of the "
-                f"polytope. Got {tuple(x.shape)}."
+                f"polytope{_or_arrays(polytope)}. Got {tuple(x.shape)}."
             )
         if polytope.batch_shape:
             x = x.expand(*self._batch(x, name), polytope.n)
@@ -343,9 +351,95 @@ class PolytopeSet(AbstractFeasibleSet):
         """Return samples of a product of choices; other polytopes have none."""
         return _factored.sample(self.polytope, self._in_batch(scores).detach(), generator)
 
+    def reading(self, x: Any) -> AbstractFeasibleSet:
+        """Return the set of arrays, if `x` holds such."""
+        is_array = isinstance(x, Tensor) and self.polytope.is_array(x.shape)
+        return ArraySet(self) if is_array else self
+
     def _in_batch(self, scores: Tensor) -> Tensor:
         untraced("scores")
         return self.admit(floats(scores, "scores"), "scores").to(scores.dtype)
+
+
+class ArraySet(AbstractFeasibleSet):
+    """A polytope whose points come as the arrays that they are, `(..., *shape)`."""
+
+    def __init__(self, vectors: PolytopeSet):
+        self.vectors = vectors
+        self.event_dim = len(vectors.polytope.shape)  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        return repr(self.vectors)
+
+    @property
+    def relaxation(self) -> Polytope:
+        """The polytope itself, over vectors."""
+        return self.vectors.polytope
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """What a point is an array of."""
+        return self.relaxation.shape
+
+    @property
+    def decides_integers(self) -> bool:
+        """Whether the polytope is declared so."""
+        return self.vectors.decides_integers
+
+    def _flat(self, x: Tensor) -> Tensor:
+        return x.flatten(-self.event_dim)
+
+    def _array(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:-1], *self.event_shape)
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return arrays in the batch of the polytope."""
+        return self._array(self.vectors.admit(self._flat(x), name))
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """Return the best vertex, or integral point, for every instance."""
+        return self._array(self.vectors.decode(self._flat(scores)))
+
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode by the plan of decoders."""
+        return self._array(self.vectors.decode_instances(self._flat(scores), report))
+
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor | None:
+        """Decode some instances alone, if all have the same constraints."""
+        z = self.vectors.decode_rows(self._flat(scores), rows, batch, report)
+        return None if z is None else self._array(z)
+
+    def at_once(self, x: Tensor, decides: bool, report: Report) -> Tensor | None:
+        """Return closed forms of usual numbers."""
+        z = self.vectors.at_once(self._flat(x), decides, report)
+        return None if z is None else self._array(z)
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
+        """Project by the plan of projections."""
+        return self._array(self.vectors.project_instances(self._flat(y), report))
+
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor:
+        """Return the lower bounds; of a decision of integers, rounded up."""
+        least = self.vectors.least_parts(self._flat(like), decides)
+        return self._array(least) if least.ndim else least
+
+    def prepare(self, like: Tensor, decides: bool) -> None:
+        """Compile the plan."""
+        self.vectors.prepare(like, decides)
+
+    def log_partition(self, scores: Tensor) -> Tensor:
+        """Return the sum over structures, of the batch shape."""
+        return self.vectors.log_partition(self._flat(scores))
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Return the marginals."""
+        return self._array(self.vectors.marginals(self._flat(scores)))
+
+    def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return samples."""
+        return self._array(self.vectors.sample(self._flat(scores), generator))
 
 
 class DecodedBy(AbstractFeasibleSet):
@@ -398,6 +492,12 @@ class DecodedBy(AbstractFeasibleSet):
         return self.feasible_set.free_parts(device)
 
 
+def _or_arrays(polytope: Polytope) -> str:
+    """Say which arrays would do as well."""
+    sizes = ", ".join(map(str, polytope.shape))
+    return f", or (..., {sizes})" if len(polytope.shape) > 1 else ""
+
+
 FeasibleSet = Polytope | AbstractFeasibleSet
 
 
@@ -413,16 +513,20 @@ def hull_search_of(
     return None
 
 
-def as_set(feasible_set: FeasibleSet) -> AbstractFeasibleSet:
+def as_set(feasible_set: FeasibleSet, x: Any = None) -> AbstractFeasibleSet:
     """Return a feasible set as the library handles it: the only place that asks which kind it is.
 
+    Args:
+        feasible_set: What a user gives.
+        x: Scores or points that it will be asked about, whose shape says whether they are arrays.
+
     Raises:
-        InputError: If it is none.
+        InputError: If it is none; if arrays and vectors cannot be told apart.
     """
     if isinstance(feasible_set, Polytope):
-        return PolytopeSet(feasible_set)
+        return PolytopeSet(feasible_set).reading(x)
     if isinstance(feasible_set, AbstractFeasibleSet):
-        return feasible_set
+        return feasible_set.reading(x)
     found, hint = type(feasible_set).__name__, ""
     if isinstance(feasible_set, type):
         found = f"the class {feasible_set.__name__}"

@@ -135,7 +135,7 @@ def project(
         >>> bool((status.residual <= 1e-9).all())
         True
     """
-    z, status = projection(as_set(feasible_set), y, on_failure, on_nonfinite, tolerance)
+    z, status = projection(as_set(feasible_set, y), y, on_failure, on_nonfinite, tolerance)
     return (z, status) if return_status else z
 
 
@@ -235,7 +235,8 @@ def decode(
         >>> ol.decode(ol.cardinality(4, at_most=2), torch.tensor([0.1, 0.3, -0.2, 0.2]))
         tensor([0., 1., 0., 1.])
     """
-    asked = as_set(feasible_set) if decoder is None else DecodedBy(as_set(feasible_set), decoder)
+    asked = as_set(feasible_set, scores)
+    asked = asked if decoder is None else DecodedBy(asked, decoder)
     asked = limited(asked, as_time_limit(time_limit, on_time_limit), check)
     look = looks_at(asked, check)
     z_hat, status = decision(asked, scores, on_failure, on_nonfinite, look)

@@ -195,10 +195,11 @@ def _run(
     feasible_set, scores, surrogate, how: _How, policies, record, training
 ) -> tuple[Tensor, Status]:
     check_policies(*policies)
+    feasible_set = as_set(feasible_set, scores)
     if how.decoder is not None:  # what a surrogate decodes with is what the layer does
-        feasible_set = DecodedBy(as_set(feasible_set), how.decoder)
+        feasible_set = DecodedBy(feasible_set, how.decoder)
     if how.limit is not None or how.check:
-        feasible_set = limited(as_set(feasible_set), how.limit, how.check)
+        feasible_set = limited(feasible_set, how.limit, how.check)
     decision = surrogate.forward(Oracles(feasible_set, *policies), scores, training)
     z, status = decision.z, decision.status
     if decision.differentiable or not torch.is_grad_enabled():
@@ -343,7 +344,7 @@ class StructuredArgmax(nn.Module):
                 "Nothing to diagnose: use StructuredArgmax(..., diagnostics=True) and run backward."
             )
         grad, z_hat, scores, result = record.step
-        surrogate, feasible_set = self.surrogate, record.feasible_set
+        surrogate, feasible_set = self.surrogate, as_set(record.feasible_set, grad)
         oracles = Oracles(feasible_set, "nan", relaxation=surrogate.relaxation)
         scores, z_hat, grad = oracles.admit(scores, z_hat, grad)
         with torch.no_grad():

@@ -429,12 +429,12 @@ def test_rows_of_the_hull_of_graphs():
         (lambda: ol.ConvexHull(ol.box(3).with_(integral=False)), ol.InputError, "its own convex"),
         (lambda: ol.ConvexHull(BUDGET).contains(torch.zeros(5)), ol.InputError, "no test of memb"),
         (
-            lambda: ol.ConvexHull(BUDGET).marginals(torch.zeros(5)),
+            lambda: ol.ConvexHull(ol.assignment(2)).marginals(torch.zeros(4)),
             ol.InputError,
             "no tractable sum",
         ),
         (
-            lambda: ol.ConvexHull(BUDGET).log_partition(torch.zeros(5)),
+            lambda: ol.ConvexHull(ol.assignment(2)).log_partition(torch.zeros(4)),
             ol.InputError,
             "no tractable",
         ),

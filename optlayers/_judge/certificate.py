@@ -124,8 +124,8 @@ def certify(
 
     Args:
         polytope: What was projected onto; batch dimensions broadcast with those of y and z.
-        y: Points that were projected, `(..., n)`, of any floating dtype and device.
-        z: What is claimed to be their projection, `(..., n)`.
+        y: Points that were projected, `(..., n)` or arrays, of any floating dtype and device.
+        z: What is claimed to be their projection, likewise.
         multipliers: `(lam, nu)` to be used instead of recomputing, `(..., m)` and `(..., m_eq)`;
             negative entries of lam count as zero. Wrong multipliers cannot make a wrong point pass.
         psi: Auxiliary variables `(..., num_aux)`, if known.
@@ -144,7 +144,7 @@ def certify(
     eps = torch.finfo(
         z.dtype if isinstance(z, Tensor) and z.is_floating_point() else torch.float64
     ).eps
-    y, z = (_as_points(v, polytope.n, name) for v, name in ((y, "y"), (z, "z")))
+    y, z = (_as_points(v, polytope.n, name, polytope) for v, name in ((y, "y"), (z, "z")))
     try:
         batch = torch.broadcast_shapes(y.shape[:-1], z.shape[:-1], polytope.batch_shape)
     except RuntimeError:
@@ -280,7 +280,7 @@ def _auxiliary_gap(problem: CertifiedProblem, x, lam, nu, g) -> np.ndarray:
     return np.where(unbounded & ~tiny, np.inf, gaps).sum(1)
 
 
-def _as_points(values: Any, size: int, name: str) -> Tensor:
+def _as_points(values: Any, size: int, name: str, arrays: Polytope | None = None) -> Tensor:
     if not isinstance(values, Tensor):
         try:
             values = torch.tensor(np.array(values, dtype=np.float64, order="C"), device="cpu")
@@ -289,6 +289,7 @@ def _as_points(values: Any, size: int, name: str) -> Tensor:
                 f"`{name}` must be numbers of shape (..., {size}). Got {type(values).__name__}."
             ) from None
     values = values.detach().to("cpu", torch.float64)
+    values = values if arrays is None else arrays.flat(values)
     if values.ndim == 0 or values.shape[-1] != size:
         raise InputError(f"`{name}` must have shape (..., {size}). Got {tuple(values.shape)}.")
     return values

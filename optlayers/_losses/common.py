@@ -40,9 +40,9 @@ def with_gradient(scores: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
     return _Known.apply(scores, gradient, value.detach())
 
 
-def event_of(feasible_set: FeasibleSet) -> tuple[int, ...]:
-    """Return the dimensions of one structure."""
-    return tuple(range(-as_set(feasible_set).event_dim, 0))
+def event_of(feasible_set: FeasibleSet, x: Tensor) -> tuple[int, ...]:
+    """Return the dimensions of one structure in tensors like `x`."""
+    return tuple(range(-as_set(feasible_set, x).event_dim, 0))
 
 
 def times(weight: Tensor, scores: Tensor) -> Tensor:

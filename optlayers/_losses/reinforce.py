@@ -58,7 +58,7 @@ def reinforce(
             f"`baseline` must be 'others', with at least two samples, or a number. Got "
             f"{baseline!r} with {samples}."
         )
-    event, of = event_of(feasible_set), as_set(feasible_set)
+    event, of = event_of(feasible_set, scores), as_set(feasible_set, scores)
     drawn = of.sample(scores.detach().expand(samples, *scores.shape), generator)
     costs = tensor(cost(drawn), "cost(z)")
     wanted = drawn.shape[: drawn.ndim - len(event)]

@@ -56,6 +56,7 @@ def _join(P: Polytope, Q: Polytope, shared: bool) -> Polytope:
         b_eq=_cat(P.with_graph("b_eq"), Q.with_graph("b_eq")),
         num_aux=P.num_aux + Q.num_aux,
         integral=P.integral,
+        shape=(P.shape if len(P.shape) > 1 else Q.shape) if shared else None,
         **stack,
         **bounds,
     )
@@ -85,7 +86,8 @@ def product(*polytopes: Polytope) -> Polytope:
 def intersect(*polytopes: Polytope) -> Polytope:
     r"""Build the intersection $P_1 \cap \dots \cap P_k$: rows stacked, the tighter of the bounds.
 
-    Auxiliary variables of each factor are kept apart.
+    Auxiliary variables of each factor are kept apart. Arrays keep the shape of the first that has
+    one.
 
     Examples:
         >>> intersect(Polytope([[1.0, 1.0]], [1.0]), Polytope([[1.0, -1.0]], [0.0]))

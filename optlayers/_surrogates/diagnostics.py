@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .._checks import floats
-from .._feasible_set import FeasibleSet
+from .._feasible_set import FeasibleSet, as_set
 from .._functional import project
 from .._kernels.untraced import eager
 
@@ -35,6 +35,7 @@ def diagnose(
     base, step, result = (
         floats(v, name) for v, name in ((base, "base"), (step, "step"), (result, "result"))
     )
+    feasible_set = as_set(feasible_set, base)
     half = base - project(feasible_set, base - step / 2, on_failure="nan")
     twice = base - project(feasible_set, base - 2 * step, on_failure="nan")
     if feasible_set.event_dim > 1:

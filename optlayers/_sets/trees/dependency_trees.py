@@ -60,6 +60,8 @@ class DependencyTrees(PaddedSentences):
         single_root: Whether exactly one word hangs on the root.
         relaxation: Name of the polytope, see above.
         allowed: Booleans `(..., n + 1, n + 1)`: arcs that may be chosen. None: all.
+        mask: Likewise, but as in every set: the others are excluded as by scores of minus infinity,
+            and a sentence without a tree fails when it is met, not here.
         size: n, the words of the longest sentence the scores have room for; `max(lengths)` if
             not given.
 
@@ -96,13 +98,14 @@ class DependencyTrees(PaddedSentences):
         relaxation: str = "head-selection",
         *,
         allowed: Any = None,
+        mask: Any = None,
         size: int | None = None,
     ):
         self._read_lengths(lengths, size)
         self.projective, self.single_root = bool(projective), bool(single_root)
         self.relaxation_name = relaxation
         check_relaxation(relaxation, single_root)
-        self._mask = None if allowed is None else self._read_mask(allowed)
+        self._mask = None if allowed is None else self._read_mask(allowed, "allowed")
         self._allowed: Tensor | None = None
         self.batch_shape = self.lengths.shape
         self._relaxation: Polytope | None = None
@@ -110,6 +113,14 @@ class DependencyTrees(PaddedSentences):
         if self._mask is not None:
             self.batch_shape = torch.broadcast_shapes(self.batch_shape, self._mask.shape[:-2])
             self._check_trees()
+        if mask is not None:
+            self._forbid(self._read_mask(mask, "mask"))
+
+    def _forbid(self, mask: Tensor) -> None:
+        """Forbid more arcs; whether trees are left is seen when they are asked for."""
+        self.batch_shape = torch.broadcast_shapes(self.batch_shape, mask.shape[:-2])
+        self._mask = mask if self._mask is None else self._mask & mask
+        self._allowed = None
 
     def __repr__(self) -> str:
         kind = "projective" if self.projective else "non-projective"
@@ -119,12 +130,12 @@ class DependencyTrees(PaddedSentences):
 
     # ------------------------------------------------------------------ the set
 
-    def _read_mask(self, mask: Any) -> Tensor:
+    def _read_mask(self, mask: Any, name: str) -> Tensor:
         """Return the mask on the host, refused if it does not fit."""
         n, mask = self.size, as_host_tensor(mask)
         if mask.dtype != torch.bool or mask.shape[-2:] != (n + 1, n + 1):
             raise InputError(
-                f"`allowed` must be booleans of shape (..., {n + 1}, {n + 1}), heads by "
+                f"`{name}` must be booleans of shape (..., {n + 1}, {n + 1}), heads by "
                 f"modifiers. Got {mask.dtype}, {tuple(mask.shape)}."
             )
         self.device = mask.device if self.device.type == "cpu" else self.device
@@ -132,7 +143,7 @@ class DependencyTrees(PaddedSentences):
             torch.broadcast_shapes(mask.shape[:-2], self.lengths.shape)
         except RuntimeError:
             raise InputError(
-                f"The batch of `allowed`, {tuple(mask.shape[:-2])}, does not broadcast against "
+                f"The batch of `{name}`, {tuple(mask.shape[:-2])}, does not broadcast against "
                 f"that of `lengths`, {tuple(self.lengths.shape)}."
             ) from None
         return mask.cpu()
