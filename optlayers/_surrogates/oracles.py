@@ -89,7 +89,7 @@ class Oracles:
         return z
 
     def _raise(self, failures: dict[tuple[int, ...], Failure], batch: torch.Size) -> None:
-        report = Report(self.feasible_set.relaxation)
+        report = Report()
         for index, failure in failures.items():
             report.add(number_of(index, batch), failure)
         report.raise_first(batch, advice=ADVICE)
