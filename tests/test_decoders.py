@@ -32,6 +32,8 @@ from optlayers._plan.failures import Report
 from optlayers._solvers import SOLVERS, Solver, available_solvers, require
 from optlayers._solvers.highs import Solution
 
+from .helpers import raw_chain
+
 GRID = st.integers(-3, 3).map(lambda k: k / 2)
 
 
@@ -575,6 +577,7 @@ def test_scores_of_any_scale(scale):
         (Transport, ol.spans(3, 1, 1), "it has auxiliary variables"),
         (Knapsack, ol.budget([1.0, 2.0], 1.0).with_(integral=False), "it decodes integers only"),
         (Knapsack, ol.box(2), "it has no rows"),
+        (Knapsack, raw_chain(25), "it has more than 22 rows"),
         (Knapsack, ol.spans(3, 1, 1), "it has auxiliary variables"),
         (Knapsack, ol.budget([1.0, 2.0], 1.0).with_(upper=np.inf), "its bounds are infinite"),
         (Knapsack, ol.budget([1.0, 2**0.5], 1.0), "no multiples of one number"),

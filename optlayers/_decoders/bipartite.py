@@ -1,5 +1,6 @@
 """Blocks whose variables stand for pairs: each in one row of either of two sides."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ class Pairs(NamedTuple):
     shape: tuple[int, int]
 
 
+@lru_cache(maxsize=16)
 def pairs_of(block: Block) -> Pairs | str:
     """Return the two sides of a block, or why it has none."""
     R = block.matrix
@@ -37,7 +39,7 @@ def pairs_of(block: Block) -> Pairs | str:
     if side is None:
         return "its rows do not fall into two sides"
     order = np.where(side[ends[:, :1]] == 0, ends, ends[:, ::-1])
-    if len(np.unique(order, axis=0)) < len(order):
+    if len(np.unique(order @ [block.num_rows, 1])) < len(order):
         return "two variables stand for one pair"
     shape = (int((side == 0).sum()), int((side == 1).sum()))
     rank = np.where(side == 0, np.cumsum(side == 0), np.cumsum(side == 1)) - 1

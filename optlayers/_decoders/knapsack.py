@@ -1,5 +1,6 @@
 """Blocks whose rows are integers and whose variables too: a dynamic program, while it is small."""
 
+from functools import lru_cache
 from math import lcm
 from typing import ClassVar
 
@@ -57,6 +58,8 @@ class Knapsack(AbstractBlockMap):
             return "it decodes integers only"
         if not block.num_rows:
             return "it has no rows"
+        if block.num_rows > _MOST.bit_length():  # each at least doubles the table
+            return f"it has more than {_MOST.bit_length()} rows"
         if block.is_aux.any():
             return "it has auxiliary variables"
         if not block.finite_bounds:
@@ -97,6 +100,7 @@ def _whole(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found[0].numpy(), found[1].numpy()
 
 
+@lru_cache(maxsize=16)
 def _integer_rows(block: Block) -> tuple[np.ndarray, np.ndarray] | str:
     """Return `(rows, size)` integers, and what the rows of the block were multiplied by."""
     R = block.matrix
