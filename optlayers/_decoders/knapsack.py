@@ -83,7 +83,7 @@ class Knapsack(AbstractBlockMap):
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:
         """Decide instance by instance, in compiled code."""
-        scores, values = on_host(x, limits)
+        scores, values = on_host(x, limits, self.block)
         low, high = _whole(values[0] * self.scale, values[1] * self.scale)
         lower, upper = _whole(*values[2:])
         z, state = np.zeros_like(scores), np.zeros(scores.shape[:2], dtype=np.int64)
