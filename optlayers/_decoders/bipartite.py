@@ -1,6 +1,5 @@
 """Blocks whose variables stand for pairs: each in one row of either of two sides."""
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +23,12 @@ class Pairs(NamedTuple):
     shape: tuple[int, int]
 
 
-@lru_cache(maxsize=16)
 def pairs_of(block: Block) -> Pairs | str:
-    """Return the two sides of a block, or why it has none."""
+    """Return the two sides of a block, or why it has none; found once."""
+    return block.kept("pairs", lambda: _find_pairs(block))
+
+
+def _find_pairs(block: Block) -> Pairs | str:
     R = block.matrix
     if block.num_rows < 2:
         return "it needs one row per element of two sides"

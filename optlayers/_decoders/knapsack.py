@@ -1,6 +1,5 @@
 """Blocks whose rows are integers and whose variables too: a dynamic program, while it is small."""
 
-from functools import lru_cache
 from math import lcm
 from typing import ClassVar
 
@@ -100,9 +99,12 @@ def _whole(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found[0].numpy(), found[1].numpy()
 
 
-@lru_cache(maxsize=16)
 def _integer_rows(block: Block) -> tuple[np.ndarray, np.ndarray] | str:
     """Return `(rows, size)` integers, and what the rows of the block were multiplied by."""
+    return block.kept("integer rows", lambda: _find_integers(block))
+
+
+def _find_integers(block: Block) -> tuple[np.ndarray, np.ndarray] | str:
     R = block.matrix
     rows, scale = np.zeros(R.shape, dtype=np.int64), np.empty(R.shape[0])
     for i in range(R.shape[0]):
