@@ -119,7 +119,7 @@ assert min(values[0]) > max(values[1]) > max(values[3])
 # gradient in the syntactic parser, more than the surrogate. At a tenth every method is level with
 # the pipeline, in which the syntactic parser is trained first and frozen; at 1, which is the
 # published code's, all but SPIGOT around the projection lose three points from scratch. In the
-# paper straight-through is above the pipeline, and SPIGOT above both or level with straight-through.
+# paper straight-through is above the pipeline, and SPIGOT above or level with straight-through.
 
 # %% tags=["hide_input"]
 with (folder / "docs/results/syntax-to-semantics-study.csv").open(newline="") as file:
@@ -130,7 +130,7 @@ names = {
     "spigot-projection": "SPIGOT (projection)",
     "spigot-marginals": "SPIGOT (marginals)",
 }
-figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
+figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharex=True, sharey=True)
 for axes, start in zip(panels, ("scratch", "pipeline"), strict=True):
     for (method, name), color in zip(names.items(), plotting.SERIES, strict=False):
         points = sorted(
@@ -142,7 +142,8 @@ for axes, start in zip(panels, ("scratch", "pipeline"), strict=True):
     for method, name in (("none", "no syntax"), ("pipeline", "pipeline")):
         level = next(100 * float(r["test_LF"]) for r in study if r["method"] == method)
         axes.axhline(level, color="#777777", linestyle="--", linewidth=1)
-        axes.text(0.01, level + 0.05, name, ha="left", color="#777777", fontsize=8)
+        place = {"transform": axes.get_yaxis_transform(), "ha": "right", "fontsize": 8}
+        axes.text(0.99, level + 0.05, name, color="#777777", **place)
     origin = "from scratch" if start == "scratch" else "from the pipeline's parser"
     axes.set(xscale="log", xlabel=f"weight of the end task, {origin}")
 panels[0].set_ylabel("labelled F1 of graphs, %")
