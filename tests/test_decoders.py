@@ -396,8 +396,9 @@ def test_instances_without_integral_point_are_named_once_and_the_rest_is_well():
 
 
 def test_no_integral_point_at_all():
-    for polytope in (ol.box(2, 0.2, 0.8), ol.cardinality(3, at_least=1.2, at_most=1.8)):
-        assert names(polytope) == ["Knapsack"]
+    sets = {"MILP": ol.box(2, 0.2, 0.8), "Knapsack": ol.cardinality(3, at_least=1.2, at_most=1.8)}
+    for name, polytope in sets.items():
+        assert names(polytope) == [name]
         report = Report()
         assert run(polytope, torch.ones(2, polytope.n), report).isnan().all()
         assert report.failures[1] == "no integral point satisfies all constraints"

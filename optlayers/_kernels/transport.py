@@ -206,7 +206,7 @@ def _push(table, search, target):
 
 
 @njit(cache=True, nogil=True)
-def _tight(table, tolerance, tight):
+def _tight(table, tolerance, tight, slack):
     """Mark pairs that may change without a loss, in rows in which two can."""
     s, low, high, z, _, _, price, _ = table
     n, m = z.shape
@@ -214,14 +214,14 @@ def _tight(table, tolerance, tight):
         sent, open_ = np.inf, -np.inf
         for j in range(m):
             worth = s[i, j] - price[j]
-            if z[i, j] > low[i, j]:
+            if z[i, j] - low[i, j] > slack:
                 sent = min(sent, worth)
-            if z[i, j] < high[i, j]:
+            if high[i, j] - z[i, j] > slack:
                 open_ = max(open_, worth)
         both = open_ >= sent - tolerance
         for j in range(m):
             worth = s[i, j] - price[j]
-            tight[i, j] = both and open_ + tolerance >= worth >= sent - tolerance
+            tight[i, j] = both and sent + tolerance >= worth >= open_ - tolerance
 
 
 @njit(cache=True, nogil=True)
@@ -305,7 +305,7 @@ def _settle_ties(table, search, row, column, slack, most_steps):
         largest = max(largest, abs(value))
     tight = np.zeros((n, m), dtype=np.bool_)
     free = np.ones((n, m), dtype=np.bool_)
-    _tight(table, 64 * 2.0**-52 * largest, tight)
+    _tight(table, 64 * 2.0**-52 * largest, tight, slack)
     steps = 0
     # What the last row sends to the last column is all that is sent: as little as can be.
     free[n - 1, : m - 1] = False
