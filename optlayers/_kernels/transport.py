@@ -88,7 +88,8 @@ def _close(table, least, most):
         s[i, m], low[i, m], high[i, m] = 0.0, 0.0, supply[i] - rows_least[i]
     for j in range(m):
         s[n, j], low[n, j], high[n, j] = 0.0, 0.0, demand[j] - columns_least[j]
-    s[n, m], low[n, m], high[n, m] = 0.0, 0.0, np.inf
+    # All that is sent, which is below zero where bounds are.
+    s[n, m], low[n, m], high[n, m] = 0.0, -np.inf, np.inf
     return FINE
 
 
