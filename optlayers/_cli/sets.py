@@ -68,7 +68,7 @@ NAMES: dict[str, tuple[str, Callable[[argparse.Namespace], FeasibleSet]]] = {
     ),
     "assignment": ("SIZE x SIZE permutations", lambda args: assignment(args.size, args.size)),
     "transport": (
-        "SIZE tokens, each to two of a quarter as many experts with a quarter of room to spare",
+        "SIZE tokens, each to two experts with little room",
         _transport,
     ),
     "spans": (
