@@ -241,11 +241,17 @@ def test_a_mask_forbids_parts():
     assert (scores.grad[..., 1] == 0).all()
 
 
-def test_a_mask_that_leaves_nothing_is_refused():
+def test_a_mask_that_leaves_nothing_is_a_failure_of_its_instance():
     mask = torch.ones(2, 3, 3, 2, dtype=torch.bool)
     mask[1, 0] = False
-    with pytest.raises(ol.InfeasibleError, match="Sequence 1: `mask` leaves no sequence of tags"):
-        ol.LinearChain([3, 2], 2, mask=mask)
+    chain, scores = ol.LinearChain([3, 2], 2, mask=mask), torch.randn(2, 3, 3, 2)
+    with pytest.raises(ol.InfeasibleError, match="Instance 1: no sequence is left"):
+        ol.decode(chain, scores)
+    _, status = ol.decode(chain, scores, on_failure="nan", return_status=True)
+    assert status.ok.tolist() == [True, False]
+    assert chain.log_partition(scores)[1] == -inf
+    with pytest.raises(ol.InfeasibleError, match="Instance 1: No point satisfies"):
+        ol.project(chain, scores)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Nodes are numbered so that edges lead upwards. The edges that enter node v are `first[v]` to
 `first[v + 1]`; edge e comes from node `tails[e]` and has the score of part `parts[e]`, or none
-where that is the number of parts.
+where that is the number of parts. The nodes of a level are `levels[k]` to `levels[k + 1]`: no edge
+joins two of them.
 
 Scores beyond 1e4 are kept apart from the others until they are compared: so the digits of the
 others survive where all paths have to pass parts of -1e9 or of the lowest float.
@@ -13,15 +14,23 @@ from numba import njit
 
 _HUGE = 1e60  # beyond this a score counts as infinite
 _FAR = 1e4
-_FINE, _NO_PATH, _BROKEN = 0, 1, 2
+_NO_PATH, _BROKEN = 1, 2
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_MAGIC = 1.5 * 2.0**52 + 1023  # adding it leaves an integer + 1023 in the lowest bits
+# Lets sums use vector instructions; inf and NaN keep their meaning.
+_REASSOCIATE = {"reassoc", "nsz", "contract"}
 
 
 @njit(cache=True, nogil=True)
 def read(b, scores, allowed, far, near):
-    """Write the scores in two parts, -inf for what must not be chosen; whether all are numbers."""
+    """Write the scores in two parts, -inf for what must not be chosen.
+
+    Returns:
+        0 if a score is not a number, else 1; 2 if some scores are far.
+    """
     mask = allowed[b % allowed.shape[0]]
     count = scores.shape[1]
-    broken = 0
+    broken, some = 0, 0
     far[count] = near[count] = 0.0
     for p in range(count):
         x = np.float64(scores[b, p])
@@ -29,9 +38,47 @@ def read(b, scores, allowed, far, near):
         broken += ok and not x < _HUGE
         ok = ok and x > -_HUGE
         big = ok and (x > _FAR or x < -_FAR)
+        some += big
         far[p] = x if big else 0.0
         near[p] = 0.0 if big else (x if ok else -np.inf)
-    return broken == 0
+    if broken > 0:
+        return 0
+    return 1 if some == 0 else 2
+
+
+@njit(cache=True, nogil=True)
+def exponential(x):
+    r"""Return $e^x$ for x up to 0, in a way that becomes vector instructions; 0 below $e^{-700}$.
+
+    $e^x = 2^k e^y$ with $|y| \le \log(2) / 2$, and $e^y$ by its series.
+    """
+    none = x < -700.0
+    x = -700.0 if none else x
+    k = np.rint(x * 1.4426950408889634)
+    y = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    p = 1.0 + y * (1.0 / 13.0)
+    p = 1.0 + y * (1.0 / 12.0) * p
+    p = 1.0 + y * (1.0 / 11.0) * p
+    p = 1.0 + y * (1.0 / 10.0) * p
+    p = 1.0 + y * (1.0 / 9.0) * p
+    p = 1.0 + y * (1.0 / 8.0) * p
+    p = 1.0 + y * (1.0 / 7.0) * p
+    p = 1.0 + y * (1.0 / 6.0) * p
+    p = 1.0 + y * (1.0 / 5.0) * p
+    p = 1.0 + y * (1.0 / 4.0) * p
+    p = 1.0 + y * (1.0 / 3.0) * p
+    p = 1.0 + y * (1.0 / 2.0) * p
+    p = 1.0 + y * p
+    # The lowest bits are k + 1023: the exponent of 2^k.
+    power = np.int64(np.float64(k + _MAGIC).view(np.int64) << 52).view(np.float64)
+    return 0.0 if none else p * power
+
+
+@njit(cache=True, nogil=True)
+def exponentiate(x):
+    """Replace numbers up to 0 by their exponentials, in vector instructions."""
+    for e in range(len(x)):
+        x[e] = exponential(x[e])
 
 
 @njit(cache=True, nogil=True)
@@ -77,61 +124,121 @@ def decode(start, stop, first, tails, parts, sources, targets, scores, allowed, 
             v = tails[e]
 
 
+@njit(cache=True, nogil=True, inline="always")
+def gather(v, graph, near, low, share):
+    """Write the scores of the best ways to node v by each edge, less the best; return that."""
+    first, tails, parts, _ = graph
+    begin, count = np.uint64(first[v]), np.uint64(first[v + 1] - first[v])
+    top = -np.inf
+    for t in range(count):
+        x = low[tails[begin + t]] + near[parts[begin + t]]
+        share[begin + t] = x
+        top = x if x > top else top
+    least = top if top > -np.inf else 0.0
+    for t in range(count):
+        share[begin + t] -= least
+    return top
+
+
+@njit(cache=True, nogil=True, inline="always")
+def gather_far(v, graph, far, near, high, low, share):
+    """Write the same of scores in two parts; return those of the best."""
+    first, tails, parts, _ = graph
+    top_high, top = 0.0, -np.inf
+    for e in range(first[v], first[v + 1]):
+        h, x = high[tails[e]] + far[parts[e]], low[tails[e]] + near[parts[e]]
+        if x > -np.inf and (top == -np.inf or (h - top_high) + (x - top) > 0.0):
+            top_high, top = h, x
+    least = top if top > -np.inf else 0.0
+    for e in range(first[v], first[v + 1]):
+        h, x = high[tails[e]] + far[parts[e]], low[tails[e]] + near[parts[e]]
+        share[e] = (h - top_high) + (x - least)
+    return top_high, top
+
+
+@njit(cache=True, nogil=True, inline="always")
+def normalise(v, first, low, share, keep):
+    """Add the logarithm of the sum of what enters node v; divide by the sum if that is kept.
+
+    Four sums side by side do not wait for each other.
+    """
+    begin, count = np.uint64(first[v]), np.uint64(first[v + 1] - first[v])
+    four, one = np.uint64(4), np.uint64(1)
+    a = b = c = d = 0.0
+    t = np.uint64(0)
+    while t + four <= count:
+        at = begin + t
+        a += share[at]
+        b += share[at + one]
+        c += share[at + one + one]
+        d += share[at + one + one + one]
+        t += four
+    while t < count:
+        a += share[begin + t]
+        t += one
+    total = (a + b) + (c + d)
+    if total > 0.0 and total != 1.0:
+        low[v] += np.log(total)
+        if keep:
+            scale = 1.0 / total
+            for t in range(count):
+                share[begin + t] *= scale
+
+
 @njit(cache=True, nogil=True)
-def inside(source, target, first, tails, parts, far, near, high, low, share):
-    """Sum over the paths from the source; shares of the edges among those that enter a node."""
+def inside(source, target, graph, some_far, far, near, high, low, share, keep):
+    """Sum over the paths from the source; shares of the edges among those that enter a node.
+
+    Level by level: no edge joins two nodes of one, so that all their edges are exponentiated at
+    once.
+    """
+    first, _, _, levels = graph
     for v in range(source):
         high[v], low[v] = 0.0, -np.inf
     high[source], low[source] = 0.0, 0.0
-    for v in range(source + 1, target + 1):
-        top_high, top_low = 0.0, -np.inf
-        for e in range(first[v], first[v + 1]):
-            h, x = high[tails[e]] + far[parts[e]], low[tails[e]] + near[parts[e]]
-            share[e] = x
-            if x > -np.inf and (top_low == -np.inf or (h - top_high) + (x - top_low) > 0.0):
-                top_high, top_low = h, x
-        high[v], low[v] = top_high, top_low
-        if top_low == -np.inf:
-            for e in range(first[v], first[v + 1]):
-                share[e] = 0.0
+    for level in range(len(levels) - 1):
+        begin, end = max(levels[level], source + 1), min(levels[level + 1], target + 1)
+        if begin >= end:
             continue
-        total = 0.0
-        for e in range(first[v], first[v + 1]):
-            h = high[tails[e]] + far[parts[e]]
-            share[e] = np.exp((h - top_high) + (share[e] - top_low))
-            total += share[e]
-        low[v] += np.log(total)
-        for e in range(first[v], first[v + 1]):
-            share[e] /= total
+        for v in range(begin, end):
+            high[v] = 0.0
+            if some_far:
+                high[v], low[v] = gather_far(v, graph, far, near, high, low, share)
+            else:
+                low[v] = gather(v, graph, near, low, share)
+        exponentiate(share[first[begin] : first[end]])
+        for v in range(begin, end):
+            normalise(v, first, low, share, keep)
     return target >= source and low[target] > -np.inf
 
 
 @njit(cache=True, nogil=True)
-def values(start, stop, first, tails, parts, sources, targets, scores, allowed, log_z):
+def values(start, stop, first, tails, parts, levels, sources, targets, scores, allowed, log_z):
     """Write the log of the sum over the paths of every instance."""
-    nodes, count = len(first) - 1, scores.shape[1]
+    nodes, count, graph = len(first) - 1, scores.shape[1], (first, tails, parts, levels)
     far, near = np.empty(count + 1), np.empty(count + 1)
     high, low, share = np.empty(nodes), np.empty(nodes), np.empty(len(tails))
     for b in range(start, stop):
-        if not read(b, scores, allowed, far, near):
+        kind = read(b, scores, allowed, far, near)
+        if kind == 0:
             log_z[b] = np.nan
             continue
         s, t = sources[b], targets[b]
-        fine = inside(s, t, first, tails, parts, far, near, high, low, share)
+        fine = inside(s, t, graph, kind == 2, far, near, high, low, share, False)
         log_z[b] = high[t] + low[t] if fine else -np.inf
 
 
 @njit(cache=True, nogil=True)
-def marginals(start, stop, first, tails, parts, sources, targets, scores, allowed, mu):
+def marginals(start, stop, first, tails, parts, levels, sources, targets, scores, allowed, mu):
     """Write the probability of every part."""
-    nodes, count = len(first) - 1, scores.shape[1]
+    nodes, count, graph = len(first) - 1, scores.shape[1], (first, tails, parts, levels)
     far, near = np.empty(count + 1), np.empty(count + 1)
     high, low, share = np.empty(nodes), np.empty(nodes), np.empty(len(tails))
     through = np.empty(nodes)
     for b in range(start, stop):
         s, t = sources[b], targets[b]
-        fine = read(b, scores, allowed, far, near)
-        if not (fine and inside(s, t, first, tails, parts, far, near, high, low, share)):
+        kind = read(b, scores, allowed, far, near)
+        if not (kind and inside(s, t, graph, kind == 2, far, near, high, low, share, True)):
             mu[b] = np.nan
             continue
         mu[b] = 0.0
@@ -149,18 +256,18 @@ def marginals(start, stop, first, tails, parts, sources, targets, scores, allowe
 
 @njit(cache=True, nogil=True)
 def hessian_product(
-    start, stop, first, tails, parts, sources, targets, scores, allowed, vector, out
+    start, stop, first, tails, parts, levels, sources, targets, scores, allowed, vector, out
 ):
     """Write the product of the second derivatives of log Z with a vector."""
-    nodes, count = len(first) - 1, scores.shape[1]
+    nodes, count, graph = len(first) - 1, scores.shape[1], (first, tails, parts, levels)
     far, near, way = np.empty(count + 1), np.empty(count + 1), np.empty(count + 1)
     high, low, share = np.empty(nodes), np.empty(nodes), np.empty(len(tails))
     slope, through, change = np.empty(nodes), np.empty(nodes), np.empty(nodes)
     for b in range(start, stop):
         s, t = sources[b], targets[b]
         out[b] = 0.0
-        fine = read(b, scores, allowed, far, near)
-        if not (fine and inside(s, t, first, tails, parts, far, near, high, low, share)):
+        kind = read(b, scores, allowed, far, near)
+        if not (kind and inside(s, t, graph, kind == 2, far, near, high, low, share, True)):
             continue
         way[count] = 0.0
         for p in range(count):  # where there is no part there is no derivative
@@ -189,15 +296,17 @@ def hessian_product(
 
 
 @njit(cache=True, nogil=True)
-def sample(start, stop, first, tails, parts, sources, targets, scores, allowed, draws, z, state):
+def sample(
+    start, stop, first, tails, parts, levels, sources, targets, scores, allowed, draws, z, state
+):
     """Write a path drawn from its distribution, by one number in [0, 1) for every node."""
-    nodes, count = len(first) - 1, scores.shape[1]
+    nodes, count, graph = len(first) - 1, scores.shape[1], (first, tails, parts, levels)
     far, near = np.empty(count + 1), np.empty(count + 1)
     high, low, share = np.empty(nodes), np.empty(nodes), np.empty(len(tails))
     for b in range(start, stop):
         s, t = sources[b], targets[b]
-        fine = read(b, scores, allowed, far, near)
-        if not (fine and inside(s, t, first, tails, parts, far, near, high, low, share)):
+        kind = read(b, scores, allowed, far, near)
+        if not (kind and inside(s, t, graph, kind == 2, far, near, high, low, share, True)):
             state[b] = _NO_PATH
             continue
         v = t

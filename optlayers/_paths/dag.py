@@ -72,12 +72,14 @@ class Dag:
         self.tails = self.place[tails[by_head]].astype(np.int64)
         own = np.where(parts < 0, num_parts, parts)
         self.parts = own[by_head].astype(np.int64)
+        sizes = np.bincount(depth) if num_nodes else np.zeros(0, dtype=np.int64)
+        self._levels = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._moved: dict[torch.device, list[Level]] = {}
 
     @cached_property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def arrays(self) -> tuple[np.ndarray, ...]:
         """Return what compiled loops take first."""
-        return self.first, self.tails, self.parts
+        return self.first, self.tails, self.parts, self._levels
 
     @ordinary
     def levels(self, device: torch.device) -> list[Level]:

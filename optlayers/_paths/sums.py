@@ -206,8 +206,9 @@ class _Marginals(torch.autograd.Function):
 
 def _run(kernel: Any, batch: PathBatch, scores: np.ndarray, *more: np.ndarray) -> None:
     dag, *rest = batch
+    graph = dag.arrays[:3] if kernel is _kernels.paths.decode else dag.arrays
     ends = [array(v.cpu()) for v in rest]
-    run(kernel, len(scores), 4 * len(scores) * len(dag.tails), *dag.arrays, *ends[:2], scores,
+    run(kernel, len(scores), 4 * len(scores) * len(dag.tails), *graph, *ends[:2], scores,
         ends[2], *more)  # fmt: skip
 
 

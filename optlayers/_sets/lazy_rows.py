@@ -150,6 +150,7 @@ class LazyRows(PolytopeSet):
             A_eq=base.A_eq,
             num_aux=base.num_aux,
             integral=base.integral,
+            shape=base.shape,
             **{k: base.with_graph(k) for k in ("b_eq", "lower", "upper")},
         )
 

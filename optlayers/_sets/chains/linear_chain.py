@@ -32,12 +32,11 @@ class LinearChain(Segmentation):
             A CUDA tensor is copied to the host, once, here.
         tags: K.
         mask: Booleans that broadcast against `(..., n, 1 + K, K)`: parts that may be chosen. None:
-            all.
+            all. A sequence that is left without tags fails when it is met.
         size: n, the positions that scores have room for; `max(lengths)` if not given.
 
     Raises:
         InputError: If a length is negative or exceeds `size`, or an argument has another shape.
-        InfeasibleError: If `mask` leaves a sequence without tags; names the sequence.
 
     References:
         Lafferty, McCallum and Pereira (2001), *Conditional random fields*; Viterbi (1967); Kim,
@@ -52,7 +51,6 @@ class LinearChain(Segmentation):
                 [ 1,  1, -1]])
     """
 
-    _kind = "sequence of tags"
     _labels_are = "tags"
 
     def __init__(

@@ -45,12 +45,11 @@ class Segmentation(PaddedSentences):
         labels: K.
         transitions: Whether there are parts for pairs of neighbouring labels.
         mask: Booleans that broadcast against `(..., n, L + K, K)`: parts that may be chosen. None:
-            all.
+            all. A sequence that is left without a structure fails when it is met.
         size: n, the positions that scores have room for; `max(lengths)` if not given.
 
     Raises:
         InputError: If a length is negative or exceeds `size`, or an argument has another shape.
-        InfeasibleError: If `mask` leaves a sequence without a segmentation; names the sequence.
 
     References:
         Sarawagi and Cohen (2004), *Semi-Markov conditional random fields for information
@@ -69,7 +68,6 @@ class Segmentation(PaddedSentences):
 
     event_dim: ClassVar[int] = 3
     noun: ClassVar[str] = "sequence"
-    _kind: ClassVar[str] = "segmentation"
     _labels_are: ClassVar[str] = "labels"
 
     @ordinary
@@ -93,7 +91,6 @@ class Segmentation(PaddedSentences):
         if mask is not None:
             self.allowed = self.allowed & self._read_mask(mask)
             self.batch_shape = self.allowed.shape[:-3]
-            self._check_some()
 
     def __repr__(self) -> str:
         batch = f"batch={tuple(self.batch_shape)}, " if self.batch_shape else ""
@@ -119,19 +116,6 @@ class Segmentation(PaddedSentences):
             )
         self.device = mask.device if self.device.type == "cpu" else self.device
         return mask.cpu()
-
-    def _check_some(self) -> None:
-        zeros = np.zeros((self.batch_shape.numel(), int(np.prod(self.event_shape))))
-        _, state = sums.decode(zeros, self._paths(self.batch_shape, torch.device("cpu")))
-        if state.any():
-            first = int(state.argmax())
-            name = name_of(index_of(first, self.batch_shape), "sequence")
-            length = int(self.lengths.expand(self.batch_shape).reshape(-1)[first])
-            more = f" The same holds for {state.sum() - 1} more." if state.sum() > 1 else ""
-            raise InfeasibleError(
-                f"{name}: `mask` leaves no {self._kind} of its {length} positions.{more} "
-                "Allow more parts."
-            )
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
@@ -287,8 +271,8 @@ class Segmentation(PaddedSentences):
     def entropy(self, scores: Tensor) -> Tensor:
         r"""Return $-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, `(...)`; differentiable."""
         mu = self.marginals(scores)
-        spent = torch.where(mu > 0, mu * scores, 0).flatten(-3).sum(-1)
-        return self.log_partition(scores) - spent
+        spent = mu * torch.where(mu > 0, scores, 0)
+        return self.log_partition(scores) - spent.flatten(-3).sum(-1)
 
     @torch.no_grad()
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:

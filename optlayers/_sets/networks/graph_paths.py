@@ -40,7 +40,8 @@ class GraphPaths(EdgeSet):
         edges: Pairs `(tail, head)` of node numbers, in the order of the parts.
         source: Where paths begin: a node, or a tensor with one per instance.
         target: Where they end, likewise.
-        mask: Booleans `(..., edges)`, true at edges that may be used. None: all.
+        mask: Booleans `(..., edges)`, true at edges that may be used. None: all. An instance that
+            is left without a path fails when it is met.
 
     Attributes:
         num_nodes: As given.
@@ -144,14 +145,14 @@ class GraphPaths(EdgeSet):
         return found
 
     def _check_some(self) -> None:
-        count = self.batch_shape.numel()
-        rows = torch.arange(count, device="cpu")
-        allowed, own = self._rows_of(self.batch_shape, rows)
-        state = self._best(np.zeros((count, len(self.edges))), allowed, own)[1]
+        """Refuse targets out of reach; what a mask leaves is seen when paths are asked for."""
+        own = np.arange(self.batch_shape.numel())
+        every = np.ones((1, len(self.edges)), dtype=np.bool_)
+        state = self._best(np.zeros((len(own), len(self.edges))), every, own)[1]
         if state.any():
             first = int(state.argmax())
             source, target = (v[first] for v in self._ends(own))
-            raise InfeasibleError(f"No allowed path leads from node {source} to node {target}.")
+            raise InfeasibleError(f"No path leads from node {source} to node {target}.")
 
     def _ends(self, rows: np.ndarray) -> list[np.ndarray]:
         both = (self.source, self.target)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ... import _kernels
-from ..._errors import InfeasibleError, InputError, name_of
+from ..._errors import InfeasibleError, InputError
 from ..._kernels.threads import run
 from ..._kernels.untraced import eager, ordinary
-from ..._plan.failures import Report, index_of
+from ..._plan.failures import Report
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
 from ..trees.matrix_tree import SUMS
@@ -35,7 +35,8 @@ class SpanningTrees(EdgeSet):
         num_nodes: Number of nodes.
         edges: Pairs of nodes in the order of the parts; all pairs `(0, 1), (0, 2), ...` if not
             given.
-        mask: Booleans `(..., edges)`, true at edges that may be chosen. None: all.
+        mask: Booleans `(..., edges)`, true at edges that may be chosen. None: all. An instance
+            that is left without a tree fails when it is met.
 
     Attributes:
         num_nodes: As given.
@@ -43,7 +44,7 @@ class SpanningTrees(EdgeSet):
 
     Raises:
         InputError: If a node does not exist, an edge is given twice or joins a node with itself.
-        InfeasibleError: If the allowed edges do not connect all nodes; names the instance.
+        InfeasibleError: If `edges` do not connect all nodes.
 
     References:
         Kruskal (1956); Kirchhoff (1847); Martin (1991), *Using separation algorithms to generate
@@ -84,15 +85,11 @@ class SpanningTrees(EdgeSet):
         return f"SpanningTrees(nodes={self.num_nodes}, edges={len(self.edges)}{batch})"
 
     def _check_some(self) -> None:
-        count = self.batch_shape.numel()
-        allowed, rows = self._rows_of(self.batch_shape, torch.arange(count, device="cpu"))
-        state = self._best(np.zeros((count, len(self.edges))), allowed, rows)[1]
-        if state.any():
-            name = name_of(index_of(int(state.argmax()), self.batch_shape))
-            which = "`mask` leaves" if not self.allowed.all() else "`edges` have"
+        """Refuse edges without a tree; what a mask leaves is seen when trees are asked for."""
+        every = np.ones((1, len(self.edges)), dtype=np.bool_)
+        if self._best(np.zeros(every.shape), every, np.zeros(1, dtype=np.int64))[1].any():
             raise InfeasibleError(
-                f"{name}: {which} no spanning tree of the {self.num_nodes} nodes. "
-                "The edges must connect them all."
+                f"`edges` must connect all {self.num_nodes} nodes: they have no spanning tree."
             )
 
     # ------------------------------------------------------------------ decoding and projecting
@@ -174,7 +171,7 @@ class SpanningTrees(EdgeSet):
     def entropy(self, scores: Tensor) -> Tensor:
         r"""Return $-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, `(...)`; differentiable."""
         mu = self.marginals(scores)
-        return self.log_partition(scores) - torch.where(mu > 0, mu * scores, 0).sum(-1)
+        return self.log_partition(scores) - (mu * torch.where(mu > 0, scores, 0)).sum(-1)
 
     @torch.no_grad()
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -21,6 +21,24 @@ from ... import _kernels
 from ..._kernels.threads import array, run, use_kernels
 
 
+def falling_order(x: Tensor, allowed: Tensor) -> Tensor:
+    """Return the numbers of allowed entries by falling value, stable, then those of the others.
+
+    Args:
+        x: `(N, n)`.
+        allowed: `(N or 1, n)`.
+    """
+    if use_kernels(x):
+        order = torch.empty(x.shape, dtype=torch.int64, device="cpu")
+        cost = 20 * x.numel()
+        run(_kernels.isotonic.orders, len(x), cost, array(x), array(allowed), order.numpy())
+        return order
+    order = torch.where(allowed, x, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+    # Behind what is minus infinity itself.
+    others = (~allowed).expand(x.shape).gather(-1, order)
+    return order.gather(-1, others.to(torch.int8).argsort(dim=-1, stable=True))
+
+
 def project_sorted(x: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
     """Return the nearest points of permutahedra to points that fall; differentiable twice.
 

@@ -13,7 +13,7 @@ from ..._plan.failures import Report
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
 from ..padded import BatchedSet
-from .isotonic import project_sorted
+from .isotonic import falling_order, project_sorted
 
 
 class Rankings(BatchedSet):
@@ -129,25 +129,23 @@ class Rankings(BatchedSet):
 
     def _sorted(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return flattened numbers, how they are sorted, counts and weights by place."""
-        batch = self._batch(x, "scores")
+        batch, n = self._batch(x, "scores"), self.n
         allowed, counts, weights = self._on(x.device)
-        # What is not ranked comes last, also behind minus infinity.
-        kept = torch.where(allowed, x.detach(), -torch.inf)
-        last = torch.where(allowed, 0, 1).expand(kept.shape)
-        order = kept.argsort(dim=-1, descending=True, stable=True)
-        order = order.gather(-1, last.gather(-1, order).argsort(dim=-1, stable=True))
-        flat = (batch.numel(), self.n)
-        counts = counts.expand(batch).reshape(-1)
-        return x.reshape(flat), order.reshape(flat), counts, weights.expand(x.shape).reshape(flat)
+        if allowed.ndim > 1:
+            allowed = allowed.expand(x.shape)
+        flat = x.reshape(-1, n)
+        wide = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
+        order = falling_order(wide.detach(), allowed.reshape(-1, n))
+        return flat, order, counts.expand(batch).reshape(-1), weights.expand(x.shape).reshape(-1, n)
 
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Sort, and hand out the weights."""
         report.lowest = None
         x, order, _, weights = self._sorted(scores)
-        z = torch.zeros_like(weights).scatter(-1, order, weights)
-        lost = x.isnan() & self._on(x.device)[0].expand(scores.shape).reshape(x.shape)
-        z = torch.where(lost.any(-1, keepdim=True), torch.nan, z)
-        return z.to(scores.dtype).reshape(scores.shape)
+        z = torch.empty_like(weights).scatter_(-1, order, weights)
+        free = self._on(x.device)[0].expand(scores.shape).reshape(x.shape)
+        lost = (x.isnan() & free).any(-1, keepdim=True)
+        return torch.where(lost, torch.nan, z).to(scores.dtype).reshape(scores.shape)
 
     def decode_rows(
         self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
@@ -159,11 +157,10 @@ class Rankings(BatchedSet):
         """Project onto the permutahedron, by isotonic regression."""
         report.lowest = None
         x, order, counts, weights = self._sorted(y)
-        allowed = self._on(y.device)[0].expand(y.shape).reshape(x.shape)
-        x = torch.where(allowed, x, 0)
+        free = self.free_parts(y.device)
+        x = x if free is None else torch.where(free.expand(y.shape).reshape(x.shape), x, 0)
         z = project_sorted(x.gather(-1, order), weights, counts)
-        back = order.argsort(-1)
-        return z.gather(-1, back).reshape(y.shape)
+        return torch.zeros_like(z).scatter(-1, order, z).reshape(y.shape)
 
     @property
     @ordinary

@@ -418,7 +418,7 @@ class DependencyTrees(PaddedSentences):
     def entropy(self, scores: Tensor) -> Tensor:
         r"""Return $-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, `(...)`; differentiable."""
         mu = self.marginals(scores)
-        return self.log_partition(scores) - torch.where(mu > 0, mu * scores, 0).sum((-2, -1))
+        return self.log_partition(scores) - (mu * torch.where(mu > 0, scores, 0)).sum((-2, -1))
 
     def free_parts(self, device: torch.device) -> Tensor:
         """Return the allowed arcs between words of a sentence."""
