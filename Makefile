@@ -19,7 +19,7 @@ WORKERS ?= 2
 # Small networks on several threads wait for each other as soon as something else runs.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint types unit test-lowest test-newest test-bare fuzz docs docs-serve bench bench-structures bench-solvers format constraints clean distclean
+.PHONY: help demo test lint types unit test-lowest test-newest test-bare fuzz fuzz-bounds docs docs-serve bench bench-structures bench-solvers format constraints clean distclean
 
 help:
 	@echo "make demo [DATA=DIR]   train the rationale example and compare the methods (under 3 minutes)"
@@ -28,6 +28,7 @@ help:
 	@echo "make test-lowest       the quick tests with the lowest versions that pyproject.toml allows"
 	@echo "make test-newest       the same with the newest of everything; make test-bare: without extras"
 	@echo "make fuzz [ARGS=...]   project onto 20,000 hostile polytopes and judge every answer (about 5 minutes)"
+	@echo "make fuzz-bounds       the kept cases once more, with every index of compiled loops checked"
 	@echo "make docs|docs-serve   build the site into site/, or serve it while writing"
 	@echo "make bench             time the layers against their peers; writes docs/results/"
 	@echo "make bench-structures  the same for trees and graphs"
@@ -110,6 +111,10 @@ test-bare: .venv-bare/.done
 
 fuzz: $(VENV)/.dev
 	@$(PY) -m tests.fuzz $(ARGS)
+
+# Compiled loops that check every index, in a cache of their own: reading past an array is silent otherwise.
+fuzz-bounds: $(VENV)/.dev
+	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(abspath .cache/numba-bounds) $(PY) -m tests.fuzz --kept $(ARGS)
 
 # Not --quiet: it silences warnings before --strict can count them.
 docs: $(VENV)/.dev

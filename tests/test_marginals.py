@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import optlayers as ol
 from optlayers._sets.trees import inside_outside, matrix_tree
 from optlayers._sets.trees import sums as tree_sums
 
@@ -524,3 +525,51 @@ def test_half_precision_comes_back_as_it_went_in(way, dtype):
         wide = module(projective).marginals(scores.to(dtype), torch.tensor([3]), None, single_root)
         assert torch.equal(mu, wide.bfloat16())
         assert torch.autograd.grad(mu[0, 0, 1], scores)[0].dtype == torch.bfloat16
+
+
+def _exactly(structures, s):
+    """Log Z and marginals with tree scores as fractions, so that no digit is lost."""
+    from fractions import Fraction
+    from math import exp, log
+
+    totals = [sum(Fraction(v) for v in s[z.bool()].tolist()) for z in structures]
+    most = max(totals)
+    weights = [exp(max(float(t - most), -1e4)) for t in totals]
+    mu = sum(z * (w / sum(weights)) for z, w in zip(structures, weights, strict=True))
+    return float(most) + log(sum(weights)), mu
+
+
+@pytest.mark.parametrize("projective", [True, False])
+@pytest.mark.parametrize("single_root", [True, False])
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e9, 1e11, 1e13, 1e20])
+def test_scores_of_any_spread_are_summed_exactly_or_refused(projective, single_root, size):
+    """Levels that overlap were moved apart as if they did not: 1e6 was enough to be wrong."""
+    trees = ol.DependencyTrees(3, projective=projective, single_root=single_root)
+    structures, refused = tree_tensors(3, projective, single_root).double(), 0
+    noise = torch.Generator().manual_seed(11)
+    for k in range(24):
+        s = torch.randn(4, 4, dtype=torch.float64, generator=noise)
+        few = torch.rand(4, 4, generator=noise) < 0.4
+        s = (size * s, torch.where(few, size * s, s), torch.where(few, -size * (1 + s**2), s))[
+            k % 3
+        ]
+        log_z, mu = _exactly(structures, s)
+        try:
+            found, log_found = trees.marginals(s), float(trees.log_partition(s))
+        except ol.InputError:
+            refused += 1
+            continue
+        torch.testing.assert_close(found, mu, rtol=0, atol=1e-7)
+        assert abs(log_found - log_z) <= 1e-12 * max(1.0, float(s.abs().max()))
+    assert refused <= (0 if size < 1e9 else 6)
+
+
+def test_scores_that_tie_beyond_the_digits_are_refused():
+    trees = ol.DependencyTrees(2, projective=False, single_root=False)
+    # Each of two trees has one of the arcs between the words.
+    s = torch.tensor([[0.0, 0.2, -0.1], [0.0, 0.0, 1e15], [0.0, 1e15, 0.0]], dtype=torch.float64)
+    for verb in (trees.marginals, trees.log_partition):
+        with pytest.raises(
+            ol.InputError, match=r"Sentence 0 has scores of up to 1\.0e\+15, and several"
+        ):
+            verb(s)

@@ -20,7 +20,7 @@ TOL = 1e-6  # KKT residual in the worst case, relative to max(1, |y|), as for th
 FINE = 1e-9  # what our own kernels reach; the answers above it are counted
 CLEAR = 1e-7  # below this margin of infeasibility, relative to max(1, |y|), either answer is right
 MEANT = 2e-6  # likewise, relative to the limits: they are meant to agree, and two of them may move
-SINGLE = 1e-5  # residual in single precision of what is computed in float64 and rounded once
+SINGLE = 1e-6  # residual in single precision of what is computed in float64 and rounded once
 CLOSED = ("corners", "anchors")  # families judged in single precision as well
 _SKEWED = (0.1, 100.0)  # norms of rows outside of which a set is certified as declared, too
 

@@ -3,7 +3,8 @@ r"""Scores of trees over hundreds of decades, moved together without changing an
 Every tree has one head per word, so a number may be taken off all arcs into a word. Where some arcs
 are so far below the others that no sum of those can make up for one of them, all of them may be
 raised by the same amount, as long as they stay far below: the trees that count have the same number
-of them. What was taken off and added goes back into $\log Z$.
+of them. Such a level must be narrow beside its distance, before and after. What was taken off and
+added goes back into $\log Z$.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from torch import Tensor
 _CALM = 1e4  # scores up to here are summed as they are
 _APART = 60.0  # exp of it is beyond the digits of float64
 _MOST_LEVELS = 64
-_WIDEST = 1e12  # beyond, the digits of float64 do not reach from the largest to one
+WIDEST = 1e9  # beyond, the digits of float64 that are left of one are too few
 
 
 class Moved(NamedTuple):
@@ -26,12 +27,14 @@ class Moved(NamedTuple):
         scale: `(N,)`, what log Z is multiplied with.
         shift: `(N,)`, what is then added to it.
         levels: Masks of arcs, and what each of them was raised by, `(N, 1, 1)`.
+        far: Masks of arcs that lost digits, far below another one into the same word.
     """
 
     x: Tensor
     scale: Tensor
     shift: Tensor
     levels: list[tuple[Tensor, Tensor]]
+    far: Tensor
 
     def log_z(self, log_z: Tensor, mu: Tensor | None) -> Tensor:
         """Return log Z of the scores given, from that of `x` and the marginals of `x`."""
@@ -67,20 +70,37 @@ def move(x: Tensor, arcs: Callable[[], Tensor], look: bool) -> Moved | None:
     words = x.shape[-1] - 1
     edges = _edges(moved, used, words, look)
     levels, raised_to = [], moved
-    for edge in edges:
+    for edge, width in zip(edges, _widths(moved, used, edges), strict=True):
         members = used & (moved <= edge)
         above = torch.where(members | ~used, 0, -raised_to).amax((1, 2), keepdim=True)
         best = torch.where(members, raised_to, -torch.inf).amax((1, 2), keepdim=True)
-        target = torch.maximum(-(words + 1) * above - _APART, best)
+        # Whoever has one more of them must lose to the worst with fewer, before and after.
+        target = -(words + 1) * (above + width) - _APART
+        target = torch.maximum(torch.where(best.isfinite(), target, best), best)
         by = torch.where(best.isfinite(), target - best, 0)
         # In this order: the digits of what lies between the members are all kept.
         raised_to = torch.where(members, (raised_to - best) + target, raised_to)
         levels.append((members, by))
     widest = torch.where(used, -raised_to, 0).amax((1, 2), keepdim=True)
-    scale = (widest / _WIDEST).clamp(min=1)
+    scale = (widest / WIDEST).clamp(min=1)
     kept = torch.where(used, x, 0)
     asked = torch.where(used, raised_to / scale + (kept - kept.detach()), x)
-    return Moved(asked, scale[:, 0, 0], top.sum((1, 2)), levels)
+    return Moved(asked, scale[:, 0, 0], top.sum((1, 2)), levels, used & (moved < -WIDEST))
+
+
+def _widths(moved: Tensor, used: Tensor, edges: list[Tensor]) -> list[Tensor]:
+    """Return what arcs of each level and of those below it may differ by within their levels."""
+    total, widths = torch.zeros_like(moved[:, :1, :1]), []
+    below = used.new_zeros(()).expand(used.shape)
+    for edge in reversed(edges):
+        members = used & (moved <= edge)
+        own = members & ~below
+        least = torch.where(own, moved, torch.inf).amin((1, 2), keepdim=True)
+        most = torch.where(own, moved, -torch.inf).amax((1, 2), keepdim=True)
+        total = total + torch.where(least <= most, most - least, 0.0)
+        widths.append(total)
+        below = members
+    return widths[::-1]
 
 
 def _edges(moved: Tensor, used: Tensor, words: int, look: bool) -> list[Tensor]:

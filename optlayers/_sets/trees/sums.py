@@ -1,7 +1,8 @@
 """Sums over all trees, their gradients and samples, around what each kind of trees computes."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -9,10 +10,11 @@ from torch.autograd.function import once_differentiable
 
 from ..._errors import InputError
 from ..._kernels.threads import use_kernels
-from .levels import move
+from .levels import Moved, move
 
 # Finite scores beyond this count as infinite: sums of them would leave the range of float64.
 HUGE = 1e60
+_NOTHING = 1e-20  # a probability of scores that were divided, which undivided is smaller yet
 # The logarithm of zero in the tensor programs: finite, so that no derivative is NaN.
 LOG_ZERO = -1e100
 # A name, because `torch.compile` of torch 2.6 traces no `tuple[...]`.
@@ -73,7 +75,7 @@ class TreeSums(ABC):
         x, batch = _wide(scores), TreeBatch(lengths, allowed, single_root)
         if x.shape[-1] == 1:
             return _nothing(scores).sum((1, 2))
-        moved = move(x, lambda: _arcs(x, batch), use_kernels(scores))
+        moved = self._moved(x, batch, use_kernels(scores))
         if moved is None:
             return self._log_z(x, batch).to(scores.dtype)
         mu = self._mu(moved.x.detach(), batch) if moved.levels else None
@@ -101,8 +103,38 @@ class TreeSums(ABC):
         x, batch = _wide(scores), TreeBatch(lengths, allowed, single_root)
         if x.shape[-1] == 1:
             return _nothing(scores)
-        moved = move(x, lambda: _arcs(x, batch), use_kernels(scores))
-        return self._mu(x if moved is None else moved.x, batch).to(scores.dtype)
+        moved = self._moved(x, batch, use_kernels(scores))
+        if moved is None:
+            return self._mu(x, batch).to(scores.dtype)
+        return self._mu(moved.x, batch).to(scores.dtype)
+
+    def _moved(self, x: Tensor, batch: TreeBatch, look: bool) -> Moved | None:
+        """Return the scores moved together, none divided, or raise; None: as they are.
+
+        What divided scores give next to no probability has none undivided either: without those
+        arcs the others may be near enough to each other. Where nobody may look, NaN.
+        """
+        asked = x
+        while True:
+            moved = move(asked, partial(_arcs, asked, batch), look)
+            if moved is None:
+                none, one = x.new_zeros(()), x.new_ones(())
+                return None if asked is x else Moved(asked, one, none, [], none)
+            wide = moved.scale > 1
+            if not look:
+                return moved._replace(x=torch.where(wide[:, None, None], torch.nan, moved.x))
+            if not bool(wide.any() | moved.far.any()):
+                return moved
+            mu = self._mu(moved.x.detach(), batch)
+            wide = wide | (moved.far & (mu >= _NOTHING)).flatten(1).any(1)
+            out = wide[:, None, None] & (mu < _NOTHING) & (asked > -torch.inf)
+            out = out & _arcs(asked, batch)
+            stuck = wide & ~out.flatten(1).any(1) & mu.flatten(1).isfinite().all(1)
+            if bool(stuck.any()):
+                _raise_for_spread(int(stuck.nonzero()[0]), asked)
+            if not bool(out.any()):
+                return moved
+            asked = torch.where(out, -torch.inf, asked)
 
     def by_autograd(self, x: Tensor, batch: TreeBatch) -> Tensor:
         """Return the gradient of the tensor program; NaN where there is no tree."""
@@ -144,6 +176,15 @@ class TreeSums(ABC):
             heads[:, m] = torch.where((m <= lengths) & (below[:, -1] > 0), chosen, -1)
             free = free & ((index != m) | (index[:, None] == chosen[:, None, None]))
         return heads
+
+
+def _raise_for_spread(i: int, x: Tensor) -> NoReturn:
+    largest = float(torch.where(x[i].isfinite(), x[i].abs(), 0.0).max())
+    raise InputError(
+        f"Sentence {i} has scores of up to {largest:.1e}, and several trees that may be the best: "
+        "float64 has not the digits to tell by how much they differ. Divide the scores by a "
+        "temperature, or forbid arcs by scores of -inf."
+    )
 
 
 class _LogPartition(torch.autograd.Function):
