@@ -45,7 +45,7 @@ def project(
         elif torch.is_grad_enabled() and y.requires_grad:
             z = Project.apply(y, plan, ready.limits, report)  # type: ignore[assignment]
         else:
-            z = plan.complete(y, ready.limits, report)
+            z = plan.complete(y, ready.limits, report, expected(y, report))
         return _without_point(z[:, :n], ready, report)
 
 
@@ -73,6 +73,18 @@ def at_once(polytope: Polytope, table: Table, x: Tensor, report: Report) -> Tens
     return z if x.ndim == 2 else z.view(x.shape)  # type: ignore[union-attr]
 
 
+def expected(y: Tensor, report: Report) -> Tensor | None:
+    """Return where the projections of points `(N, n)` are expected; numbers alone.
+
+    Where there is none, the point itself says as little.
+    """
+    near = report.near
+    if near is None or near.numel() != y.numel():  # another question was asked on the way
+        return None
+    near = near.detach().to(y).reshape(y.shape)
+    return torch.where(near.isfinite(), near, y.detach())
+
+
 def _without_point(z: Tensor, ready: Ready, report: Report) -> Tensor:
     """Return NaN, and a failure, for instances whose constraints are known to be in conflict."""
     if ready.bad is None:
@@ -89,7 +101,7 @@ class Project(torch.autograd.Function):
 
     @staticmethod
     def forward(y, plan, limits, report):
-        return plan.complete(y, limits, report)
+        return plan.complete(y, limits, report, expected(y, report))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -157,7 +169,7 @@ class ProjectWithLimits(torch.autograd.Function):
 
     @staticmethod
     def forward(y, plan, report, *values):
-        return plan.complete(y, _as_limits(values), report)
+        return plan.complete(y, _as_limits(values), report, expected(y, report))
 
     @staticmethod
     def setup_context(ctx, inputs, output):

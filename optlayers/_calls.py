@@ -241,17 +241,20 @@ def projection(
     on_failure: OnFailure,
     on_nonfinite: OnNonfinite,
     tolerance: float = ACCURACY,
+    near: Tensor | None = None,
 ) -> tuple[Tensor, Status]:
     """Project a batch under the policies: at once where nothing can fail, else by a `Call`."""
     check_tolerance(tolerance)
     check_policies(on_failure, on_nonfinite, True)
-    if is_ordinary(y):
+    if near is None and is_ordinary(y):
         report = Report(tolerance=tolerance)
         z = feasible_set.at_once(y, False, report)
         if z is not None:
             batch = y.shape[: y.ndim - feasible_set.event_dim]
             return z, Status(tuple(batch), answers=report.answers_of())
     call = Call(feasible_set, y, False, on_failure, on_nonfinite, tolerance)
+    if near is not None:
+        call.expect(near)
     return call.projection(feasible_set.answer_projection)
 
 
@@ -358,6 +361,21 @@ class Call:
         if z.device != self.like.device:
             z = z.to(self.like.device)  # a decoder of one's own on the host
         return self._settle(z, lowest)
+
+    def expect(self, near: Tensor) -> None:
+        """Note where projections are expected; refuse what cannot be points of this batch."""
+        shape = tuple(self.masked.x.shape)
+        if not isinstance(near, Tensor) or not near.is_floating_point():
+            found = near.dtype if isinstance(near, Tensor) else type(near).__name__
+            raise InputError(f"`near` must be a tensor of floats. Got {found}.")
+        refuse_vmap(near, "near")
+        try:
+            self.report.near = near.expand(shape)
+        except RuntimeError:
+            raise InputError(
+                f"`near` must have the shape of the answer, {shape}, or one that broadcasts to it. "
+                f"Got {tuple(near.shape)}."
+            ) from None
 
     def projection(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
         """Return the points that `ask` projects onto, and which instances have one."""

@@ -47,6 +47,7 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
+    near: Tensor | None = ...,
     on_failure: Literal["raise", "nan"] = ...,
     on_nonfinite: OnNonfinite = ...,
     tolerance: float = ...,
@@ -59,6 +60,7 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
+    near: Tensor | None = ...,
     on_failure: Literal["raise", "nan"] = ...,
     on_nonfinite: OnNonfinite = ...,
     tolerance: float = ...,
@@ -71,6 +73,7 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
+    near: Tensor | None = ...,
     on_failure: Literal["raise", "nan"] = ...,
     on_nonfinite: OnNonfinite = ...,
     tolerance: float = ...,
@@ -82,6 +85,7 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
+    near: Tensor | None = None,
     on_failure: Literal["raise", "nan"] = "raise",
     on_nonfinite: OnNonfinite = "raise",
     tolerance: float = ACCURACY,
@@ -103,6 +107,12 @@ def project(
             structured set.
         y: `(..., n)`, any float type; structured sets name their own shape. Half precision is
             computed in float32.
+        near: Where the answer is expected, broadcasting to the shape of the answer. What is active
+            there is tried first by the dual active-set method on the CPU, which pays where many
+            constraints are active and `near` is an answer for almost the same point; next to a
+            vertex a start from `y` is faster, and all other methods ignore it. It changes the
+            work, not the answer (by no more than rounding, 1e-12): any point will do, in the set
+            or not, and entries that are not finite say nothing. No gradient flows to it.
         on_failure: "raise", or "nan": put NaN for the instances without an answer. The "fallback"
             of `decode` is refused: zeros need not lie in the set.
         on_nonfinite: What NaN and inf in `y` are. "raise": failures, subject to `on_failure`; the
@@ -123,7 +133,7 @@ def project(
     Raises:
         InputError: If `y` has another last dimension, is not a float tensor, or is not finite; if
             float16 cannot hold the answer; if a policy does not exist; if `tolerance` is not a
-            number from 1e-9 to 1.
+            number from 1e-9 to 1; if `near` is no float tensor, or does not fit.
         InfeasibleError: If an instance has no point; names the instance and rows in conflict.
         SolverFailed: If no exact solver reached `tolerance`; names the instance, with residuals.
 
@@ -138,7 +148,7 @@ def project(
         >>> bool((status.residual <= 1e-9).all())
         True
     """
-    z, status = projection(as_set(feasible_set, y), y, on_failure, on_nonfinite, tolerance)
+    z, status = projection(as_set(feasible_set, y), y, on_failure, on_nonfinite, tolerance, near)
     return (z, status) if return_status else z
 
 

@@ -222,3 +222,38 @@ def test_threads_make_no_difference(threads):
     finally:
         torch.set_num_threads(before)
     assert torch.equal(z, torch.stack([ol.project(P, v) for v in y]))
+
+
+def test_where_an_answer_is_expected_changes_the_work_alone():
+    rng = np.random.default_rng(3)
+    A = rng.standard_normal((12, 8))
+    P = ol.Polytope(A, A @ rng.uniform(0.2, 0.8, 8) + 0.1)
+    y = torch.from_numpy(rng.standard_normal((6, 8)))
+    z = ol.project(P, y)
+    nowhere = torch.full((6, 8), torch.nan, dtype=torch.float64)
+    for near in (
+        z,
+        z.float(),
+        1e9 * y,
+        -z,
+        nowhere,
+        torch.zeros(8),
+        nowhere.clone().index_fill_(0, torch.tensor([1]), torch.inf),
+    ):
+        assert (ol.project(P, y, near=near) - z).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize(
+    ("near", "words"),
+    [
+        (torch.zeros(3), r"`near` must have the shape of the answer, \(2, 8\)"),
+        (
+            torch.zeros(2, 8, dtype=torch.int64),
+            "`near` must be a tensor of floats. Got torch.int64",
+        ),
+        ([0.0] * 8, "`near` must be a tensor of floats. Got list"),
+    ],
+)
+def test_what_cannot_be_near_is_refused(near, words):
+    with pytest.raises(ol.InputError, match=words):
+        ol.project(ol.box(8), torch.zeros(2, 8), near=near)

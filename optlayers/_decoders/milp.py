@@ -16,6 +16,7 @@ from .._plan.blocks import Block
 from .._plan.maps import Limits, Report, SolverMap
 from .._polytope.consistency import inward, nearest_limits, within
 from .._solvers.highs import TIME, HighsSolver
+from .branches import branched, is_fractional
 from .common import (
     FORBIDDEN,
     NO_INTEGER,
@@ -95,10 +96,13 @@ class MILP(SolverMap):
 
     def _integers_as_bounds(self, at: HostInstance) -> HostInstance:
         """Round bounds inwards: from fractions HiGHS 1.15 may conclude "infeasible" wrongly."""
+        whole = self._rows.whole
+        if all((v[whole] == np.round(v[whole])).all() for v in (at.lower, at.upper)):
+            return at
         low, high = inward(torch.from_numpy(at.lower), torch.from_numpy(at.upper))
         return at._replace(
-            lower=np.where(self._rows.whole, low.numpy(), at.lower),
-            upper=np.where(self._rows.whole, high.numpy(), at.upper),
+            lower=np.where(whole, low.numpy(), at.lower),
+            upper=np.where(whole, high.numpy(), at.upper),
         )
 
     def _solver(self, integral: bool, units: str) -> HighsSolver:
@@ -139,7 +143,12 @@ class MILP(SolverMap):
         if not self.block.integral:
             return self._read(z, reason, Refusal("HiGHS finds no point", SolverFailed), search)
         own = self._rows.whole
-        if reason == "unbounded" or (z is not None and _fractional(z[own])):
+        fractional = z is not None and is_fractional(z[own])
+        if fractional and not self._rows.wide:
+            found = branched(self._solver(False, units), at, own, z, search)
+            if found is not None:
+                return self._read(*found, _NO_INTEGER, search)
+        if reason == "unbounded" or fractional:
             z, reason = search.ask(self._solver(True, units), at)
         return self._read(z, reason, _NO_INTEGER, search)
 
@@ -221,7 +230,3 @@ def _better(
                 return found
         return one if two.kind is SolverFailed else two  # type: ignore[union-attr]
     return two if scores @ two >= scores @ one else one
-
-
-def _fractional(z: np.ndarray) -> bool:
-    return bool((np.abs(z - np.round(z)) > 1e-9).any())

@@ -44,7 +44,7 @@ class Search:
 
     def ask(self, solver: HighsSolver, at: HostInstance) -> tuple[np.ndarray | None, str]:
         """Return the best point, or the best one in time; None and the reason if there is none."""
-        left = self.end - time.monotonic()
+        left = self.time_left()
         if not left > 0:
             self.stopped = True
             return None, TIME
@@ -52,6 +52,10 @@ class Search:
         if found.reason == TIME:
             self.stopped, self.bound = True, min(self.bound, found.bound)
         return found.point, "" if found.point is not None else found.reason
+
+    def time_left(self) -> float:
+        """Return how many seconds there are."""
+        return self.end - time.monotonic()
 
     def gap(self, z: np.ndarray, scores: np.ndarray) -> float:
         """Return how much more the best point may score."""

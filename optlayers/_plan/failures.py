@@ -117,6 +117,7 @@ class Report:
         unexplained: Instances that failed only because their answer is NaN.
         limit: How long the solver may take, if there is a limit; shared by all that is asked again.
         gaps: Of instances whose time ran out: how much more the best structure may score.
+        near: Where projections are expected, one point for each that is asked for, if anywhere.
     """
 
     failures: dict[int, Failure] = field(default_factory=dict)
@@ -131,6 +132,7 @@ class Report:
     unexplained: set[int] = field(default_factory=set)
     limit: TimeLimit | None = None
     gaps: dict[int, float] = field(default_factory=dict)
+    near: Tensor | None = None
 
     def fail(
         self,

@@ -76,9 +76,9 @@ class HighsSolver:
         if integral.any():
             kinds = highspy.HighsVarType
             lp.integrality_ = [kinds.kInteger if i else kinds.kContinuous for i in integral]
-        self._lp, self._limited = lp, False
+        self._lp, self._limited, self._integral = lp, False, bool(integral.any())
         # What is over at once need not be interrupted, and is quicker without a second thread.
-        self._long = bool(integral.any()) or matrix.nnz >= _LARGE
+        self._long = self._integral or matrix.nnz >= _LARGE
         self._stop = threading.Event()
         self._highs = self._model()
 
@@ -89,6 +89,8 @@ class HighsSolver:
         highs: Any = highspy.Highs()
         for option, value in _OPTIONS.items():
             highs.setOptionValue(option, value)
+        if not self._integral:  # what it finds of a linear program costs more than it saves
+            highs.setOptionValue("presolve", "off")
         highs.setOptionValue("time_limit", seconds)
         highs.passModel(self._lp)
         if self._long:
@@ -142,6 +144,19 @@ class HighsSolver:
         names = {self._status.kInfeasible: "infeasible"}
         return Solution(None, names.get(status) or str(highs.modelStatusToString(status)))
 
+    def solve_between(self, lower: np.ndarray, upper: np.ndarray) -> Solution:
+        """Return the best point between other bounds, from the last answer on: a branch.
+
+        For linear programs; the costs, the rows and the clock are those of the last `solve`.
+        """
+        highs = self._highs
+        highs.changeColsBounds(len(self._columns), self._columns, lower, upper)
+        status = self._again()
+        if status == self._status.kOptimal:
+            return Solution(np.array(highs.getSolution().col_value), "")
+        known = {self._status.kInfeasible: "infeasible", self._status.kTimeLimit: TIME}
+        return Solution(None, known.get(status) or str(highs.modelStatusToString(status)))
+
     def _so_far(self) -> Solution:
         """Return the best integral point found; a linear program that was stopped has none."""
         import highspy
@@ -157,6 +172,10 @@ class HighsSolver:
         highs = self._highs
         highs.changeColsCost(len(self._columns), self._columns, costs)
         highs.clearSolver()
+        return self._again()
+
+    def _again(self):
+        highs = self._highs
         if not self._long:
             highs.run()
             return highs.getModelStatus()
