@@ -17,6 +17,8 @@ from .conflicts import Conflict, find_conflict
 from .shapes import holds_arrays, read_shape
 from .sources import Sources
 
+_VALUES = ("b", "b_eq", "lower", "upper")
+
 
 class Polytope:
     r"""The set of $z$ with $A x \le b,\ A_{eq} x = b_{eq},\ l \le x \le u$, $x = [z; \psi]$.
@@ -89,43 +91,54 @@ class Polytope:
 
     @ordinary
     def _fill(
-        self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, shape=None, fingerprint=None,
-        instance=False,
+        self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, shape=None,
+        fingerprint=None, kept=(),
     ) -> None:  # fmt: skip
-        """Set every field; an instance of a batch is not refused for being empty."""
-        sources = Sources({"b": b, "b_eq": b_eq, "lower": lower, "upper": upper})
-        m, m_eq, num_vars = A.shape[0], A_eq.shape[0], A.shape[1]
+        """Set every field.
+
+        Args:
+            A: Inequality rows, checked, as `A_eq` is.
+            A_eq: Equality rows.
+            b: As the user gave it, as the next three.
+            b_eq: Right-hand side of the equality rows.
+            lower: Lower bounds.
+            upper: Upper bounds.
+            num_aux: Checked.
+            integral: As given.
+            shape: Of z, if it has several dimensions.
+            fingerprint: Of the rows, if it is known.
+            kept: Which of the values are those of another polytope with these rows. Nothing is
+                asked of them: an instance of a batch is not refused for being empty.
+        """
+        values = {"b": b, "b_eq": b_eq, "lower": lower, "upper": upper}
+        sources = Sources(values)
+        sizes = (A.shape[0], A_eq.shape[0], A.shape[1], A.shape[1])
+        for (name, given), size in zip(values.items(), sizes, strict=True):
+            if name not in kept:
+                rows = {"b": "A", "b_eq": "A_eq"}.get(name)
+                values[name] = as_values(given, size, name, rows)
+        # Values stay tensors without a graph, as the host code wants them; the graph of those that
+        # require grad is kept beside them, for the derivative of a projection.
+        graphs = {k: v for k, v in values.items() if v.requires_grad}
+        values |= {k: v.detach() for k, v in graphs.items()}
+        batch_shape = _batch_of(values)
+        if not ("lower" in kept and "upper" in kept):
+            check_bounds(values["lower"], values["upper"])
+        if not ("b" in kept and "b_eq" in kept):
+            check_empty_rows(A, values["b"], A_eq, values["b_eq"])
         fields = {
             "A": A,
             "A_eq": A_eq,
-            "b": as_values(b, m, "b", "A"),
-            "b_eq": as_values(b_eq, m_eq, "b_eq", "A_eq"),
-            "lower": as_values(lower, num_vars, "lower"),
-            "upper": as_values(upper, num_vars, "upper"),
             "num_aux": num_aux,
             "integral": bool(integral),
-            "shape": read_shape(shape, num_vars - num_aux),
+            "shape": read_shape(shape, A.shape[1] - num_aux),
             "fingerprint": fingerprint or _fingerprint(A, A_eq, num_aux),
+            "batch_shape": batch_shape,
+            "_values": values,
+            "_graphs": graphs,
+            "_sources": sources,
         }
-        values = [fields[k] for k in _VALUES]
-        # Values stay tensors without a graph, as the host code wants them; the graph of those that
-        # require grad is kept beside them, for the derivative of a projection.
-        graphs = {k: fields[k] for k in _VALUES if fields[k].requires_grad}
-        fields |= {k: v.detach() for k, v in graphs.items()}
-        try:
-            batch_shape = torch.broadcast_shapes(*(v.shape[:-1] for v in values))
-        except torch.OutOfMemoryError:  # it is a RuntimeError too
-            raise
-        except RuntimeError:
-            shapes = {k: tuple(fields[k].shape) for k in _VALUES}
-            raise PolytopeError(
-                f"The batch dimensions of the right-hand sides and bounds must agree. Got {shapes}."
-            ) from None
-        if not instance:
-            check_bounds(fields["lower"], fields["upper"])
-            check_empty_rows(A, fields["b"], A_eq, fields["b_eq"])
-        fields |= {"_values": {k: fields.pop(k) for k in _VALUES}, "batch_shape": batch_shape}
-        for key, value in (fields | {"_graphs": graphs, "_sources": sources}).items():
+        for key, value in fields.items():
             object.__setattr__(self, key, value)
 
     batch_shape: torch.Size
@@ -139,6 +152,12 @@ class Polytope:
     b_eq = property(lambda self: self._value("b_eq"))
     lower = property(lambda self: self._value("lower"))
     upper = property(lambda self: self._value("upper"))
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """The right-hand sides and bounds themselves, for those who do not write on them."""
+        self.read_again()
+        return self._values
 
     def _value(self, name: str) -> Tensor:
         """Return a copy: a plan was compiled from what is kept, so nobody may write on that."""
@@ -215,15 +234,23 @@ class Polytope:
         names = ("b", "b_eq", "lower", "upper", "integral")
         if unknown := sorted(set(changes) - set(names)):
             raise PolytopeError(f"`with_` changes {', '.join(names)}. Got {', '.join(unknown)}.")
-        values = {name: changes.get(name, self.with_graph(name)) for name in names}
+        kept = [k for k in _VALUES if not (k in changes or k in self._graphs)]
+        values = {k: v for k, v in self.values.items() if k in kept}
+        others = {k: changes.get(k, self.with_graph(k)) for k in _VALUES if k not in kept}
+        return self._like(others | values, changes.get("integral", self.integral), kept)
+
+    def _like(self, values: dict[str, Any], integral: Any, kept: Sequence[str]) -> "Polytope":
+        """Return a polytope with the same rows."""
         other = object.__new__(Polytope)
         Polytope._fill(
             other,
             self.A,
             self.A_eq,
             num_aux=self.num_aux,
+            integral=integral,
             shape=self.shape,
             fingerprint=self.fingerprint,
+            kept=kept,
             **values,
         )
         return other
@@ -315,20 +342,8 @@ class Polytope:
             return self
         own = index[len(index) - len(self.batch_shape) :]
         own = tuple(k if size > 1 else 0 for k, size in zip(own, self.batch_shape, strict=True))
-        values = {k: getattr(self, k).expand(*self.batch_shape, -1)[own] for k in _VALUES}
-        other = object.__new__(Polytope)
-        Polytope._fill(
-            other,
-            self.A,
-            self.A_eq,
-            num_aux=self.num_aux,
-            integral=self.integral,
-            shape=self.shape,
-            fingerprint=self.fingerprint,
-            instance=True,
-            **values,
-        )
-        return other
+        values = {k: v.expand(*self.batch_shape, -1)[own].clone() for k, v in self.values.items()}
+        return self._like(values, self.integral, _VALUES)
 
     # ------------------------------------------------------------------ questions
 
@@ -420,7 +435,19 @@ def as_polytope(given: Any, verb: str) -> Polytope:
     raise InputError(f"`{verb}` takes a Polytope. Got {found}{hint}.")
 
 
-_VALUES = ("b", "b_eq", "lower", "upper")
+def _batch_of(values: Mapping[str, Tensor]) -> torch.Size:
+    """Return the shape that the batches of all values broadcast to."""
+    if all(v.ndim == 1 for v in values.values()):  # torch takes long to say so
+        return torch.Size()
+    try:
+        return torch.broadcast_shapes(*(v.shape[:-1] for v in values.values()))
+    except torch.OutOfMemoryError:  # it is a RuntimeError too
+        raise
+    except RuntimeError:
+        shapes = {k: tuple(v.shape) for k, v in values.items()}
+        raise PolytopeError(
+            f"The batch dimensions of the right-hand sides and bounds must agree. Got {shapes}."
+        ) from None
 
 
 def _fingerprint(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int) -> bytes:
