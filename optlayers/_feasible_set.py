@@ -306,7 +306,11 @@ class PolytopeSet(AbstractFeasibleSet):
         polytope = self.polytope
         if x.ndim == 0 or x.shape[-1] != polytope.n or polytope.batch_shape:
             return None
-        return _autograd.at_once(polytope, DECODERS if decides else PROJECTIONS, x, report)
+        attached = not decides and torch.is_grad_enabled()
+        if attached and polytope.requires_grad:
+            return None
+        found = ready(polytope, DECODERS if decides else PROJECTIONS, x.device, x.dtype)
+        return _autograd.at_once(found, x, attached and x.requires_grad, report)
 
     def _by_plan(self, table: Table, x: Tensor, report: Report) -> Tensor:
         polytope, batch = self.polytope, x.shape[:-1]

@@ -61,8 +61,11 @@ class Polytope:
 
     A: sp.csr_array
     A_eq: sp.csr_array
+    num_vars: int  # columns: variables and auxiliary variables
+    n: int  # variables z, the last dimension of scores and points
     num_aux: int
     integral: bool
+    requires_grad: bool  # whether a value was declared with a tensor that requires grad
     event_dim: ClassVar[int] = 1  # how many trailing dimensions of scores are one structure
 
     def __init__(
@@ -129,9 +132,12 @@ class Polytope:
         fields = {
             "A": A,
             "A_eq": A_eq,
+            "num_vars": A.shape[1],
+            "n": A.shape[1] - num_aux,
             "num_aux": num_aux,
             "integral": bool(integral),
             "shape": read_shape(shape, A.shape[1] - num_aux),
+            "requires_grad": bool(graphs),
             "fingerprint": fingerprint or _fingerprint(A, A_eq, num_aux),
             "batch_shape": batch_shape,
             "_values": values,
@@ -196,16 +202,6 @@ class Polytope:
         raise AttributeError(f"A Polytope is frozen; `{name}` cannot be deleted.")
 
     @property
-    def num_vars(self) -> int:
-        """Number of columns: variables and auxiliary variables."""
-        return self.A.shape[1]
-
-    @property
-    def n(self) -> int:
-        """Number of variables z, the last dimension of scores and points."""
-        return self.num_vars - self.num_aux
-
-    @property
     def relaxation(self) -> "Polytope":
         """The polytope that the backward pass projects onto: the polytope itself."""
         return self
@@ -254,11 +250,6 @@ class Polytope:
             **values,
         )
         return other
-
-    @property
-    def requires_grad(self) -> bool:
-        """Whether a right-hand side or a bound was declared with a tensor that requires grad."""
-        return bool(self._graphs)
 
     @property
     def fields_with_graph(self) -> tuple[str, ...]:
