@@ -19,7 +19,7 @@ WORKERS ?= 2
 # Small networks on several threads wait for each other as soon as something else runs.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint types unit test-lowest test-newest test-bare fuzz fuzz-bounds docs docs-serve bench bench-structures bench-solvers format constraints clean distclean
+.PHONY: help demo test lint types unit test-lowest test-newest test-bare fuzz fuzz-bounds docs docs-serve bench bench-structures bench-solvers bench-small format constraints clean distclean
 
 help:
 	@echo "make demo [DATA=DIR]   train the rationale example and compare the methods (under 3 minutes)"
@@ -33,6 +33,7 @@ help:
 	@echo "make bench             time the layers against their peers; writes docs/results/"
 	@echo "make bench-structures  the same for trees and graphs"
 	@echo "make bench-solvers     the same for polytopes with several rows, against QP solvers (about 10 minutes)"
+	@echo "make bench-small       the same for small calls, against torch by hand"
 	@echo "make constraints       pin the newest versions that work together"
 	@echo "make clean|distclean   remove what the commands made; distclean also $(VENV)"
 
@@ -139,6 +140,9 @@ bench-structures: $(VENV)/.dev .venv-parsers/.done
 
 bench-solvers: $(VENV)/.dev .venv-peers/.done
 	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.solvers $(ARGS)
+
+bench-small: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.small $(ARGS)
 
 bench: $(VENV)/.dev .venv-peers/.done
 	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.report $(ARGS)

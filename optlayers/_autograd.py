@@ -7,10 +7,10 @@ from torch.autograd.function import once_differentiable
 from ._errors import InfeasibleError
 from ._masks import usual
 from ._nonfinite import refuse_vmap
-from ._plan.compile import limits_with_graph, ready
+from ._plan.compile import limits_with_graph
 from ._plan.failures import Report
 from ._plan.limits import Ready
-from ._plan.maps import Limits, Table
+from ._plan.maps import Limits
 from ._polytope.polytope import Polytope
 
 _GRAD = "the gradient of a projection"
@@ -49,18 +49,16 @@ def project(
         return _without_point(z[:, :n], ready, report)
 
 
-def at_once(polytope: Polytope, table: Table, x: Tensor, report: Report) -> Tensor | None:
+def at_once(found: Ready, x: Tensor, attached: bool, report: Report) -> Tensor | None:
     """Return closed forms of a polytope without a batch for `(..., n)` on the CPU; else None.
 
     Args:
-        polytope: It has no batch.
-        table: Of decoders, or of projections, which are differentiable in `x`.
+        found: Of the polytope.
         x: Contiguous or not, with or without grad; whatever numbers it holds.
+        attached: Whether the result is differentiable in `x`.
         report: Told who answered.
     """
-    found = ready(polytope, table, x.device, x.dtype)
-    attached = table.name == "projection" and torch.is_grad_enabled()
-    if found.bad is not None or (attached and polytope.requires_grad):
+    if found.bad is not None:
         return None
     flat = x.detach() if x.requires_grad else x
     if flat.ndim != 2 or not flat.is_contiguous():
@@ -68,7 +66,7 @@ def at_once(polytope: Polytope, table: Table, x: Tensor, report: Report) -> Tens
     z = found.plan.at_once(flat, found.limits, report)
     if z is None or not usual(flat, z):
         return None
-    if attached and x.requires_grad:
+    if attached:
         z = Known.apply(x.reshape(flat.shape), z, found.plan, found.limits)
     return z if x.ndim == 2 else z.view(x.shape)  # type: ignore[union-attr]
 

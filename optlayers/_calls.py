@@ -209,8 +209,8 @@ def is_ordinary(x: Tensor) -> bool:
     if x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
         return False
     functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
-    if torch._C._are_functorch_transforms_active() or functorch.is_legacy_batchedtensor(x):
-        return False
+    if functorch.peek_interpreter_stack() is not None or functorch.is_legacy_batchedtensor(x):
+        return False  # within a transform of torch.func
     plain = x.layout is torch.strided and not x.is_neg()
     return plain and not torch.is_autocast_enabled("cpu")
 

@@ -14,6 +14,7 @@ from ._checks import floats, function, tensor, untraced
 from ._decoders import DECODERS
 from ._deprecated import warn_deprecated
 from ._errors import InputError
+from ._plan.compile import ready
 from ._plan.failures import Report, TimeLimit
 from ._polytope.polytope import Polytope
 from ._projections import PROJECTIONS
@@ -298,7 +299,11 @@ class PolytopeSet(AbstractFeasibleSet):
             return None
         if polytope.rows_require_grad:
             return None
-        return _autograd.at_once(polytope, DECODERS if decides else PROJECTIONS, x, report)
+        attached = not decides and torch.is_grad_enabled()
+        if attached and polytope.requires_grad:
+            return None
+        found = ready(polytope, DECODERS if decides else PROJECTIONS, x.device, x.dtype)
+        return _autograd.at_once(found, x, attached and x.requires_grad, report)
 
     def decode_rows(
         self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from . import _kernels
 from ._errors import InfeasibleError, UnboundedError
-from ._kernels.threads import array
 from ._plan.failures import FORBIDDEN, Failure, Report
 
 CALM = -100.0  # an instance without a score below this is well scaled as it is
@@ -61,7 +60,8 @@ def calm(x: Tensor) -> bool:
 
 def usual(x: Tensor, other: Tensor) -> bool:
     """Whether both are finite and no entry of `x` is low. For CPU tensors as they are in memory."""
-    return _kernels.checks.all_usual(array(x).ravel(), array(other).ravel(), CALM)
+    first, second = (v.detach().numpy().ravel() for v in (x, other))
+    return _kernels.checks.all_usual(first, second, CALM)
 
 
 def low_parts(excess: Tensor, look: bool = True) -> Tensor:

@@ -35,6 +35,7 @@ from .presolve import (
 )
 
 _MOST_PLANS = 32  # kept for the same rows; beyond that the oldest is forgotten
+_MOST_SMALL, _MOST_NUMBERS = 256, 4096  # small polytopes that are kept, and numbers in one
 _MOST_ROWS = 64  # matrices whose compiled rows are kept although no polytope may use them any more
 
 
@@ -107,6 +108,7 @@ class CompiledPolytope:
 
 
 _ROWS: OrderedDict[bytes, CompiledRows] = OrderedDict()
+_SMALL: OrderedDict[bytes | None, CompiledPolytope] = OrderedDict()  # no key is None
 _LOCK = threading.Lock()
 
 
@@ -151,17 +153,47 @@ def compiled_of(polytope: Polytope) -> CompiledPolytope:
     polytope.read_again()
     found: CompiledPolytope | None = getattr(polytope, "compiled", None)
     if found is None:
-        rows = rows_of(polytope)
-        given = reduce_values(polytope, rows.reduction)
-        values, empty = make_consistent(given, rows.dependences)
-        empty = empty | impossible_empty_rows(polytope, rows.reduction).to(empty.device)
-        forms, decided = rows.simplex_forms(values), None
-        if polytope.integral:
-            whole = whole_limits(given, values, polytope, rows.reduction)
-            decided = None if whole is values else (whole, rows.simplex_forms(whole))
-        found = CompiledPolytope(rows, values, empty, forms, decided)
+        key = _key_of_small(polytope)
+        with _LOCK:
+            found = _SMALL.get(key)
+        if found is None:
+            found = _compile(polytope)
+        if key is not None:
+            with _LOCK:
+                found = _SMALL.setdefault(key, found)  # another thread may have been faster
+                _SMALL.move_to_end(key)
+                while len(_SMALL) > _MOST_SMALL:
+                    _SMALL.popitem(last=False)
         object.__setattr__(polytope, "compiled", found)
     return found
+
+
+def _key_of_small(polytope: Polytope) -> bytes | None:
+    """Return a digest of a small polytope on the CPU, equal for equal ones; None for others."""
+    values = polytope.values
+    size = sum(v.numel() for v in values.values())
+    if polytope.requires_grad or size > _MOST_NUMBERS:
+        return None
+    if any(v.device.type != "cpu" for v in values.values()):
+        return None
+    digest = hashlib.blake2b(polytope.fingerprint, digest_size=16)
+    digest.update(b"integral" if polytope.integral else b"")
+    for v in values.values():
+        digest.update(str(tuple(v.shape)).encode())
+        digest.update(v.contiguous().numpy())
+    return digest.digest()
+
+
+def _compile(polytope: Polytope) -> CompiledPolytope:
+    rows = rows_of(polytope)
+    given = reduce_values(polytope, rows.reduction)
+    values, empty = make_consistent(given, rows.dependences)
+    empty = empty | impossible_empty_rows(polytope, rows.reduction).to(empty.device)
+    forms, decided = rows.simplex_forms(values), None
+    if polytope.integral:
+        whole = whole_limits(given, values, polytope, rows.reduction)
+        decided = None if whole is values else (whole, rows.simplex_forms(whole))
+    return CompiledPolytope(rows, values, empty, forms, decided)
 
 
 # ---------------------------------------------------------------------- plans
@@ -246,8 +278,8 @@ def _make_ready(
     for map_ in plan.maps:
         map_.constants(device, dtype)
     bad = infeasible_instances(polytope, plan)
-    bounds = torch.stack(torch.broadcast_tensors(polytope.lower, polytope.upper))[..., : polytope.n]
-    fits_half = bool((bounds.abs() < 65504.0).all())
+    bounds = [polytope.values[k][..., : polytope.n] for k in ("lower", "upper")]
+    fits_half = all(bool((v.abs() < 65504.0).all()) for v in bounds)
     whole = table.name == "decoder" and polytope.integral
     lowest = send(_least_parts(polytope, whole).to(dtype), device)
     failed = [] if bad is None else bad.cpu().nonzero()[:, 0].tolist()
@@ -259,7 +291,7 @@ def _make_ready(
 
 def _least_parts(polytope: Polytope, whole: bool) -> Tensor:
     """Return `(N or 1, n)`: the least value, or the least integer, that each variable can have."""
-    lower = polytope.lower
+    lower = polytope.values["lower"]
     if lower.ndim > 1:
         lower = lower.expand(*polytope.batch_shape, -1)
     lower = lower[..., : polytope.n].reshape(-1, polytope.n)

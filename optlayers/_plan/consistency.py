@@ -115,6 +115,8 @@ def shifted_like(values: Values, consistent: Values) -> Values:
 
 def impossible_empty_rows(polytope: Polytope, reduction: Reduction) -> Tensor:
     """Return `(N or 1,)`: instances with a row without coefficients that nothing satisfies."""
+    if not reduction.is_empty.any():
+        return torch.zeros(1, dtype=torch.bool, device="cpu")
     empty = torch.from_numpy(np.flatnonzero(reduction.is_empty))
     cut = int((empty < reduction.num_inequalities).sum())
     b = polytope.b[..., empty[:cut].to(polytope.b.device)]

@@ -71,12 +71,12 @@ class AbstractBlockMap(ABC):
         """
 
     def at_once(self, x: Tensor, limits: Limits, report: Report) -> Tensor | None:
-        """Return what `forward` does, of finite numbers; None where that is no closed form.
+        """Return what `forward` does, where that takes little; None where it would not.
 
-        What a call asks first on the CPU, because then nothing else has to be prepared. If it
-        fails, everything is asked again.
+        What a call asks first on the CPU of a map that is not `cheap`, because then nothing else
+        has to be prepared. If it fails, or a number is not finite, everything is asked again.
         """
-        return self.forward(x, limits, report) if self.cheap else None
+        return None
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
         """Make what `constants` returns, once per device and dtype, before the first call.

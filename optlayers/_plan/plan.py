@@ -118,7 +118,8 @@ class Plan:
             return None
         map_ = self.maps[0]
         part = x.reshape(len(x), map_.block.count, map_.block.size)
-        z = map_.at_once(part, limits[0], report)
+        answer = map_.forward if map_.cheap else map_.at_once
+        z = answer(part, limits[0], report)
         return None if z is None or report.failures else z.reshape(x.shape)
 
     def _forward(

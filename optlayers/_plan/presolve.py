@@ -111,7 +111,7 @@ def reduce_values(polytope: Polytope, reduction: Reduction, graph: bool = False)
     With `graph`, attached to the graph of those that were declared with one.
     """
     names = ("b", "b_eq", "lower", "upper")
-    declared = [polytope.with_graph(k) if graph else getattr(polytope, k) for k in names]
+    declared = [polytope.with_graph(k) if graph else polytope.values[k] for k in names]
     devices = [v.device for v in declared]
     device = next((d for d in devices if d.type != "cpu"), devices[0])
     batch = polytope.batch_shape

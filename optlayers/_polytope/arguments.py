@@ -95,8 +95,10 @@ def check_empty_rows(A: sp.csr_array, b: Tensor, A_eq: sp.csr_array, b_eq: Tenso
     In one instance of a batch they are a failure of that instance.
     """
     for name, rows, values in (("b", A, b), ("b_eq", A_eq, b_eq)):
+        if not len(values) or values.ndim > 1:
+            continue
         empty = np.flatnonzero(np.diff(rows.indptr) == 0)
-        if not len(empty) or values.ndim > 1:
+        if not len(empty):
             continue
         of_empty = values[torch.from_numpy(empty).to(values.device)]
         violated = gap_of_empty(of_empty, name == "b_eq") > CONSISTENT

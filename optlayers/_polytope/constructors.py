@@ -4,6 +4,7 @@ Rows are built as index arrays, so that a constructor costs time linear in the n
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def simplex(n: int, total: Any = 1.0, *, mask: Any = None) -> Polytope:
         raise PolytopeError(f"`total` must not be negative. Got {float(total.min()):g}.")
     total = total[..., None]
     upper = masked(total.expand(*total.shape[:-1], n), mask, (n,))
-    return Polytope(A_eq=full_rows(1, n), b_eq=total, upper=upper)
+    return _sum_of(n, True).with_(b_eq=total, upper=upper)
 
 
 @keyword_only
@@ -105,7 +106,7 @@ def cardinality(
     upper = masked(1.0, mask, (n,))
     if exactly is not None:
         k = as_count(exactly, "exactly", 0, n)
-        return Polytope(A_eq=full_rows(1, n), b_eq=k[..., None], upper=upper)
+        return _sum_of(n, True).with_(b_eq=k[..., None], upper=upper)
     signs, limits = [], []
     if at_most is not None:
         signs, limits = [1.0], [as_count(at_most, "at_most", 0, np.inf)]
@@ -115,6 +116,8 @@ def cardinality(
             raise PolytopeError("`at_least` must not exceed `at_most`.")
         signs.append(-1.0)
         limits.append(-least)
+    if len(signs) == 1 and signs[0] > 0:
+        return _sum_of(n, False).with_(b=limits[0][..., None], upper=upper)
     rows = sp.csr_array(np.repeat(np.array(signs)[:, None], n, 1))
     return Polytope(rows, torch.stack(same_shape(limits), -1), upper=upper)
 
@@ -278,6 +281,13 @@ def dag_path(
     b_eq = np.zeros(num_nodes)
     b_eq[source], b_eq[target] = 1.0, -1.0
     return Polytope(A_eq=rows, b_eq=b_eq, upper=masked(1.0, mask, (len(pairs),)))
+
+
+@lru_cache(maxsize=64)
+def _sum_of(n: int, equality: bool) -> Polytope:
+    """Build the row of ones, once, for polytopes that are made anew for every batch."""
+    rows = full_rows(1, n)
+    return Polytope(A_eq=rows, b_eq=[1.0]) if equality else Polytope(rows, [1.0])
 
 
 def _check_paths(num_nodes: int, pairs: np.ndarray, source: int, target: int) -> None:

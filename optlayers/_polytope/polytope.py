@@ -18,6 +18,8 @@ from .rows import Rows, as_rows, fingerprint, join, number_of_variables
 from .shapes import holds_arrays, read_shape
 from .sources import Sources
 
+_VALUES = ("b", "b_eq", "lower", "upper")
+
 
 class Polytope:
     r"""The set of $z$ with $A x \le b,\ A_{eq} x = b_{eq},\ l \le x \le u$, $x = [z; \psi]$.
@@ -63,8 +65,11 @@ class Polytope:
 
     A: sp.csr_array
     A_eq: sp.csr_array
+    num_vars: int  # columns: variables and auxiliary variables
+    n: int  # variables z, the last dimension of scores and points
     num_aux: int
     integral: bool
+    requires_grad: bool  # whether a value was declared with a tensor that requires grad
     event_dim: ClassVar[int] = 1  # how many trailing dimensions of scores are one structure
 
     def __init__(
@@ -105,55 +110,63 @@ class Polytope:
         shape=None,
         digest: bytes | None = None,
         instance: bool = False,
+        kept: Sequence[str] = (),
     ) -> None:
-        """Set every field; an instance of a batch is not refused for being empty."""
-        given = {"b": b, "b_eq": b_eq, "lower": lower, "upper": upper}
-        sources = Sources(given | {"A": A.source, "A_eq": A_eq.source})
+        """Set every field.
+
+        Args:
+            A: Inequality rows, checked, as `A_eq` is.
+            A_eq: Equality rows.
+            b: As the user gave it, as the next three.
+            b_eq: Right-hand side of the equality rows.
+            lower: Lower bounds.
+            upper: Upper bounds.
+            num_aux: Checked.
+            integral: As given.
+            shape: Of z, if it has several dimensions.
+            digest: Fingerprint of the rows, if it is known.
+            instance: An instance of a batch is not refused for being empty.
+            kept: Which of the values are those of another polytope with these rows. Nothing is
+                asked of them.
+        """
+        values = {"b": b, "b_eq": b_eq, "lower": lower, "upper": upper}
+        sources = Sources(values | {"A": A.source, "A_eq": A_eq.source})
         A, A_eq, rows_batch = join(A, A_eq)
-        if num_aux and (A.source is not None or A_eq.source is not None):
-            name = "A_eq" if A.source is None else "A"
-            raise PolytopeError(
-                f"`{name}` requires a gradient, and rows with auxiliary variables get none: the "
-                "point may jump where their coefficients change. Detach it, or write the set "
-                "without `num_aux`."
-            )
+        _refuse_gradients_beside_auxiliaries(A, A_eq, num_aux)
         num_vars = A.matrix.shape[1]
+        sizes = (A.count, A_eq.count, num_vars, num_vars)
+        for (name, given), size in zip(values.items(), sizes, strict=True):
+            if name not in kept:
+                rows = {"b": "A", "b_eq": "A_eq"}.get(name)
+                values[name] = as_values(given, size, name, rows)
+        # Values stay tensors without a graph, as the host code wants them; the graph of those that
+        # require grad is kept beside them, for the derivative of a projection.
+        graphs = {k: v for k, v in values.items() if v.requires_grad}
+        values |= {k: v.detach() for k, v in graphs.items()}
+        batch_shape = _batch_of(values, rows_batch)
+        if not (instance or ("lower" in kept and "upper" in kept)):
+            check_bounds(values["lower"], values["upper"])
+        if not (instance or rows_batch or ("b" in kept and "b_eq" in kept)):
+            check_empty_rows(A.matrix, values["b"], A_eq.matrix, values["b_eq"])
         fields = {
             "A": A.matrix,
             "A_eq": A_eq.matrix,
             "rows": A,
             "rows_eq": A_eq,
             "rows_batch": rows_batch,
-            "b": as_values(b, A.count, "b", "A"),
-            "b_eq": as_values(b_eq, A_eq.count, "b_eq", "A_eq"),
-            "lower": as_values(lower, num_vars, "lower"),
-            "upper": as_values(upper, num_vars, "upper"),
+            "num_vars": num_vars,
+            "n": num_vars - num_aux,
             "num_aux": num_aux,
             "integral": bool(integral),
             "shape": read_shape(shape, num_vars - num_aux),
+            "requires_grad": bool(graphs),
             "fingerprint": digest or fingerprint(A, A_eq, num_aux),
+            "batch_shape": batch_shape,
+            "_values": values,
+            "_graphs": graphs,
+            "_sources": sources,
         }
-        values = [fields[k] for k in _VALUES]
-        # Values stay tensors without a graph, as the host code wants them; the graph of those that
-        # require grad is kept beside them, for the derivative of a projection.
-        graphs = {k: fields[k] for k in _VALUES if fields[k].requires_grad}
-        fields |= {k: v.detach() for k, v in graphs.items()}
-        try:
-            batch_shape = torch.broadcast_shapes(rows_batch, *(v.shape[:-1] for v in values))
-        except torch.OutOfMemoryError:  # it is a RuntimeError too
-            raise
-        except RuntimeError:
-            shapes = {k: tuple(fields[k].shape) for k in _VALUES}
-            shapes |= {"batch of the rows": tuple(rows_batch)} if rows_batch else {}
-            raise PolytopeError(
-                f"The batch dimensions of the right-hand sides and bounds must agree. Got {shapes}."
-            ) from None
-        if not instance:
-            check_bounds(fields["lower"], fields["upper"])
-            if not rows_batch:
-                check_empty_rows(A.matrix, fields["b"], A_eq.matrix, fields["b_eq"])
-        fields |= {"_values": {k: fields.pop(k) for k in _VALUES}, "batch_shape": batch_shape}
-        for key, value in (fields | {"_graphs": graphs, "_sources": sources}).items():
+        for key, value in fields.items():
             object.__setattr__(self, key, value)
 
     batch_shape: torch.Size
@@ -170,6 +183,12 @@ class Polytope:
     b_eq = property(lambda self: self._value("b_eq"))
     lower = property(lambda self: self._value("lower"))
     upper = property(lambda self: self._value("upper"))
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """The right-hand sides and bounds themselves, for those who do not write on them."""
+        self.read_again()
+        return self._values
 
     def _value(self, name: str) -> Tensor:
         """Return a copy: a plan was compiled from what is kept, so nobody may write on that."""
@@ -217,16 +236,6 @@ class Polytope:
         return self.batch_shape[len(self.batch_shape) - len(self.rows_batch) :]
 
     @property
-    def num_vars(self) -> int:
-        """Number of columns: variables and auxiliary variables."""
-        return self.A.shape[1]
-
-    @property
-    def n(self) -> int:
-        """Number of variables z, the last dimension of scores and points."""
-        return self.num_vars - self.num_aux
-
-    @property
     def relaxation(self) -> "Polytope":
         """The polytope that the backward pass projects onto: the polytope itself."""
         return self
@@ -257,14 +266,17 @@ class Polytope:
         names = ("b", "b_eq", "lower", "upper", "integral")
         if unknown := sorted(set(changes) - set(names)):
             raise PolytopeError(f"`with_` changes {', '.join(names)}. Got {', '.join(unknown)}.")
-        values = {name: changes.get(name, self.with_graph(name)) for name in names}
+        kept = [k for k in _VALUES if not (k in changes or k in self._graphs)]
+        values = {k: v for k, v in self.values.items() if k in kept}
+        values |= {k: changes.get(k, self.with_graph(k)) for k in _VALUES if k not in kept}
+        values["integral"] = changes.get("integral", self.integral)
         rows, fields = (self.rows, self.rows_eq), {"num_aux": self.num_aux, "shape": self.shape}
-        return self._made(*rows, digest=self.fingerprint, **fields, **values)
+        return self._made(*rows, digest=self.fingerprint, kept=kept, **fields, **values)
 
     def _made(self, *rows: Rows, **fields: Any) -> "Polytope":
         """Return a polytope that was read where this one was, from parts that were checked."""
         other = object.__new__(Polytope)
-        other._fill(*rows, **fields)
+        Polytope._fill(other, *rows, **fields)
         if "_cvxpy" in self.__dict__:
             object.__setattr__(other, "_cvxpy", self._cvxpy)
         return other
@@ -273,11 +285,6 @@ class Polytope:
         """Return `count` instances as one: their rows, `b`, `b_eq`, `lower` and `upper` joined."""
         num_aux, integral = count * self.num_aux, self.integral
         return self._made(*rows, num_aux=num_aux, integral=integral, instance=True, **values)
-
-    @property
-    def requires_grad(self) -> bool:
-        """Whether a right-hand side or a bound was declared with a tensor that requires grad."""
-        return bool(self._graphs)
 
     @property
     def fields_with_graph(self) -> tuple[str, ...]:
@@ -564,4 +571,27 @@ def as_polytope(given: Any, verb: str) -> Polytope:
     raise InputError(f"`{verb}` takes a Polytope. Got {found}{hint}.")
 
 
-_VALUES = ("b", "b_eq", "lower", "upper")
+def _refuse_gradients_beside_auxiliaries(A: Rows, A_eq: Rows, num_aux: int) -> None:
+    if num_aux and (A.source is not None or A_eq.source is not None):
+        name = "A_eq" if A.source is None else "A"
+        raise PolytopeError(
+            f"`{name}` requires a gradient, and rows with auxiliary variables get none: the "
+            "point may jump where their coefficients change. Detach it, or write the set "
+            "without `num_aux`."
+        )
+
+
+def _batch_of(values: Mapping[str, Tensor], rows_batch: torch.Size) -> torch.Size:
+    """Return the shape that the batches of all values broadcast to, and that of the rows."""
+    if not rows_batch and all(v.ndim == 1 for v in values.values()):  # torch takes long to say so
+        return torch.Size()
+    try:
+        return torch.broadcast_shapes(rows_batch, *(v.shape[:-1] for v in values.values()))
+    except torch.OutOfMemoryError:  # it is a RuntimeError too
+        raise
+    except RuntimeError:
+        shapes = {k: tuple(v.shape) for k, v in values.items()}
+        shapes |= {"batch of the rows": tuple(rows_batch)} if rows_batch else {}
+        raise PolytopeError(
+            f"The batch dimensions of the right-hand sides and bounds must agree. Got {shapes}."
+        ) from None
