@@ -147,7 +147,8 @@ def cases() -> dict[str, Case]:
     return {
         "decode-simplex": Case(
             "decode 4 x simplex(5)", lambda: ol.decode(simplex, small),
-            lambda: functional.one_hot(small.argmax(-1), 5).to(small.dtype), "argmax, one_hot", 40, True,
+            lambda: functional.one_hot(small.argmax(-1), 5).to(small.dtype),
+            "argmax, one_hot", 40, True,
         ),
         "decode-cardinality": Case(
             "decode 32 x cardinality(10, at_most=3)", lambda: ol.decode(at_most, wide),
