@@ -14,7 +14,7 @@ from optlayers._projections import QP, Newton
 from optlayers._projections.units import units_of
 from optlayers._solvers.block import Answer, ProjectionProblem, judged, measured
 from optlayers._solvers.cvxpy import CvxpySolver
-from optlayers._solvers.least_distance import LeastDistance
+from optlayers._solvers.extended import ExtendedActiveSet
 from optlayers._solvers.osqp import OSQPSolver
 
 from .fuzz.generate import case
@@ -295,7 +295,7 @@ def test_above_one_in_a_billion_is_a_failure_unless_tolerated(monkeypatch):
     def nearly(self, problem):
         return Answer(np.full(9, 1 / 3), np.zeros(self.block.num_rows), 5e-8, "nearly")
 
-    for kind in (OSQPSolver, CvxpySolver, LeastDistance):
+    for kind in (OSQPSolver, CvxpySolver, ExtendedActiveSet):
         monkeypatch.setattr(kind, "solve", nearly)
     for name in ("refined", "measured"):
         monkeypatch.setattr(f"optlayers._projections.qp.{name}", lambda *args: args[-1])
@@ -331,7 +331,7 @@ def nobody_is_accurate(monkeypatch):
     def nearly(self, problem):
         return Answer(np.full(9, 1 / 3), np.zeros(self.block.num_rows), 5e-8, "nearly")
 
-    for kind in (OSQPSolver, CvxpySolver, LeastDistance):
+    for kind in (OSQPSolver, CvxpySolver, ExtendedActiveSet):
         monkeypatch.setattr(kind, "solve", nearly)
     for name in ("refined", "measured"):
         monkeypatch.setattr(f"optlayers._projections.qp.{name}", lambda *args: args[-1])

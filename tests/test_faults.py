@@ -64,7 +64,7 @@ def test_a_missing_solver_costs_only_what_needs_it(solver, monkeypatch):
         ol.validate(ol.simplex(3), samples=2, against=(solver,))
     # Where it is asked, it says how to install it instead of an ImportError.
     monkeypatch.setattr(Newton, "_on_host", _useless)
-    monkeypatch.setattr(qp_module, "LeastDistance", None)
+    monkeypatch.setattr(qp_module, "ExtendedActiveSet", None)
     P = conflicts(7, 8, seed=3 if solver == "osqp" else 4)  # rows nobody compiled before
     if solver == "cvxpy":
         answer = qp_module.Answer(np.zeros(7), np.zeros(8))
@@ -80,7 +80,7 @@ def _useless(self, y, limits):
 @pytest.mark.usefixtures("newton_first")
 def test_a_solver_that_does_not_converge_is_an_error_with_residuals(monkeypatch):
     monkeypatch.setattr(Newton, "_on_host", _useless)
-    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance):
+    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.ExtendedActiveSet):
         monkeypatch.setattr(
             kind,
             "solve",
@@ -115,7 +115,7 @@ def test_one_instance_without_convergence_costs_the_others_nothing(monkeypatch):
         return z, quality
 
     monkeypatch.setattr(Newton, "_on_host", off)
-    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance):
+    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.ExtendedActiveSet):
         monkeypatch.setattr(
             kind, "solve", lambda _, problem: qp_module.Answer(problem.y, np.zeros(3))
         )

@@ -283,7 +283,7 @@ def test_what_newton_found_is_not_enough_where_it_is_inexact(monkeypatch):
     P, y = conflicts(), points(conflicts(), count=2)
     expected = ol.project(P, y)
     monkeypatch.setattr(Newton, "_on_host", nearly)
-    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance):
+    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.ExtendedActiveSet):
         monkeypatch.setattr(
             kind,
             "solve",

@@ -441,7 +441,7 @@ def test_a_wrong_answer_of_osqp_is_repaired_by_clarabel(only_qp, monkeypatch):
 
 
 def test_when_no_solver_is_accurate_enough(only_qp, monkeypatch):
-    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance):
+    for kind in (qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.ExtendedActiveSet):
         monkeypatch.setattr(
             kind,
             "solve",
@@ -460,22 +460,21 @@ def test_when_no_solver_is_accurate_enough(only_qp, monkeypatch):
     assert not status.ok.any()
 
 
-@pytest.mark.parametrize("kind", [qp_module.CvxpySolver, qp_module.LeastDistance])
+@pytest.mark.parametrize("kind", [qp_module.CvxpySolver, qp_module.ExtendedActiveSet])
 def test_each_solver_alone(kind, only_qp, monkeypatch):
-    for other in {qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.LeastDistance} - {kind}:
+    kinds = {qp_module.OSQPSolver, qp_module.CvxpySolver, qp_module.ExtendedActiveSet}
+    for other in kinds - {kind}:
         monkeypatch.setattr(
             other,
             "solve",
             lambda self, problem: qp_module.Answer(problem.y, np.zeros(self.block.num_rows)),
         )
     for P in CASES[QP] + CASES[Newton] + CASES[ActiveSet] + CASES[Spans]:
-        if P.num_aux and kind is qp_module.LeastDistance:
-            continue
         y = points(P, count=3)
         assert ol.certify(P, y, ol.project(P, y)).holds(QP_TOL)
 
 
-def test_least_squares_where_rows_are_nearly_parallel(only_qp, monkeypatch):
+def test_rows_that_are_nearly_parallel(only_qp):
     """Half-spaces that open by 1e-6: what squares the condition number is at its end."""
     A = np.array([[1.0, 1e-6, 0.5], [-1.0, 1e-6, -0.5]])
     P = ol.Polytope(A, [0.0, 0.0], lower=-inf, upper=inf)

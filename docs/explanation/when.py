@@ -116,54 +116,43 @@ assert min(values[0]) > max(values[1]) > max(values[3])
 # The paper's setting. A syntactic parser inside a semantic parser, both supervised, on English EWT
 # and PropBank ([results](../results/syntax-to-semantics-ewt.md), one or two seeds). The three forms
 # of SPIGOT do not differ. None of them beats the pipeline, in which the syntactic parser is trained
-# first and frozen: in the paper SPIGOT does, and so does straight-through. Its row here is an
-# artefact for the most part: both parsers shared one clip of the gradient. With a clip for each, as
-# in the published code and in this repository since, small runs have straight-through and SPIGOT
-# within two points of each other, and the weight of the end task's gradient decides.
+# first and frozen; in the paper SPIGOT does, and so does straight-through. In these runs both
+# parsers shared one clip of the gradient, which the published code does not have and this
+# repository no longer has. Straight-through suffered most from it and is left out here; a
+# [study](../results/syntax-to-semantics-study.md) with a clip for each parser, in which the weight
+# of the end task's gradient decides more than the surrogate, is going on.
 
 # %% tags=["hide_input"]
-methods = [
-    "none",
-    "pipeline",
-    "attention",
-    "straight-through",
-    "straight-through-clipped",
-    "spigot",
-    "spigot-projection",
-    "spigot-marginals",
-]
+methods = ["none", "pipeline", "attention", "spigot", "spigot-projection", "spigot-marginals"]
 names = [
     "no syntax",
     "pipeline",
     "structured attention",
-    "straight-through",
-    "straight-through, clipped",
     "SPIGOT (vertex)",
     "SPIGOT (projection)",
     "SPIGOT (marginals)",
 ]
 values = runs("syntax-to-semantics-ewt.csv", "test_LF", methods, treebank="1.0")
-figure, axes = plt.subplots(figsize=(6.5, 3.4))
+figure, axes = plt.subplots(figsize=(6.5, 2.8))
 show(axes, values, names, "labelled F1 of the semantic graphs, %")
 figure.tight_layout()
-assert max(values[3]) < min(values[0])
-assert min(values[5]) > max(values[4])
+assert min(map(min, values[1:])) > max(values[0])
 
 # %% [markdown]
 # A semantic parser inside a sentiment classifier, on the Stanford Sentiment Treebank
 # ([results](../results/semantics-to-sentiment-sst.md), five seeds): both forms of SPIGOT are better
 # than the classifier without graphs (p = 0.005 and 0.03), and the pipeline is not significantly
-# different from either. These runs shared one clip as well, at the expense of straight-through: a
-# short run of it had 78.5 % so, and 81.1 % with a clip for each model.
+# different from either. These runs shared one clip as well, so straight-through is left out here,
+# too: a short run of it had 78.5 % so, and 81.1 % with a clip for each model.
 
 # %% tags=["hide_input"]
-methods = ["bilstm", "pipeline", "straight-through", "spigot", "spigot-projection"]
-names = ["BiLSTM", "pipeline", "straight-through", "SPIGOT (vertex)", "SPIGOT (projection)"]
+methods = ["bilstm", "pipeline", "spigot", "spigot-projection"]
+names = ["BiLSTM", "pipeline", "SPIGOT (vertex)", "SPIGOT (projection)"]
 values = runs("semantics-to-sentiment-sst.csv", "test_accuracy", methods)
-figure, axes = plt.subplots(figsize=(6.5, 2.5))
+figure, axes = plt.subplots(figsize=(6.5, 2.2))
 show(axes, values, names, "test accuracy, %")
 figure.tight_layout()
-assert sum(values[3]) > sum(values[0]) > sum(values[2])
+assert min(map(sum, values[2:])) > sum(values[0])
 
 # %% [markdown]
 # ### Where it loses
@@ -171,7 +160,8 @@ assert sum(values[3]) > sum(values[0]) > sum(values[2])
 # Generated reviews ([results](../results/semantics-to-sentiment-toy.md), five seeds) cannot be told
 # apart without the parser, and straight-through is the *best* method by accuracy. It turns the
 # graphs into a code of its own: their F1 falls from 85 to 9. SPIGOT, held by its projection, either
-# finds such an agreement as well or stays where the warm-up left it, and depends on the seed.
+# finds such an agreement as well or stays where the warm-up left it, and depends on the seed. One
+# clip for both models here, too: what a clip for each does to this is not measured yet.
 
 # %% tags=["hide_input"]
 methods = [

@@ -69,6 +69,7 @@ def load_ewt(
     non_projective: NonProjective = "projectivise",
     formalisms: Sequence[str] = ("propbank",),
     single_root: bool = True,
+    disjoint: bool = False,
 ) -> Corpus:
     """UD English-EWT trees and PropBank graphs of the same sentences.
 
@@ -89,6 +90,9 @@ def load_ewt(
         formalisms: Of graphs, the first the one that is reported on: "propbank", and "enhanced",
             the enhanced dependencies of the trees (see `formalisms.enhanced_graphs`).
         single_root: Refuses trees with several words under the root.
+        disjoint: Trains on the trees of one half of the documents and on the graphs of the other,
+            so that no training graph is of a sentence, or a document, of the treebank. The halves
+            have about as many sentences; the enhanced dependencies are those of the trees.
     """
     names = check_formalisms(formalisms, ("propbank", "enhanced"))
     folder = data_folder(data)
@@ -109,6 +113,8 @@ def load_ewt(
             ),
         }
     }
+    if disjoint:
+        _divide(tree_bank, banks["propbank"])
     if "enhanced" in names:
         known = {relation for s in tree_bank["train"] for relation in s.relations or ()}
         banks["enhanced"] = {part: enhanced_graphs(bank, known) for part, bank in tree_bank.items()}
@@ -146,6 +152,13 @@ def held_out_documents(sentences: Iterable[Sentence], one_in: int = HELD_OUT) ->
         chosen.add(name)
         missing -= sizes[name]
     return chosen
+
+
+def _divide(trees: dict[str, list[Sentence]], graphs: dict[str, list[Sentence]]) -> None:
+    """Leaves the training trees of one half of their documents, the graphs of the other half."""
+    half = held_out_documents(trees["train"], one_in=2)
+    trees["train"] = [s for s in trees["train"] if document(s) in half]
+    graphs["train"] = [s for s in graphs["train"] if document(s) not in half]
 
 
 def _corpus(

@@ -5,6 +5,7 @@ python -m examples.semantics_to_sentiment evaluate runs/sentiment --part test
 python -m examples.semantics_to_sentiment predict runs/sentiment FILE.txt
 python -m examples.semantics_to_sentiment analyse runs/sentiment --output analysis
 python -m examples.semantics_to_sentiment experiment toy --processes 2
+python -m examples.semantics_to_sentiment study --part sst --processes 2
 """
 
 import sys
@@ -17,6 +18,7 @@ from examples.training.command_line import (
     train_command,
 )
 from examples.training.experiments import experiment_command
+from examples.training.study import study_command
 
 from .analyse import analyse_command
 from .config import Config
@@ -24,6 +26,7 @@ from .evaluate import evaluate
 from .experiment import EXPERIMENTS
 from .predict import predict
 from .run import load_data, load_model
+from .study import STUDY
 from .train import train
 
 
@@ -36,6 +39,7 @@ def commands() -> Commands:
         "predict": predict_command(predict, kinds),
         "analyse": analyse_command(),
         "experiment": experiment_command(EXPERIMENTS),
+        "study": study_command(STUDY),
     }
 
 

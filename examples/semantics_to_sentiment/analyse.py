@@ -13,11 +13,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from examples.data import Corpus, Sentence
 from examples.metrics import is_positive
@@ -29,7 +28,7 @@ from examples.training import analysis
 from examples.training.settings import ConfigError, make_parser
 from optlayers.plotting import Arc, Style, draw_sentence
 
-from .compare import KINDS, analyse, choose, effects, find_changes
+from .compare import analyse, choose, effects, find_changes
 from .model import SentimentModel
 from .run import adopt, load_data, load_model, load_parser, parse, parser_vectors
 
@@ -234,56 +233,36 @@ def _sentiments(gold: Sentence, a: Sentence, b: Sentence, titles: Sequence[str])
 
 
 def _show(found: Mapping[str, Any], titles: Sequence[str], output: Path | None) -> None:
-    console = Console()
-    analysis.show_systems(console, found["systems"], titles)
+    analysis.show_systems(found["systems"], titles)
     for bank, title in BANKS.items():
         if bank in found:
-            scores = (*(["accuracy"] if bank == "reviews" else []), "UF", "LF")
-            heading = f"Graphs of A and B, {found['part']} part of the {title} (%)"
-            console.print(analysis.group_table(found[bank]["groups"], heading, "graphs", scores))
-            for table in (_contents_table, _change_table, _label_table):
-                console.print(table(found[bank]))
-    console.print(analysis.effect_table(found["effect"], SCORES))
+            for heading, table in _tables(found[bank], bank).items():
+                analysis.show(f"{heading}; {found['part']} part of the {title}", table)
+    analysis.show("From A to B (%)", analysis.effect_table(found["effect"], SCORES))
     if not found["pictures"]:
-        console.print("Both systems give the same graph to every review: there is nothing to draw.")
+        print("\nBoth systems give the same graph to every review: there is nothing to draw.")
     elif output is not None:
         for name, sentence in zip(PICTURES, found["pictures"], strict=False):
-            console.print(f"{output / name}.svg: {sentence}", markup=False)
+            print(f"{output / name}.svg: {sentence}")
 
 
-def _contents_table(found: Mapping[str, Any]) -> Table:
-    columns = ("A", "B", "both")
-    table = analysis.make_table("What the graphs consist of", "", *columns)
-    for name, values in found["contents"].items():
-        table.add_row(name, *(str(values[column]) for column in columns))
-    return table
-
-
-def _change_table(found: Mapping[str, Any]) -> Table:
+def _tables(found: Mapping[str, Any], bank: str) -> dict[str, pd.DataFrame]:
+    """The tables of a bank, by their titles."""
     changes = found["changes"]
-    title = (
+    kinds = pd.DataFrame.from_dict(changes["kinds"], orient="index").astype({"per_arc": float})
+    kinds["per_arc"] *= 100
+    labels = pd.DataFrame.from_dict(found["labels"], orient="index")
+    # Those with the most changes, in the order in which they came.
+    most = labels.drop(columns=["A", "B"], errors="ignore").sum(axis=1).nlargest(LABELS).index
+    scores = ("accuracy", "UF", "LF") if bank == "reviews" else ("UF", "LF")
+    return {
+        "Graphs of A and B (%)": analysis.group_table(found["groups"], scores),
+        "What the graphs consist of": pd.DataFrame.from_dict(found["contents"], orient="index"),
         f"Another graph in B than in A: {changes['changed']} of {changes['sentences']} sentences; "
-        f"{changes['reversed']} arcs turned around"
-    )
-    columns = ("arcs", "% of A's", "per sentence", "better", "worse", "neither")
-    table = analysis.make_table(title, "change", *columns)
-    for kind in (*KINDS, "all"):
-        values = changes["kinds"][kind]
-        each = values["per_sentence"]
-        cells = [str(values["count"]), analysis.percent(values["per_arc"]), f"{each:.2f}"]
-        effect = [str(values[name]) for name in columns[3:]]
-        table.add_row(kind, *cells, *effect, end_section=kind == KINDS[-1])
-    return table
-
-
-def _label_table(found: Mapping[str, Any]) -> Table:
-    """The labels with the most changes."""
-    labels: dict[str, dict[str, int]] = found["labels"]
-    columns = ("A", "B", "added", "removed", "relabelled from", "relabelled to")
-    ranked = sorted(labels, key=lambda label: -sum(labels[label][name] for name in columns[2:]))
-    kept = [label for label in labels if label in ranked[:LABELS]]
-    rest = f" ({len(kept)} of {len(labels)}, those with most changes)" * (len(kept) < len(labels))
-    table = analysis.make_table(f"Arcs by label{rest}", "label", *columns)
-    for label in kept:
-        table.add_row(label, *(str(labels[label][name]) for name in columns))
-    return table
+        f"{changes['reversed']} arcs turned around": kinds.rename(
+            columns={"count": "arcs", "per_arc": "% of A's", "per_sentence": "per sentence"}
+        ),
+        f"Arcs by label ({len(most)} of {len(labels)}, those with most changes)": labels[
+            labels.index.isin(most)
+        ],
+    }

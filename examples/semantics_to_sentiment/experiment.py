@@ -10,12 +10,13 @@ from typing import Any
 from examples.data import Sentence
 from examples.syntax_to_semantics.experiment import SyntaxExperiment
 from examples.training.experiments import Experiment, Outcome, Section, run_all
+from examples.training.runs import take_run
 from examples.training.settings import ConfigError
 
 from .config import Config, make_config, parser_config
 from .methods import METHODS, find_method
 from .run import PARSER, load_data, load_model, parse
-from .train import MONITOR, take_parser
+from .train import MONITOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class SentimentExperiment(Experiment):
         if failed := run_all(SyntaxExperiment.PACKAGE, parsers, output, processes):
             raise ConfigError(f"No parser: {failed}.")
         for folder, config in plan:
-            take_parser(output / f"{PARSER}-{config.seed}", output / folder / PARSER)
+            take_run(output / f"{PARSER}-{config.seed}", output / folder / PARSER)
 
     def monitor(self, config: Config) -> str:
         """The score that decides which epoch is best."""

@@ -1,6 +1,5 @@
 """The second experiment of the paper, section 4.2: trains one model with one seed."""
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
-from examples.data.text import replacement
 from examples.parsing.batches import Batches
 from examples.syntax_to_semantics.train import train as train_parser
-from examples.training.runs import BEST, CONFIG, RESULT, VOCABULARY, alone, begin, finish, fit
+from examples.training.runs import alone, begin, finish, fit, take_run
 
 from .config import Config, parser_config
 from .evaluate import evaluate
@@ -21,8 +19,6 @@ from .model import GRAPHS, REVIEWS, SentimentModel
 from .run import PARSER, adopt, load_data, load_model, load_parser, make_model, parser_vectors
 
 MONITOR = "dev/accuracy"
-TAKEN = (VOCABULARY, BEST, RESULT, CONFIG)
-"""The files of a parser's run that are copied; the config is last: it says that all are there."""
 
 
 @alone
@@ -69,21 +65,11 @@ def pretrain(
     assert model.parser is not None
     config, folder = parser_config(model.config), output / PARSER
     if model.config.parser_is_trained:
-        take_parser(Path(model.config.parser), folder)
+        take_run(Path(model.config.parser), folder)
     else:
         train_parser(config, folder, corpus=corpus, **options)
     adopt(model.parser, load_parser(output), parser_vectors(config, corpus))
     lightning.seed_everything(model.config.seed, verbose=False)  # whether it was trained now or not
-
-
-def take_parser(source: Path, folder: Path) -> None:
-    """Copies a trained parser, so that the run does not depend on another's folder."""
-    if not (folder / CONFIG).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in TAKEN:
-            if (source / name).is_file():
-                with replacement(folder / name) as file:
-                    shutil.copyfile(source / name, file)
 
 
 def banks(config: Config, corpus: Corpus, part: str) -> Mapping[str, Sequence[Sentence]]:

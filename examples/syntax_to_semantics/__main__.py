@@ -6,6 +6,7 @@ python -m examples.syntax_to_semantics evaluate GOLD.sdp SYSTEM.sdp --json
 python -m examples.syntax_to_semantics predict runs/spigot FILE.conllu
 python -m examples.syntax_to_semantics analyse runs/pipeline runs/spigot --output analysis
 python -m examples.syntax_to_semantics experiment toy --processes 2
+python -m examples.syntax_to_semantics study --part weights --processes 2
 """
 
 import sys
@@ -18,6 +19,7 @@ from examples.training.command_line import (
     train_command,
 )
 from examples.training.experiments import experiment_command
+from examples.training.study import study_command
 
 from .analyse import analyse_command
 from .config import Config
@@ -25,6 +27,7 @@ from .evaluate import evaluate
 from .experiment import EXPERIMENTS
 from .predict import predict
 from .run import load_data, load_model
+from .study import STUDY
 from .train import train
 
 
@@ -36,6 +39,7 @@ def commands() -> Commands:
         "predict": predict_command(predict, ".conllu"),
         "analyse": analyse_command(),
         "experiment": experiment_command(EXPERIMENTS),
+        "study": study_command(STUDY),
     }
 
 

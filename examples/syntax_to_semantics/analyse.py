@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jsonargparse import ArgumentParser, Namespace
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from examples.data import Sentence
 from examples.training import analysis
@@ -157,34 +156,26 @@ def picture(
 
 
 def _show(found: dict[str, Any], titles: Sequence[str], output: Path | None) -> None:
-    console = Console()
-    analysis.show_systems(console, found["systems"], titles)
-    title = f"Trees of A and B, {found['part']} part of the graph bank (%)"
-    console.print(analysis.group_table(found["groups"], title, "trees", ("UAS", "UF", "LF")))
-    console.print(_change_table(found))
-    console.print(analysis.effect_table(found["effect"], SCORES))
-    if found["picture"] is None:
-        console.print(
-            "Both systems give the same tree to every sentence: there is nothing to draw."
-        )
-    elif output is not None:
-        console.print(f"{output / 'picture.svg'}: {found['picture']}", markup=False)
-
-
-def _change_table(found: dict[str, Any]) -> Table:
+    analysis.show_systems(found["systems"], titles)
     changes = found["changes"]
-    title = f"Words with another head in B than in A: {changes['changed']} of {changes['words']}"
-    columns = ("words", "%", "paper", "wrong to right", "right to wrong", "wrong to wrong")
-    table = analysis.make_table(title, "in the gold graph", *columns)
-    for name, label in CATEGORIES.items():
-        values = changes["categories"][name]
-        effects = (str(values[effect]) for effect in columns[3:])
-        table.add_row(
-            label,
-            str(values["count"]),
-            analysis.percent(values["rate"]),
-            f"{100 * PAPER[name]:.1f}" if name in PAPER else "",
-            *effects,
-            end_section=name in ("c", "none"),
-        )
-    return table
+    tables = {
+        f"Trees of A and B, {found['part']} part of the graph bank (%)": analysis.group_table(
+            found["groups"], ("UAS", "UF", "LF")
+        ),
+        f"Words with another head in B than in A: {changes['changed']} of {changes['words']}; by "
+        "the gold graph": _change_table(changes),
+        "From A to B (%)": analysis.effect_table(found["effect"], SCORES),
+    }
+    for title, table in tables.items():
+        analysis.show(title, table)
+    if found["picture"] is None:
+        print("\nBoth systems give the same tree to every sentence: there is nothing to draw.")
+    elif output is not None:
+        print(f"\n{output / 'picture.svg'}: {found['picture']}")
+
+
+def _change_table(changes: dict[str, Any]) -> pd.DataFrame:
+    table = pd.DataFrame.from_dict(changes["categories"], orient="index").astype({"rate": float})
+    table["rate"] *= 100
+    table.insert(2, "paper", 100 * pd.Series(PAPER))
+    return table.rename(index=CATEGORIES, columns={"count": "words", "rate": "%"})

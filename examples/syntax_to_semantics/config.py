@@ -1,6 +1,6 @@
 """What can be set, and its values in the paper."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -126,3 +126,12 @@ class Config(TrainingConfig):
 def make_config(name: str, **settings: Any) -> Config:
     """A config by name, with other values for some settings."""
     return Config.named(name, **settings)
+
+
+def syntax_config(config: Config) -> Config:
+    """The config of the run in which the syntactic parser of a config is trained by itself.
+
+    What is set about the end task makes no difference to it, so one such run serves many configs.
+    """
+    defaults = {"pretrain": False, "surrogate": None, "end_task_weight": 1.0, "warmup": 0}
+    return replace(config, method="syntax", eta=1.0, temperature=1.0, **defaults)

@@ -112,7 +112,11 @@ class JointParser(JointModule[Config]):
             return GraphScores(parts, tops, None)
         with without_dropout(self.syntax):
             scores = self.score_trees(batch)
-        heads = self.heads(self.trees(batch), scores)
+        trees = self.trees(batch)
+        self.watch(
+            "tree_scores_deviation", scores[trees.allowed.to(scores.device)].std(correction=0)
+        )
+        heads = self.heads(trees, scores)
         parts, tops = self.semantics(batch, graphs, heads)
         return GraphScores(parts, tops, scores)
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from examples.training.runs import alone, begin, finish, fit
 from examples.training.settings import ConfigError
 
 from . import multitask
-from .config import Config
+from .config import Config, syntax_config
 from .evaluate import evaluate
 from .methods import find_method
 from .model import JointParser
@@ -81,8 +80,7 @@ def train(
 
 def pretrain(model: JointParser, folder: Path, corpus: Corpus, options: Mapping[str, Any]) -> None:
     """Trains the syntactic parser as a run of its own, and takes its best epoch."""
-    alone = replace(model.config, method="syntax", pretrain=False, surrogate=None)
-    train(alone, folder, corpus=corpus, **options)
+    train(syntax_config(model.config), folder, corpus=corpus, **options)
     parser = load_model(folder)
     if parser.vocabulary != model.vocabulary:
         raise ConfigError(f"{folder} has the vocabulary of other data. Delete it.")

@@ -3,17 +3,15 @@
 Scores of both on groups of sentences, B against A, tables of them on the screen and in files.
 """
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 from jsonargparse import ArgumentParser, Namespace
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from examples import metrics
 from examples.data import Sentence
@@ -177,9 +175,8 @@ def write(found: Mapping[str, Any], rows: Iterable[Row], output: Path) -> None:
     with whole_file(output / "analysis.json") as file:
         file.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     with whole_file(output / "analysis.csv") as file:
-        writer = csv.writer(file)
-        writer.writerow(("table", "row", "measure", "value"))
-        writer.writerows(rows)
+        columns = ["table", "row", "measure", "value"]
+        pd.DataFrame(rows, columns=columns, dtype=object).to_csv(file, index=False)
 
 
 def write_pictures(figures: Mapping[str, Figure | None], output: Path) -> None:
@@ -225,55 +222,45 @@ def effect_rows(effect: Mapping[str, Any]) -> Iterator[Row]:
 # ---------------------------------------------------------------------- tables
 
 
-def show_systems(
-    console: Console, systems: Mapping[str, Mapping[str, Any]], titles: Sequence[str]
-) -> None:
+def show_systems(systems: Mapping[str, Mapping[str, Any]], titles: Sequence[str]) -> None:
     """Prints a line about each system."""
     for (name, system), title in zip(systems.items(), titles, strict=True):
-        console.print(f"{name}: {title}, seed {system['seed']}, {system['folder']}", markup=False)
+        print(f"{name}: {title}, seed {system['seed']}, {system['folder']}")
 
 
-def make_table(title: str, first: str, *columns: str) -> Table:
-    """An empty table, all columns but the first of which are numbers."""
-    table = Table(title=title, title_justify="left")
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
+def show(title: str, table: pd.DataFrame) -> None:
+    """Prints a table below its title."""
+    print(f"\n{title}\n{table.to_string(na_rep='-', float_format='{:.2f}'.format)}")
 
 
-def percent(value: float | None, sign: str = "") -> str:
-    """A fraction in percent, `-` if there is none."""
-    return "-" if value is None else f"{100 * value:{sign}.2f}"
+def group_table(groups: Mapping[str, Any], scores: Sequence[str]) -> pd.DataFrame:
+    """The table of `group_scores`, in percent."""
+    sizes = ("sentences", "words")
+    rows = {
+        (group, system): {n: values[n] for n in sizes} | {n: values[system][n] for n in scores}
+        for group, values in groups.items()
+        for system in SYSTEMS
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.assign(**{name: 100 * table[name].astype(float) for name in scores})
 
 
-def group_table(groups: Mapping[str, Any], title: str, first: str, scores: Sequence[str]) -> Table:
-    """The table of `group_scores`."""
-    table = make_table(title, first, "sentences", "words", "system", *scores)
-    for group in GROUPS:
-        values = groups[group]
-        for system in SYSTEMS:
-            top = system == SYSTEMS[0]
-            cells = [group, str(values["sentences"]), str(values["words"])]
-            shown = (percent(values[system][name]) for name in scores)
-            table.add_row(*(cells if top else [""] * 3), system, *shown, end_section=not top)
-    return table
-
-
-def effect_table(effect: Mapping[str, Any], names: Mapping[str, str]) -> Table:
-    """The table of `compared`, by score.
+def effect_table(effect: Mapping[str, Any], names: Mapping[str, str]) -> pd.DataFrame:
+    """The table of `compared`, by score, in percent.
 
     Args:
         effect: What was compared, by score.
         names: What scores are called, in their order.
     """
-    table = make_table("From A to B (%)", "score", "A", "B", "B - A", "95 % interval", "p")
-    for name, label in names.items():
-        if name in effect:
-            values = effect[name]
-            low, high = (percent(value, "+") for value in values["interval"])
-            cells = (percent(values["A"]), percent(values["B"]))
-            difference = percent(values["difference"], "+")
-            p = metrics.shown_p(values["p_value"], values["samples"])
-            table.add_row(label, *cells, difference, f"{low} to {high}", p)
-    return table
+    kept = {label: effect[name] for name, label in names.items() if name in effect}
+    rows = {
+        label: {
+            "A": 100 * values["A"],
+            "B": 100 * values["B"],
+            "B - A": f"{100 * values['difference']:+.2f}",
+            "95 % interval": " to ".join(f"{100 * end:+.2f}" for end in values["interval"]),
+            "p": metrics.shown_p(values["p_value"], values["samples"]),
+        }
+        for label, values in kept.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")

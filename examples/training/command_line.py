@@ -8,10 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
-from rich.console import Console
-from rich.table import Table
 
 import optlayers as ol
 from examples.data import Corpus, DataError
@@ -147,8 +146,7 @@ def show(columns: Mapping[str, Mapping[str, float]], as_json: bool, title: str) 
     if as_json:
         print(json.dumps(columns, indent=1))
         return
-    table = Table("score", *columns, title=title)
-    for name in dict.fromkeys(name for column in columns.values() for name in column):
-        values = [column.get(name) for column in columns.values()]
-        table.add_row(name, *("" if v is None else f"{100 * v:.2f}" for v in values))
-    Console().print(table)
+    table = 100 * pd.DataFrame(columns, dtype=float)
+    rows = dict.fromkeys(name for column in columns.values() for name in column)
+    shown = table.reindex(list(rows)).to_string(na_rep="", float_format="{:.2f}".format)
+    print(f"{title}\n{shown}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
 from jsonargparse import ArgumentParser, Namespace
 
@@ -157,14 +158,13 @@ def run_all(package: str, runs: Runs, output: Path, processes: int) -> dict[str,
         output: The folder of their folders.
         processes: Runs at once.
     """
-    jobs = (delayed(_run)(package, config, output / name) for name, config in runs.items())
+    jobs = (delayed(run_one)(package, config, output / name) for name, config in runs.items())
     errors = Parallel(n_jobs=processes)(jobs)
     return {name: error for name, error in zip(runs, errors, strict=True) if error}
 
 
-def _run(package: str, config: TrainingConfig, folder: Path) -> str | None:
-    import torch
-
+def run_one(package: str, config: TrainingConfig, folder: Path) -> str | None:
+    """Trains a run with one thread; returns why it failed, if it did."""
     torch.set_num_threads(1)
     error = None
     try:

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from statistics import median
 from typing import Any, ClassVar, Generic
 
 import lightning
@@ -46,6 +47,7 @@ class JointModule(lightning.LightningModule, Generic[C]):
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
         self.losses: dict[str, tuple[float, int]] = {}  # sums of this epoch, and sentences
+        self.watched: dict[str, list[float]] = {}  # a number for each step of this epoch
         self.parsed: Parsed = {}
         self.frozen: list[nn.Module] = []
 
@@ -108,11 +110,17 @@ class JointModule(lightning.LightningModule, Generic[C]):
         weighed.register_hook(lambda grad: weight * grad)
         return weighed
 
+    def watch(self, name: str, value: Tensor) -> None:
+        """Keeps a number of a training step; the median of the epoch is logged."""
+        if self.training:
+            self.watched.setdefault(name, []).append(float(value.detach()))
+
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         """Divides by the number of sentences, then clips the gradient of each model by itself.
 
         With its weight, the gradient of the end task in the intermediate model has that share of
-        the norm that others may have: a large one does not make up for a small weight.
+        the norm that others may have: a large one does not make up for a small weight. Its norm
+        before, and without the weight, is logged.
         """
         for model in self.children():
             parameters = [p for p in model.parameters() if p.grad is not None]
@@ -121,7 +129,9 @@ class JointModule(lightning.LightningModule, Generic[C]):
                 parameter.grad.div_(self._sentences)
             weighed = self._end_task and model is self.intermediate
             weight = self.config.end_task_weight if weighed else 1.0
-            torch.nn.utils.clip_grad_norm_(parameters, weight * self.config.clip)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, weight * self.config.clip)
+            if weighed and parameters:
+                self.watch("end_task_norm", norm / weight)
 
     def on_train_epoch_start(self) -> None:
         """Sets the learning rate, a function of the epoch alone."""
@@ -167,7 +177,9 @@ class JointModule(lightning.LightningModule, Generic[C]):
         """
         for kind, (total, count) in self.losses.items():
             self.log(f"train/{kind}_loss", total / count)
-        self.losses = {}
+        for name, values in self.watched.items():
+            self.log(f"train/{name}", median(values))
+        self.losses, self.watched = {}, {}
         for name, value in self.scores(self.parsed).items():
             self.log(f"dev/{name}", value, prog_bar=name in self.SHOWN)
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.markdown import Markdown
 
 from examples.data.text import output as whole_file
 from examples.metrics import Comparison, paired_bootstrap, shown_p
@@ -32,7 +30,7 @@ def write(experiment: Experiment, ended: Sequence[Outcome], folder: Path, name: 
     text = page(experiment, ended, f"python -m {experiment.PACKAGE} experiment {name}", stem)
     with whole_file(folder / f"{stem}.md") as file:
         file.write(text)
-    Console().print(Markdown(text))
+    print(text)
 
 
 def row(experiment: Experiment, outcome: Outcome) -> dict[str, Any]:

@@ -8,24 +8,22 @@ ended, `metrics.csv`, a row per epoch, and `result.json`, the scores.
 
 import json
 import logging
-import random
+import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning
-import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from examples.data import DataError
 from examples.data.text import output as whole_file
@@ -33,13 +31,17 @@ from examples.data.text import replacement
 from examples.parsing.batches import Batches
 from examples.parsing.vocabulary import Vocabulary
 
-from .lock import locked
+from .checkpoints import Checkpoint, RandomStates, Stopping, WholeFiles, checkpoint
 from .module import JointModule
 from .settings import ConfigError, TrainingConfig, plain
 
 CONFIG, VOCABULARY, RESULT = "config.yaml", "vocabulary.json", "result.json"
+LOCK = "run.lock"
 LAST, BEST = "last.ckpt", "best.ckpt"
 LOGS, CURVE = "logs", "metrics.csv"
+TAKEN = (VOCABULARY, BEST, RESULT, CURVE, CONFIG)
+"""The files of a run that are copied; the config is last: it says that all are there."""
+
 IGNORED = (  # each is about a choice made here on purpose
     ".*does not have many workers.*",  # batches are made faster than they are used
     ".*Checkpoint directory .* exists and is not empty.*",  # it is resumed from
@@ -82,6 +84,34 @@ def read_result(path: Path) -> dict[str, Any]:
             "the scores are computed anew, from the checkpoints."
         )
     return found
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training into a folder; nothing is left of a lock.
+
+    The system frees it when its process ends, however it ends.
+
+    Raises:
+        ConfigError: If another process trains there.
+    """
+    new, path = not folder.exists(), folder / LOCK
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, blocking=False):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # an open file cannot be removed everywhere
+                    path.unlink()
+    except Timeout:
+        raise ConfigError(
+            f"Another process trains into {folder}. Wait for it, or choose another --output."
+        ) from None
+    finally:
+        if new:
+            with suppress(OSError):  # something was written into it
+                folder.rmdir()
 
 
 def alone(train: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -150,9 +180,9 @@ def fit(
     loggers += [TensorBoardLogger(folder, name="", version="tensorboard")] if tensorboard else []
     chosen: dict[str, Any] = {"devices": 1} | options
     common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(folder, Path(BEST).stem, monitor=monitor, mode="max", **common)
+    best = Checkpoint(folder, Path(BEST).stem, monitor=monitor, mode="max", **common)
     # Not `save_last=True`, which saves the epochs that are the best so far, and no others.
-    last = ModelCheckpoint(folder, Path(LAST).stem, every_n_epochs=1, **common)
+    last = Checkpoint(folder, Path(LAST).stem, every_n_epochs=1, **common)
     stopping = Stopping(monitor, mode="max", patience=model.config.patience, min_delta=0.0)
     with warnings.catch_warnings():
         for message in IGNORED:
@@ -182,6 +212,16 @@ def finish(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     with whole_file(folder / RESULT) as file:
         file.write(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def take_run(source: Path, folder: Path) -> None:
+    """Copies a trained model, so that a run that starts from it does not depend on its folder."""
+    if not (folder / CONFIG).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in TAKEN:
+            if (source / name).is_file():
+                with replacement(folder / name) as file:
+                    shutil.copyfile(source / name, file)
 
 
 def read_curve(folder: Path) -> pd.DataFrame:
@@ -259,98 +299,3 @@ def restore(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) 
     except RuntimeError as error:
         why = str(error).partition("\n\t")[2].partition("\n")[0].strip()
         raise DataError(f"{path} is not of the model of {CONFIG} and {VOCABULARY}: {why}") from None
-
-
-def checkpoint(path: str | Path, where: Any = "cpu") -> dict[str, Any]:
-    """What a checkpoint holds, loaded without executing pickles.
-
-    Raises:
-        DataError: If it is not complete, or something else.
-    """
-    content = BytesIO(Path(path).read_bytes())
-    try:
-        found = torch.load(content, map_location=where, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError) as error:
-        found = str(error).partition("\n")[0]
-    if not isinstance(found, dict) or "state_dict" not in found:
-        found = found if isinstance(found, str) else "it has no state_dict"
-        raise DataError(
-            f"{path}: no complete checkpoint: {found}. Delete {Path(path).parent} and train again."
-        )
-    return found
-
-
-# ---------------------------------------------------------------------- what Lightning lacks
-
-
-class RandomStates(Callback):
-    """Keeps the states of all generators of random numbers in the checkpoint.
-
-    As tensors and plain numbers: the checkpoint loads without executing pickles.
-    """
-
-    def __init__(self):
-        self._loaded: dict[str, Any] = {}
-
-    def on_save_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]
-    ) -> None:
-        """Adds them."""
-        name, keys, *rest = np.random.get_state()  # noqa: NPY002  (that of the global generator)
-        checkpoint["random_states"] = {
-            "python": random.getstate(),
-            "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-        }
-
-    def on_load_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]
-    ) -> None:
-        """Remembers them until everything that draws numbers is set up."""
-        self._loaded = checkpoint["random_states"]
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Restores them."""
-        if not self._loaded:
-            return
-        version, state, gauss = self._loaded["python"]
-        random.setstate((version, tuple(state), gauss))
-        name, keys, *rest = self._loaded["numpy"]
-        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-        torch.set_rng_state(self._loaded["torch"].cpu())
-        if self._loaded["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
-        self._loaded = {}
-
-
-class Stopping(EarlyStopping):
-    """Early stopping that a run remembers which was killed after it stopped."""
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Lightning would train one more epoch before it looks."""
-        if self.wait_count >= self.patience:
-            trainer.should_stop = True
-
-
-class WholeFiles(TorchCheckpointIO):
-    """Checkpoints that take the place of older ones when they are complete.
-
-    Lightning's own are written where the system keeps temporary files. If that is another disk,
-    moving them is copying, and a run that is killed meanwhile is left with a part of a checkpoint.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        """Writes beside the old file, then renames."""
-        buffer = BytesIO()  # torch's own writing hides what the system says, such as a full disk
-        torch.save(checkpoint, buffer)
-        with replacement(path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """The same, and says so if the file is not complete."""
-        return checkpoint(path, map_location)

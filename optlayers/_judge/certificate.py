@@ -15,6 +15,7 @@ from .repair import feasible_near
 # Times sqrt(tol) * scale: a distance bound above it is not "within tol". A duality gap is about as
 # large as the residuals, and the bound its square root; beyond, small residuals prove nothing.
 _FAR = 100.0
+_SMALL, _NEAR = 1e-9, 1e-4  # a bound to be improved, and how far w may be for that
 _ROUNDING = 4 * np.finfo(np.float64).eps
 
 
@@ -231,12 +232,26 @@ def residuals(
 def _distance(problem: CertifiedProblem, y, x, lam, nu, g) -> np.ndarray:
     """`(N,)`: the distance from x to a feasible point, and from there at most to the projection.
 
+    A point beside a vertex that large multipliers hold has a large gap, as has the feasible point
+    nearest to it, and w below none: where the bound is not small, it is found from there as well.
+    """
+    bound, w = _distance_by(problem, y, x, lam, nu, g, x)
+    far = np.flatnonzero((bound > _SMALL) & (np.abs(x - w).max(1, initial=0.0) <= _NEAR))
+    if len(far):
+        some, rest = problem.part(far), (v[far] for v in (y, x, lam, nu, g, w))
+        bound[far] = np.fmin(bound[far], _distance_by(some, *rest)[0])
+    return bound
+
+
+def _distance_by(problem: CertifiedProblem, y, x, lam, nu, g, start):
+    """Return the bound on the distance by a feasible point near `start`, and w with psi of x.
+
     f(z) - d is a sum of terms that are each nonnegative, so that nothing cancels. With w the
     minimiser of the Lagrangian over the bounds,
     f(z) + g.z - f(w) - g.w = (z - w).((z + w)/2 - y + g).
     """
     n, (lower, upper) = y.shape[1], (problem.lower, problem.upper)
-    near = feasible_near(problem, x, np.concatenate([lam > 0, nu != 0], 1))
+    near = feasible_near(problem, start, np.concatenate([lam > 0, nu != 0], 1))
     z, w = near.x[:, :n], np.clip(y - g[:, :n], lower[:, :n], upper[:, :n])
     gap = ((z - w) * ((z + w) / 2 - y + g[:, :n])).sum(1)
     slack = np.maximum(problem.b - (problem.A @ near.x.T).T, 0.0)
@@ -244,7 +259,8 @@ def _distance(problem: CertifiedProblem, y, x, lam, nu, g) -> np.ndarray:
     if problem.num_aux:
         gap += _auxiliary_gap(problem, near.x, lam, nu, g)
     distance = np.sqrt(2 * np.maximum(gap, 0.0)) + np.linalg.norm(x[:, :n] - z, axis=1)
-    return np.where(near.found & ~np.isnan(distance), distance, np.inf)
+    distance = np.where(near.found & ~np.isnan(distance), distance, np.inf)
+    return distance, np.concatenate([w, x[:, n:]], 1)
 
 
 def _auxiliary_gap(problem: CertifiedProblem, x, lam, nu, g) -> np.ndarray:

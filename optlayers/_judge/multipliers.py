@@ -12,7 +12,9 @@ from .._polytope.polytope import Polytope
 # Activity is tested at these powers of the machine epsilon, and the best multipliers are kept: a
 # point from a closed form sits on its bounds to rounding, one from a QP solver to 1e-9 ... 1e-5.
 _POWERS = (0.75, 0.5, 1 / 3, 1 / 4)
+_MISSED = (2.0, 20.0)  # likewise, times the largest violation of the point itself
 _GOOD_ENOUGH = 1e-12  # residual at which no other activity tolerance is tried
+_HALVINGS = 40  # of the residual of a row that is alone
 _NOTHING = 1e-11  # a multiplier of this size, relative to the point, is the rounding of none
 _DENSE_LIMIT = 400_000  # entries of a dense least-squares problem; beyond it, a sparse program
 _CHUNK = 2_000_000  # entries of a vectorised pass: it bounds the memory, not the result
@@ -304,8 +306,39 @@ def _one_row(problem: CertifiedProblem, target, x, scale, eps: float) -> np.ndar
         best = np.where(residual < best_residual, tau, best)
         best_residual = np.minimum(residual, best_residual)
         if (best_residual <= _GOOD_ENOUGH * scale).all():
-            break
-    return best
+            return best
+    limits = (low, high, np.where(equality, -np.inf, 0.0), np.where(equality, -np.inf, slack))
+    return _narrowed(a, t, limits, start, problem.form.norms[single], best, best_residual)
+
+
+def _narrowed(a, t, limits, start, norms, tau, residual) -> np.ndarray:
+    """Return the multipliers that leave the least residual, `(N, rows)`, without a tolerance.
+
+    An entry with the residual r allows an interval of multipliers, which grows with r; the least r
+    for which those of all entries of a row meet is found by bisection, below the one known. Where a
+    point was rounded, no tolerance tells what is active beside weights of very different size: the
+    multiplier is then that of the entries which it moves most.
+    """
+    low, high, least, slack = limits
+    below, above = np.zeros_like(residual), residual
+
+    def interval(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        each = np.repeat(r, np.diff(np.append(start, len(a))), 1)
+        ends = np.where(high > each, t - each, -np.inf), np.where(low > each, t + each, np.inf)
+        first, last = (np.where(a > 0, ends[k], ends[1 - k]) / a for k in (0, 1))
+        first, last = np.maximum.reduceat(first, start, 1), np.minimum.reduceat(last, start, 1)
+        last = np.where(slack > r, np.minimum(last, r / norms), last)
+        return np.maximum(first, least), last
+
+    for _ in range(_HALVINGS):
+        middle = (below + above) / 2
+        first, last = interval(middle)
+        meets = first <= last
+        below, above = np.where(meets, below, middle), np.where(meets, middle, above)
+        first, last = (np.where(np.isfinite(v), v, w) for v, w in ((first, last), (last, first)))
+        inside = np.isfinite(first) & np.isfinite(last) & meets
+        tau = np.where(inside, np.where(inside, first, 0) / 2 + np.where(inside, last, 0) / 2, tau)
+    return tau
 
 
 def _threshold(a, t, at_low, at_high, start) -> np.ndarray:
@@ -331,7 +364,9 @@ def _threshold(a, t, at_low, at_high, start) -> np.ndarray:
 def _explain(part: Component, equality, slack, target, low, high, scale, tolerances):
     """Explain one component of one instance, by the activity tolerance that fits best."""
     best, best_residual = np.zeros(len(slack)), np.inf
-    for tol in tolerances:
+    # What misses some rows by as much is no nearer to the others.
+    missed = float((np.where(equality, np.abs(slack), -slack) / part.norms).max(initial=0.0))
+    for tol in [*tolerances, *(k * missed for k in _MISSED if missed > 0)]:
         active = np.flatnonzero(equality | (slack <= tol * part.norms))
         multipliers = np.zeros(len(slack))
         at_low, at_high = low <= tol, high <= tol

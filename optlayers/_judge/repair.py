@@ -106,12 +106,20 @@ def _single_rows(problem: CertifiedProblem, x: np.ndarray, goal: np.ndarray) -> 
         if not on.any():
             break
         t = np.where(on, t + np.where(on, miss, 0.0) / np.where(on, slope, 1.0), t)
-        now = np.clip(point - np.repeat(t, counts, 1) * a, *bounds)
+        now = _stopped(point, np.repeat(t, counts, 1) * a, *bounds)
     act = np.add.reduceat(rows.data * now, start, axis=1)
     near = np.abs(act - aim) <= _CONSISTENT * (1 + np.abs(act))
     goal[:, single] = np.where((sign != 0) & (slope <= 0) & near, act, aim)
     x[:, column] = now
     return x
+
+
+def _stopped(point: np.ndarray, step: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return `point - step` within the bounds, and on the one it is nearer to than its rounding."""
+    now = np.clip(point - step, low, high)
+    near = 4 * np.finfo(np.float64).eps * (np.abs(point) + np.abs(step))
+    now = np.where((step > 0) & (now - low <= near), low, now)
+    return np.where((step < 0) & (high - now <= near), high, now)
 
 
 # ---------------------------------------------------------------------- several rows

@@ -35,9 +35,20 @@ def called(function: Callable[..., Any]) -> Any:
     return _compile(function)
 
 
+def exact(function: Callable[..., Any]) -> Any:
+    """Compile a part of a lean function in which no sum is reordered."""
+    return _compile(function, fastmath=False)
+
+
+def exact_inlined(function: Callable[..., Any]) -> Any:
+    """Compile a part of a lean function as `exact` does, inlined where it is called."""
+    return _compile(function, fastmath=False, forceinline=True)
+
+
 def _compile(function: Callable[..., Any], **more: Any) -> Any:
     njit: Any = numba.njit
+    options = _OPTIONS | more
     try:
-        return njit(_nrt=False, **more, **_OPTIONS)(function)
+        return njit(_nrt=False, **options)(function)
     except (KeyError, TypeError):
-        return njit(**more, **_OPTIONS)(function)
+        return njit(**options)(function)

@@ -7,9 +7,14 @@ same for CUDA and under `torch.compile`; the tests hold one to the other.
 import numba
 import numpy as np
 
+from . import rounding
+from .rounding import BESIDE, ROUNDING
+
 # Reassociation lets sums and maxima use vector instructions; nan and inf keep their meaning. What
 # is inlined is compiled with the flags of its caller.
 _FAST = {"reassoc", "nsz", "contract"}
+
+of_sum = numba.njit(inline="always")(rounding.of_sum)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
@@ -101,16 +106,17 @@ def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
 def read_free(x, sign, lower, upper, at, point, z):
     """Write the variables that can move, and their place; z becomes where each stands at zero.
 
-    Returns how many can move, what the row has without them, their largest entry (NaN if an entry
-    of `x` is), and the sum of those above zero.
+    Returns how many can move, what the row has without them and the rounding of that, their largest
+    entry (NaN if an entry of `x` is), and the sum of those above zero.
     """
-    free, offset, largest, above, broken = 0, 0.0, -np.inf, 0.0, False
+    free, offset, size, largest, above, broken = 0, 0.0, 0.0, -np.inf, 0.0, False
     for j in range(len(sign)):
         low, high = np.float64(lower[j]), np.float64(upper[j])
         s = sign[j]
         anchor = low if s > 0 else high
         value = s * (x[j] - anchor)
         offset += s * anchor
+        size += abs(anchor)
         broken |= value != value
         z[j] = anchor
         at[free], point[free] = j, value
@@ -118,7 +124,7 @@ def read_free(x, sign, lower, upper, at, point, z):
             free += 1
             largest = max(largest, value)
             above += max(value, 0.0)
-    return free, offset, np.nan if broken else largest, above
+    return free, offset, of_sum(len(sign)) * size, np.nan if broken else largest, above
 
 
 @numba.njit(cache=True, nogil=True)
@@ -133,7 +139,7 @@ def varying_simplex(start, stop, x, z, sign, flip, equality, row_lower, row_uppe
     for row in range(start, stop):
         n, block = row // count, row % count
         nl, nu = n % lower.shape[0], n % upper.shape[0]
-        free, offset, largest, above = read_free(
+        free, offset, least, largest, above = read_free(
             x[row], sign[block], lower[nl, block], upper[nu, block], at, point, z[row]
         )
         if np.isnan(largest) or (free > 0 and not np.isfinite(largest)):
@@ -146,7 +152,8 @@ def varying_simplex(start, stop, x, z, sign, flip, equality, row_lower, row_uppe
             goal = row_upper[n % row_upper.shape[0], block, 0] - offset
         else:
             goal = -row_lower[n % row_lower.shape[0], block, 0] - offset
-        goal = max(goal, 0.0)  # less than that has no point, and no answer is expected
+        # At a corner all stay where they are; less has no point, and no answer is expected.
+        goal = goal if goal > least else 0.0
         shift, tau = 0.0, 0.0
         if equality or above > goal:
             shift = largest
@@ -189,13 +196,30 @@ def clip(value, low, high):
 
 
 @numba.njit(cache=True, nogil=True)
-def evaluate(x, a, low, high, flip, tau):
-    """Return the activity at tau, its slopes to both sides, the next breakpoints, and its size."""
-    act, right, left, size = 0.0, 0.0, 0.0, 0.0
+def moved(x, step, low, high):
+    """Return `x - step` between its bounds, and on the one it is nearer to than its rounding."""
+    value = clip(x - step, low, high)
+    near = ROUNDING * (abs(x) + abs(step))
+    if step > 0.0 and value - low <= near:
+        return low
+    return high if step < 0.0 and high - value <= near else value
+
+
+@numba.njit(cache=True, nogil=True)
+def evaluate(x, a, low, high, flip, tau, final):
+    """Return the activity at tau, its slopes to both sides, the next breakpoints, and its size.
+
+    With `final`, of the entries as they will be answered, and the size of the largest as well.
+    """
+    act, right, left, size, extent = 0.0, 0.0, 0.0, 0.0, 0.0
     after, before = np.inf, -np.inf
     for j in range(x.shape[0]):
         weight = flip * a[j]
-        value = clip(x[j] - tau * weight, low[j], high[j])
+        if final:
+            value = moved(x[j], tau * weight, low[j], high[j])
+            extent = max(extent, abs(value))
+        else:
+            value = clip(x[j] - tau * weight, low[j], high[j])
         act += weight * value
         size += abs(weight * value)
         if weight == 0.0 or low[j] == high[j]:
@@ -211,7 +235,33 @@ def evaluate(x, a, low, high, flip, tau):
                 after = t
             if before < t < tau:
                 before = t
-    return act, right, left, after, before, size
+    return act, right, left, after, before, size, extent
+
+
+@numba.njit(cache=True, nogil=True)
+def settle(x, a, low, high, flip, goal, tau):
+    """Return the breakpoint beside tau that is as good, up to rounding; tau if there is none.
+
+    Where the row has its limit at a corner of the bounds, rounding leaves some variables beside
+    their bounds, as if they were free. A breakpoint is as good if the row is missed there by its
+    rounding, and the answer moves by less than anything that is meant.
+    """
+    for side in (1.0, -1.0):
+        start = tau
+        for _ in range(len(x)):
+            _, right, left, after, before, size, extent = evaluate(x, a, low, high, flip, tau, True)
+            slope, to = (right, after) if side > 0 else (left, before)
+            if not (slope > 0.0 and 0.0 <= to < np.inf):
+                break
+            if np.sqrt(slope) * abs(to - tau) > BESIDE * extent:
+                break
+            act = evaluate(x, a, low, high, flip, to, True)[0]
+            if abs(act - goal) > of_sum(len(x)) * size:
+                break
+            tau = to
+        if tau != start:
+            return tau
+    return tau
 
 
 @numba.njit(cache=True, nogil=True)
@@ -219,10 +269,12 @@ def solve(x, a, low, high, flip, goal):
     """Return the tau >= 0 with activity(tau) = goal, given activity(0) > goal; else the nearest."""
     tau, lo, hi = 0.0, 0.0, np.inf
     for step in range(3000):
-        act, right, left, after, before, size = evaluate(x, a, low, high, flip, tau)
+        act, right, left, after, before, size, _ = evaluate(x, a, low, high, flip, tau, False)
         miss = act - goal
-        if miss == 0.0 or abs(miss) <= 2.3e-16 * size:
-            return tau
+        if abs(miss) <= ROUNDING * size:
+            near = 2.0 * of_sum(len(x)) * size
+            beside = 0.0 < right * (after - tau) <= near or 0.0 < left * (tau - before) <= near
+            return settle(x, a, low, high, flip, goal, tau) if beside else tau
         if miss > 0:
             lo = tau
             if right > 0:
@@ -239,7 +291,7 @@ def solve(x, a, low, high, flip, goal):
         if not lo < new < hi or (step > 20 and step % 2 == 0 and hi < np.inf):
             new = lo + (hi - lo) / 2
             if not lo < new < hi:
-                return tau
+                return settle(x, a, low, high, flip, goal, tau)
         tau = new
     return np.nan  # never an unconverged answer
 
@@ -266,5 +318,5 @@ def one_row(start, stop, x, z, a, row_lower, row_upper, lower, upper):
             flip = -1.0
             tau = solve(point, a[block], low, high, -1.0, -goal_low)
         for j in range(size):
-            value = clip(point[j] - tau * flip * a[block, j], low[j], high[j])
+            value = moved(point[j], tau * flip * a[block, j], low[j], high[j])
             z[row, j] = np.nan if broken or tau != tau else value

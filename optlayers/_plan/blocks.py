@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from .._errors import BlockRefused
+from .._kernels.rounding import of_sum
 from .._polytope.polytope import Polytope
 from .presolve import FAR_ANCHOR, Reduction, Values, reduce_rows, reduce_values
 
@@ -205,7 +206,8 @@ def _simplex_form(weights, low, high, lower, upper):
         total = (high - offset) / size[:, 0]
         least = (low - offset) / size[:, 0]
         fits = (size == size[:, :1]).all(1) & np.isfinite(anchor).all(1) & np.isfinite(total)
-        fits &= (total > 0) & ((low == high) | (least <= 0))
+        rounding = of_sum(weights.shape[1]) * np.abs(anchor).sum(1)  # of a total of zero
+        fits &= (total > rounding) & ((low == high) | (least <= 0))
         fits &= (np.abs(anchor) <= FAR_ANCHOR).all(1)
         room = (span >= total[:, None] * (1 - 1e-12)) | (span == 0)
     return fits & room.all(1) & (span > 0).any(1), total

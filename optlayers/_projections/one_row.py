@@ -4,10 +4,19 @@ import torch
 from torch import Tensor
 
 from .. import _kernels
+from .._kernels.rounding import BESIDE, ROUNDING, of_sum
 from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
 from .derivative import Projection
+
+
+def _moved(x: Tensor, step: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Return `x - step` between its bounds, and on the one it is nearer to than its rounding."""
+    z = torch.minimum(torch.maximum(x - step, lower), upper)
+    near = ROUNDING * (x.abs() + step.abs())
+    z = torch.where((step > 0) & (z - lower <= near), lower, z)
+    return torch.where((step < 0) & (upper - z <= near), upper, z)
 
 
 class OneRow(Projection):
@@ -84,11 +93,10 @@ class OneRow(Projection):
         for _ in range(size.bit_length()):
             middle = (low + high) // 2
             tau = points.gather(-1, middle.clamp(0, size - 1))
-            finite = torch.where(tau.isfinite(), tau, 0)
-            act = (a * torch.minimum(torch.maximum(x - finite * a, lower), upper)).sum(
-                -1, keepdim=True
-            )
-            above = torch.where(tau.isfinite(), act >= goal, tau < 0)
+            terms = a * _moved(x, torch.where(tau.isfinite(), tau, 0) * a, lower, upper)
+            # A goal missed by rounding is met: a variable is then at its bound.
+            reach = terms.sum(-1, keepdim=True) + ROUNDING * terms.abs().sum(-1, keepdim=True)
+            above = torch.where(tau.isfinite(), reach >= goal, tau < 0)
             open_ = high - low > 1
             low = torch.where(above & open_, middle, low)
             high = torch.where(~above & open_, middle, high)
@@ -103,9 +111,23 @@ class OneRow(Projection):
         tau = ((a * rest).sum(-1, keepdim=True) - goal) / torch.where(slope > 0, slope, 1)
         ends = torch.where(left.isfinite(), left, torch.where(right.isfinite(), right, 0))
         tau = torch.where(slope > 0, torch.minimum(torch.maximum(tau, left), right), ends)
-        tau = torch.where(moves, tau, 0)
-        z = torch.minimum(torch.maximum(x - tau * a, lower), upper)
+        tau = torch.where(moves, self._settled(x, limits, goal, tau, slope, points), 0)
+        z = _moved(x, tau * a, lower, upper)
         return torch.where(x.isnan().any(-1, keepdim=True), torch.nan, z)
+
+    def _settled(self, x: Tensor, limits: Limits, goal, tau, slope, points: Tensor) -> Tensor:
+        """Return the breakpoint beside tau that is as good, up to rounding; see `settle`."""
+        a, n = self._a(x), x.shape[-1]
+        reach = BESIDE * _moved(x, tau * a, limits.lower, limits.upper).abs().amax(-1, keepdim=True)
+        reach = torch.where(slope > 0, reach / slope.clamp(min=1e-300).sqrt(), -1.0)
+        after = torch.where(points <= tau + reach, points, -torch.inf).amax(-1, keepdim=True)
+        before = torch.where(points >= tau - reach, points, torch.inf).amin(-1, keepdim=True)
+        for to, beside in ((before, before < tau), (after, after > tau)):
+            terms = a * _moved(x, torch.where(to.isfinite(), to, 0) * a, limits.lower, limits.upper)
+            off = (terms.sum(-1, keepdim=True) - goal).abs()
+            good = off <= of_sum(n) * terms.abs().sum(-1, keepdim=True)
+            tau = torch.where(beside & to.isfinite() & good, to, tau)
+        return tau
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         r"""Return $g_F - a_F (a_F \cdot g_F)/(a_F \cdot a_F)$, $F$ free, if the row is active."""

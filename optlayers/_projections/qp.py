@@ -1,4 +1,4 @@
-"""Any block, as an exact QP: OSQP, else Clarabel, accepted by residual and not by status."""
+"""Any block, as an exact QP by one of several solvers, accepted by residual and not by status."""
 
 import os
 import threading
@@ -19,14 +19,14 @@ from .._plan.maps import ACCURACY, Limits, Report, SolverMap
 from .._polytope.consistency import CONSISTENT, nearest_limits, within
 from .._solvers.block import Answer, ProjectionProblem, measured, refined
 from .._solvers.cvxpy import CvxpySolver
-from .._solvers.least_distance import LeastDistance
+from .._solvers.extended import ExtendedActiveSet
 from .._solvers.osqp import OSQPSolver
 from .derivative import Projection, tangent
 from .units import units_of
 
 GOOD = ACCURACY  # residual at which the first answer is taken
 _COST = 200_000  # of one instance, for `run`: at least as many threads as instances
-_SMALL = 200_000  # entries of a least-distance program that is still worth a try
+_SMALL = 60_000  # entries of a block for which extended precision is worth its time
 _DENSE = 2000  # variables up to which dense linear algebra is used
 
 
@@ -50,10 +50,10 @@ class QP(SolverMap, Projection):
     One quadratic program per instance and component, on the host, in float64, in as many threads
     as torch may use: OSQP, set up once per thread and reused; where its answer misses a KKT
     residual of 1e-9, that answer solved again on its active set; then Clarabel through cvxpy,
-    likewise; then, for small blocks without auxiliary variables, nonnegative least squares. The
-    best of them must reach 1e-9, relative to 1 + max(|y|, |z|), or what the call tolerates;
-    otherwise the instance fails, with the residuals in the message. Auxiliary variables have no
-    quadratic term, which makes this the projection in z.
+    likewise; then, for small blocks, an active set method in extended precision. The best of
+    them must reach 1e-9, relative to 1 + max(|y|, |z|), or what the call tolerates; otherwise the
+    instance fails, with the residuals in the message. Auxiliary variables have no quadratic term,
+    which makes this the projection in z.
     """
 
     def __init__(self, block: Block):
@@ -62,8 +62,8 @@ class QP(SolverMap, Projection):
         matrix = self.units.block.matrix
         self._R = matrix.toarray() if block.size <= _DENSE else matrix
         self._kinds: list[type] = [OSQPSolver, CvxpySolver]
-        if not block.is_aux.any() and block.size * (2 * block.size + block.num_rows) <= _SMALL:
-            self._kinds.append(LeastDistance)
+        if block.size * (block.size + block.num_rows) <= _SMALL:
+            self._kinds.append(ExtendedActiveSet)
 
     def remark(self) -> str:
         """Which solvers, in which order."""
@@ -131,8 +131,8 @@ class QP(SolverMap, Projection):
         run(work, len(chosen), len(chosen) * _COST)
 
     def _turn(self, kind: type) -> AbstractContextManager[Any]:
-        """OSQP runs in several threads at once; cvxpy keeps state of its own, one at a time."""
-        return nullcontext() if kind is OSQPSolver else _Turns.lock
+        """Return what to hold: cvxpy keeps state of its own, and is asked by one at a time."""
+        return _Turns.lock if kind is CvxpySolver else nullcontext()
 
     def _project(
         self,

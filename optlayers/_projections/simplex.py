@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from .. import _kernels
+from .._kernels.rounding import of_sum
 from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
@@ -151,7 +152,11 @@ class Simplex(Projection):
         (sign,) = self.constants(x.device, x.dtype)
         anchor = torch.where(sign > 0, limits.lower, limits.upper)
         top = limits.row_upper if self.flip > 0 else -limits.row_lower
-        total = (top - (sign * anchor).sum(-1, keepdim=True)).clamp(min=0)
+        offset = sign * anchor
+        total = top - offset.sum(-1, keepdim=True)
+        # At a corner all stay where they are; less has no point, and no answer is expected.
+        least = of_sum(self.block.size) * offset.abs().sum(-1, keepdim=True)
+        total = torch.where(total > least, total, 0.0)
         return sign, anchor, total, limits.lower >= limits.upper
 
     def _by_sorting(self, x: Tensor, limits: Limits) -> Tensor:

@@ -155,6 +155,21 @@ def test_parts_of_ewt(folder):
     assert corpus.graphs["test"][0].heads == CROSSING
 
 
+def test_trees_of_one_half_of_the_documents_and_graphs_of_the_other(folder):
+    whole = load_corpus("ewt", data=folder)
+    names = ("propbank", "enhanced")
+    halves = load_corpus("ewt", data=folder, disjoint=True, formalisms=names)
+    trees, graphs = halves.trees["train"], halves.graphs["train"]
+    documents = [{document(s) for s in bank} for bank in (trees, graphs)]
+    assert not documents[0] & documents[1]
+    assert documents[0] | documents[1] == {document(s) for s in whole.trees["train"]}
+    assert abs(len(trees) - len(whole.trees["train"]) / 2) < 4  # a document at most
+    assert ids(halves.more["enhanced"]["train"]) == ids(trees)
+    for part in ("dev", "test"):
+        assert ids(halves.trees[part]) == ids(whole.trees[part])
+        assert ids(halves.graphs[part]) == ids(whole.graphs[part])
+
+
 def test_held_out_documents_do_not_depend_on_order():
     sentences = [sentence(f"d{d}-{k}") for d in range(50) for k in range(3)]
     chosen = held_out_documents(sentences)

@@ -200,3 +200,16 @@ def test_without_weight_the_intermediate_model_hears_nothing(make, corpus):
 def test_a_negative_weight_is_refused(make):
     with pytest.raises(ConfigError, match=r"`end_task_weight` is a share from 0 to 1. Got -1.0"):
         make(end_task_weight=-1.0)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_the_norm_that_is_logged_is_that_of_the_gradient_without_clip_and_weight(
+    make, corpus, weight
+):
+    inner, usual = make.models[0], make()
+    torch.manual_seed(1)
+    usual.train().training_step(batch_of(usual, corpus, usual.END_TASK), 0).backward()
+    expected = norm(gradients(usual)[inner]) / 8  # sentences
+    model = make(end_task_weight=weight, clip=1e-3)
+    clipped(model, corpus, model.END_TASK)
+    assert model.watched["end_task_norm"] == [pytest.approx(expected, rel=1e-4)]

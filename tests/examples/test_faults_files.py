@@ -25,7 +25,8 @@ from examples.semantics_to_sentiment.config import Config as SentimentConfig
 from examples.syntax_to_semantics import __main__ as syntax
 from examples.syntax_to_semantics.config import Config, make_config
 from examples.training import analysis, runs
-from examples.training.lock import LOCK, locked
+from examples.training.checkpoints import WholeFiles
+from examples.training.runs import LOCK, locked
 from examples.training.settings import ConfigError, read_yaml
 
 from . import test_data_sst
@@ -145,7 +146,7 @@ def test_a_checkpoint_on_a_full_disk_leaves_the_older_one(tmp_path, monkeypatch)
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        runs.WholeFiles().save_checkpoint({"state_dict": {}}, path)
+        WholeFiles().save_checkpoint({"state_dict": {}}, path)
     assert caught.value.filename == str(path)
     assert contents(tmp_path) == {"last.ckpt": b"good"}
 
@@ -315,7 +316,7 @@ def test_a_curve_that_broke_off(folder):
 HOLD = """
 import sys, time
 from pathlib import Path
-from examples.training.lock import locked
+from examples.training.runs import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)
@@ -359,18 +360,6 @@ def test_a_lock_leaves_nothing(tmp_path):
         (tmp_path / "kept").write_text("")
     assert (tmp_path / "kept").exists()
     assert not (tmp_path / LOCK).exists()
-
-
-def test_a_lock_without_those_of_the_system(tmp_path, monkeypatch):
-    monkeypatch.setattr("examples.training.lock.fcntl", None)
-    with (
-        locked(tmp_path),
-        pytest.raises(ConfigError, match=r"If there is none, delete .*run\.lock"),
-        locked(tmp_path),
-    ):
-        pass
-    with locked(tmp_path):
-        pass
 
 
 # ---------------------------------------------------------------------- downloads

@@ -28,8 +28,9 @@ from examples.semantics_to_sentiment.run import (
     make_model,
     parse,
 )
-from examples.semantics_to_sentiment.train import take_parser, train
+from examples.semantics_to_sentiment.train import train
 from examples.syntax_to_semantics import run as parsing
+from examples.training.runs import take_run
 from examples.training.settings import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
@@ -284,8 +285,8 @@ def test_a_trained_parser_is_copied(trained, tmp_path):
 
 def test_a_copy_that_was_broken_off_is_completed(trained, tmp_path):
     (tmp_path / "vocabulary.json").write_text("broken off")
-    take_parser(trained / "parser", tmp_path)
-    names = {"vocabulary.json", "best.ckpt", "result.json", "config.yaml"}
+    take_run(trained / "parser", tmp_path)
+    names = {"vocabulary.json", "best.ckpt", "result.json", "metrics.csv", "config.yaml"}
     assert {path.name for path in tmp_path.iterdir()} == names
     for name in names:
         assert (tmp_path / name).read_bytes() == (trained / "parser" / name).read_bytes()

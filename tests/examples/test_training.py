@@ -154,6 +154,25 @@ def test_early_stopping_is_remembered(epoch, tmp_path, monkeypatch):
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 1
 
 
+def test_a_run_that_was_moved_goes_on_and_keeps_its_best_score(tmp_path, monkeypatch):
+    values = [0.5, 0.9, 0.6]  # the best epoch is before the run is killed and moved
+
+    def score(self):
+        self.log("dev/LF", values[self.current_epoch])
+
+    monkeypatch.setattr(JointParser, "on_validation_epoch_end", score)
+    run(tmp_path / "whole")
+    when = lambda model, *_: model.current_epoch == 2  # noqa: E731
+    interrupt(monkeypatch, JointParser, "training_step", when, tmp_path / "before")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "before").rename(tmp_path / "elsewhere" / "after")
+    run(tmp_path / "elsewhere" / "after")
+    assert_same(tmp_path / "whole", tmp_path / "elsewhere" / "after")
+    best = torch.load(tmp_path / "elsewhere" / "after" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == 1
+    assert not (tmp_path / "before").exists()
+
+
 # ---------------------------------------------------------------------- logged
 
 
@@ -177,6 +196,15 @@ def test_tensorboard_has_the_same_figures(tmp_path):
         assert [step for step, _ in found] == [step for step, _ in expected]
         assert [v for _, v in found] == pytest.approx([v for _, v in expected])
     assert len(table(tmp_path)) == SETTINGS["epochs"]
+
+
+def test_what_the_end_task_does_to_the_parser_is_logged(tmp_path):
+    run(tmp_path / "joint")
+    run(tmp_path / "none", config_of(method="none"))
+    names = ("train/end_task_norm", "train/tree_scores_deviation")
+    for row in table(tmp_path / "joint"):
+        assert all(float(row[name]) > 0 for name in names)
+    assert not set(names) & set(table(tmp_path / "none")[0])
 
 
 def test_bfloat16_is_for_layers_and_not_for_scores(tmp_path, monkeypatch):
