@@ -227,15 +227,23 @@ def paired_bootstrap(
         tops: As in `graph_scores`.
         punctuation: As in `tree_scores`.
     """
-    if samples < 1 or not gold:
-        raise DataError(f"Nothing to draw: {samples} samples of {len(gold)} sentences.")
-    tables = [
-        np.sum([_table(gold, run, metric, tops, punctuation) for run in _runs(system)], axis=0)
+    first, second = (
+        [counts(gold, run, metric, tops=tops, punctuation=punctuation) for run in _runs(system)]
         for system in (a, b)
-    ]
+    )
+    return bootstrap(first, second, metric, samples, seed)
+
+
+def bootstrap(
+    a: Sequence[Counts], b: Sequence[Counts], metric: str, samples: int = 10_000, seed: int = 0
+) -> Comparison:
+    """The same from counts of the same sentences, of one run of each system or of several."""
+    tables = [np.sum([counts.table() for counts in side], axis=0) for side in (a, b)]
+    n = len(tables[0])
+    if samples < 1 or not n:
+        raise DataError(f"Nothing to draw: {samples} samples of {n} sentences.")
     scores = [float(_metric(metric, table.sum(axis=0))) for table in tables]
     rng = np.random.default_rng(seed)
-    n = len(gold)
     differences = []
     for start in range(0, samples, CHUNK):
         # How often each sentence is drawn, instead of which: sums become one matrix product.
@@ -264,18 +272,20 @@ def _runs(
     return list(cast(Sequence[Sequence[Sentence]], system))
 
 
-def _table(
+def counts(
     gold: Sequence[Sentence],
     system: Sequence[Sentence],
     metric: str,
-    tops: bool,
-    punctuation: bool,
-) -> np.ndarray:
+    *,
+    tops: bool = False,
+    punctuation: bool = True,
+) -> Counts:
+    """What a metric is made of, sentence by sentence."""
     if metric in TREE_METRICS:
-        return tree_counts(gold, system, punctuation).table()
+        return tree_counts(gold, system, punctuation)
     if metric in SENTIMENT_METRICS:
-        return sentiment_counts(gold, system).table()
+        return sentiment_counts(gold, system)
     if metric in GRAPH_METRICS:
-        return graph_counts(gold, system, metric.startswith("L"), tops).table()
+        return graph_counts(gold, system, metric.startswith("L"), tops)
     known = ", ".join((*TREE_METRICS, *GRAPH_METRICS, *SENTIMENT_METRICS))
     raise DataError(f"There is no metric {metric!r}. Choose one of {known}.")

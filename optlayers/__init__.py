@@ -22,6 +22,8 @@ from ._polytope.constructors import head_selection as head_selection
 from ._polytope.constructors import label_sum as label_sum
 from ._polytope.constructors import simplex as simplex
 from ._polytope.constructors import spans as spans
+from ._polytope.grids import grid_edges as grid_edges
+from ._polytope.grids import grid_path as grid_path
 from ._polytope.words import describe as describe
 from ._polytope.npz import load as load
 from ._polytope.npz import save as save
@@ -39,8 +41,14 @@ from ._judge.validate import ValidationRow as ValidationRow
 from ._judge.validate import validate as validate
 from ._sets import ConvexHull as ConvexHull
 from ._sets import DependencyTrees as DependencyTrees
+from ._sets import GraphPaths as GraphPaths
+from ._sets import LazyRows as LazyRows
+from ._sets import LinearChain as LinearChain
+from ._sets import Rankings as Rankings
+from ._sets import Segmentation as Segmentation
 from ._sets import SemanticGraphs as SemanticGraphs
 from ._sets import SemanticParts as SemanticParts
+from ._sets import SpanningTrees as SpanningTrees
 from ._sets import deterministic_labels as deterministic_labels
 from ._sets.hull.project_hull import HullProjection as HullProjection
 from ._sets.hull.project_hull import project_hull as project_hull

@@ -4,12 +4,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import _kernels
 from ._errors import InfeasibleError
+from ._masks import CALM
 from ._nonfinite import refuse_vmap
-from ._plan.compile import limits_with_graph
+from ._plan.compile import limits_with_graph, ready
 from ._plan.failures import Report
 from ._plan.limits import Ready
-from ._plan.maps import Limits
+from ._plan.maps import Limits, Table
 from ._polytope.polytope import Polytope
 
 _GRAD = "the gradient of a projection"
@@ -46,6 +48,30 @@ def project(
         return _without_point(z, ready, report)
 
 
+def at_once(polytope: Polytope, table: Table, x: Tensor, report: Report) -> Tensor | None:
+    """Return closed forms of a polytope without a batch for `(..., n)` on the CPU; else None.
+
+    Args:
+        polytope: It has no batch.
+        table: Of decoders, or of projections, which are differentiable in `x`.
+        x: Contiguous or not, with or without grad; whatever numbers it holds.
+        report: Told who answered.
+    """
+    found = ready(polytope, table, x.device, x.dtype)
+    attached = table.name == "projection" and torch.is_grad_enabled()
+    if found.bad is not None or (attached and polytope.requires_grad):
+        return None
+    flat = x.detach().reshape(-1, polytope.n).contiguous()
+    z = found.plan.at_once(flat, found.limits, report)
+    if z is None or report.failures:
+        return None
+    if not _kernels.checks.all_usual(flat.numpy().ravel(), z.numpy().ravel(), CALM):
+        return None
+    if attached and x.requires_grad:
+        z = Known.apply(x.reshape(flat.shape), z.reshape(flat.shape), found.plan, found.limits)
+    return z.reshape(x.shape)  # type: ignore[union-attr]
+
+
 def _without_point(z: Tensor, ready: Ready, report: Report) -> Tensor:
     """Return NaN, and a failure, for instances whose constraints are known to be in conflict."""
     if ready.bad is None:
@@ -74,6 +100,23 @@ class Project(torch.autograd.Function):
         _refuse_legacy_vmap(grad)
         y, z = ctx.saved_tensors
         return ProjectBackward.apply(grad, y, z, ctx.plan, ctx.limits), None, None, None
+
+
+class Known(torch.autograd.Function):
+    """Projections of a plan that are known already, differentiable as those of `Project`."""
+
+    @staticmethod
+    def forward(y, z, plan, limits):
+        return z
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        y, _, ctx.plan, ctx.limits = inputs
+        ctx.save_for_backward(y, output)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        return Project.backward(ctx, grad)
 
 
 class ProjectBackward(torch.autograd.Function):

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from ._errors import InputError
 from ._masks import Low, answer, answer_once, find_low
@@ -133,6 +134,22 @@ class Asked(Protocol):
         ...
 
 
+class Answering(Asked, Protocol):
+    """What a call asks of a feasible set."""
+
+    def at_once(self, x: Tensor, decides: bool, report: Report) -> Tensor | None:
+        """Return an answer where nothing has to be prepared, settled or told."""
+        ...
+
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode; NaN where `report` is told of a failure."""
+        ...
+
+    def answer_projection(self, y: Tensor, report: Report) -> Tensor:
+        """Project; NaN where `report` is told of a failure."""
+        ...
+
+
 def check_policies(on_failure: str, on_nonfinite: str, projecting: bool = False) -> None:
     """Refuse policies that do not exist, whether or not anything is going to fail.
 
@@ -177,6 +194,51 @@ def as_time_limit(time_limit: float | None, on_time_limit: str) -> TimeLimit | N
     return TimeLimit(float(time_limit), on_time_limit == "best")
 
 
+def is_ordinary(x: Tensor) -> bool:
+    """Whether compiled loops may read a tensor as it is: on the CPU, neither traced nor wrapped."""
+    if type(x) not in (Tensor, Parameter) or x.device.type != "cpu" or not x.numel():
+        return False
+    if x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
+        return False
+    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
+    wrapped = functorch.is_functorch_wrapped_tensor(x) or functorch.is_legacy_batchedtensor(x)
+    plain = x.layout is torch.strided and not x.is_neg()
+    return plain and not wrapped and not torch.is_autocast_enabled("cpu")
+
+
+def decision(
+    feasible_set: "Answering", scores: Tensor, on_failure: OnFailure, on_nonfinite: OnNonfinite
+) -> tuple[Tensor, Status]:
+    """Decide a batch under the policies: at once where nothing can fail, else by a `Call`."""
+    check_policies(on_failure, on_nonfinite)
+    if is_ordinary(scores):
+        z = feasible_set.at_once(scores, True, Report())
+        if z is not None:
+            return z, Status(tuple(scores.shape[: scores.ndim - feasible_set.event_dim]))
+    call = Call(feasible_set, scores, True, on_failure, on_nonfinite)
+    return call.decision(feasible_set.decode_instances)
+
+
+def projection(
+    feasible_set: "Answering",
+    y: Tensor,
+    on_failure: OnFailure,
+    on_nonfinite: OnNonfinite,
+    tolerance: float = ACCURACY,
+) -> tuple[Tensor, Status]:
+    """Project a batch under the policies: at once where nothing can fail, else by a `Call`."""
+    check_tolerance(tolerance)
+    check_policies(on_failure, on_nonfinite, True)
+    if is_ordinary(y):
+        report = Report(tolerance=tolerance)
+        z = feasible_set.at_once(y, False, report)
+        if z is not None:
+            batch = y.shape[: y.ndim - feasible_set.event_dim]
+            return z, Status(tuple(batch), answers=report.answers_of())
+    call = Call(feasible_set, y, False, on_failure, on_nonfinite, tolerance)
+    return call.projection(feasible_set.answer_projection)
+
+
 class Call:
     """One batch on its way through a verb.
 
@@ -201,8 +263,6 @@ class Call:
         on_nonfinite: OnNonfinite,
         tolerance: float = ACCURACY,
     ):
-        check_tolerance(tolerance)
-        check_policies(on_failure, on_nonfinite, not decides)
         name = "scores" if decides else "y"
         if not isinstance(x, Tensor):
             raise InputError(f"`{name}` must be a tensor of floats. Got {type(x).__name__}.")

@@ -1,12 +1,17 @@
-"""Sums over polytopes that are products of choices: one part of each simplex, bits of a box."""
+"""Sums over products of choices: one part of each simplex, bits of a box, paths of a graph."""
 
 import weakref
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._errors import InputError
+from ._kernels.untraced import ordinary
+from ._paths import sums as path_sums
+from ._paths.rows import Ends, Network, find_ends, read_network
+from ._plan.blocks import Block
 from ._plan.compile import compile_plan, limits_of, ready
 from ._plan.maps import Limits
 from ._polytope.polytope import Polytope
@@ -95,6 +100,50 @@ class _Bits:
         return self.lower + self.width * (uniform < s.sigmoid())
 
 
+class _Paths:
+    """The flow of one unit through a graph without cycles: one path is chosen."""
+
+    def __init__(self, block: Block, limits: Limits):
+        network = _network(block)
+        assert isinstance(network, Network)  # as `_why_not` said
+        self.dag, self.ends = network.dag, _ends(block, limits)
+
+    def _batch(self, s: Tensor) -> tuple[Tensor, path_sums.PathBatch]:
+        return s.reshape(-1, s.shape[-1]), self.ends.batch(self.dag, len(s), s.device)
+
+    def mean(self, s: Tensor) -> Tensor:
+        return path_sums.marginals(*self._batch(s)).reshape(s.shape)
+
+    def log_sum(self, s: Tensor) -> Tensor:
+        """Return entries that add up to the log of the sum over the block."""
+        total = path_sums.log_partition(*self._batch(s)).reshape(*s.shape[:-1], 1)
+        return torch.cat([total, torch.zeros_like(s[..., 1:])], -1)
+
+    def draw(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
+        return path_sums.sample(*self._batch(s), generator).reshape(s.shape)
+
+
+_network = lru_cache(maxsize=64)(read_network)
+_latest_ends: "weakref.WeakKeyDictionary[Block, tuple[Limits, Ends]]" = weakref.WeakKeyDictionary()
+
+
+@ordinary
+def _ends(block: Block, limits: Limits) -> Ends:
+    """Return where paths begin and end; kept, because a plan hands over the same limits again."""
+    latest = _latest_ends.get(block)
+    if latest is None or latest[0] is not limits:
+        network = _network(block)
+        assert isinstance(network, Network)
+        latest = _latest_ends[block] = limits, find_ends(network, limits)
+    return latest[1]
+
+
+def _block(map_: Any, limits: Limits, like: Tensor) -> _Choice | _Bits | _Paths:
+    if isinstance(map_, Box):
+        return _Bits(limits)
+    return _Choice(map_, limits, like) if isinstance(map_, Simplex) else _Paths(map_.block, limits)
+
+
 def _by_block(polytope: Polytope, scores: Tensor, compute) -> Tensor:
     """Apply to every block; refuse polytopes with another kind of block."""
     _check(polytope)
@@ -104,8 +153,9 @@ def _by_block(polytope: Polytope, scores: Tensor, compute) -> Tensor:
     plan, out = found.plan, torch.zeros_like(flat)
     for map_, at, limits in zip(plan.maps, plan.index(flat.device), found.limits, strict=True):
         part = plan.gather(flat, at, map_)
-        block: Any = _Bits(limits) if isinstance(map_, Box) else _Choice(map_, limits, part)  # type: ignore[arg-type]
-        result = compute(block, part).flatten(1).to(dtype)  # a map's constants are in float64
+        result = (
+            compute(_block(map_, limits, part), part).flatten(1).to(dtype)
+        )  # a map's constants are in float64
         index = torch.arange(at.start, at.stop, device=flat.device) if isinstance(at, slice) else at
         out = out.index_copy(1, index, result)
     return out.to(scores.dtype).reshape(*batch, polytope.n)
@@ -117,8 +167,9 @@ def _check(polytope: Polytope) -> None:
     if reason := _refusals[polytope]:
         raise InputError(
             f"{polytope!r} has no tractable sum over its structures: {reason}. Polytopes have one "
-            "where every block is a simplex with a total of one or a box of width one; structured "
-            "sets have `marginals` and `log_partition` of their own."
+            "where every block is a simplex with a total of one, a box of width one or a path of a "
+            "graph without cycles; structured sets have `marginals` and `log_partition` of their "
+            "own."
         )
 
 
@@ -138,6 +189,15 @@ def _why_not(polytope: Polytope) -> str:
             total = map_.form(part, limits)[2]
             if not bool(((total == 0) | (total == 1)).all()):
                 return "the total of a simplex is not one"
-        else:
-            return f"a block is no simplex ({map_.block!r})"
+        elif reason := _why_no_path(map_.block, limits):
+            return f"a block is no simplex and no path ({map_.block!r}): {reason}"
     return ""
+
+
+def _why_no_path(block: Block, limits: Limits) -> str | None:
+    network = _network(block)
+    if isinstance(network, str):
+        return network
+    if find_ends(network, limits).plain.all():
+        return None
+    return "its limits are not those of one path from a source to a target"

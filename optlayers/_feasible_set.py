@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _autograd, _factored
-from ._calls import Call
+from ._calls import decision
 from ._decoders import DECODERS
 from ._deprecated import warn_deprecated
 from ._errors import InputError
@@ -130,6 +130,19 @@ class AbstractFeasibleSet(ABC):
             z = AbstractFeasibleSet.project_instances(self, y, report)
         return z
 
+    def at_once(self, x: Tensor, decides: bool, report: Report) -> Tensor | None:
+        """Return decisions or projections where nothing has to be prepared, settled or told.
+
+        Args:
+            x: An ordinary tensor of floats in the memory of the CPU; whatever it holds.
+            decides: Whether a decision is asked for; else a projection.
+            report: Told who answered.
+
+        Returns:
+            None where a call has to be prepared after all; here, always.
+        """
+        return None
+
     def free_parts(self, device: torch.device) -> Tensor | None:
         """Booleans, true at parts that can be chosen, broadcasting against scores; None: all.
 
@@ -236,7 +249,7 @@ class PolytopeSet(AbstractFeasibleSet):
 
     def decode(self, scores: Tensor) -> Tensor:
         """Return the best vertex, or integral point, for every instance; raise if one has none."""
-        return Call(self, scores, True, "raise", "raise").decision(self.decode_instances)[0]
+        return decision(self, scores, "raise", "raise")[0]
 
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode by the plan of decoders; NaN where `report` is told of a failure."""
@@ -245,6 +258,13 @@ class PolytopeSet(AbstractFeasibleSet):
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project by the plan of projections; NaN where `report` is told of a failure."""
         return self._by_plan(PROJECTIONS, self.admit(y, "y"), report)
+
+    def at_once(self, x: Tensor, decides: bool, report: Report) -> Tensor | None:
+        """Return closed forms of usual numbers."""
+        polytope = self.polytope
+        if x.ndim == 0 or x.shape[-1] != polytope.n or polytope.batch_shape:
+            return None
+        return _autograd.at_once(polytope, DECODERS if decides else PROJECTIONS, x, report)
 
     def _by_plan(self, table: Table, x: Tensor, report: Report) -> Tensor:
         polytope, batch = self.polytope, x.shape[:-1]

@@ -5,7 +5,7 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from ._calls import Call, OnFailure, OnTimeLimit, Status, as_time_limit
+from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, decision, projection
 from ._decoders import DECODERS
 from ._errors import InputError
 from ._feasible_set import DecodedBy, FeasibleSet, as_set
@@ -134,9 +134,7 @@ def project(
         >>> bool((status.residual <= 1e-9).all())
         True
     """
-    asked = as_set(feasible_set)
-    call = Call(asked, y, False, on_failure, on_nonfinite, tolerance)
-    z, status = call.projection(asked.answer_projection)
+    z, status = projection(as_set(feasible_set), y, on_failure, on_nonfinite, tolerance)
     return (z, status) if return_status else z
 
 
@@ -231,6 +229,5 @@ def decode(
     """
     asked = as_set(feasible_set) if decoder is None else DecodedBy(as_set(feasible_set), decoder)
     asked = limited(asked, as_time_limit(time_limit, on_time_limit))
-    call = Call(asked, scores, True, on_failure, on_nonfinite)
-    z_hat, status = call.decision(asked.decode_instances)
+    z_hat, status = decision(asked, scores, on_failure, on_nonfinite)
     return (z_hat, status) if return_status else z_hat

@@ -22,7 +22,7 @@ from torch import Tensor
 from ._errors import InfeasibleError, UnboundedError
 from ._plan.failures import FORBIDDEN, Failure, Report
 
-_CALM = -100.0  # an instance without a score below this is well scaled as it is
+CALM = -100.0  # an instance without a score below this is well scaled as it is
 _FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
 _STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound
@@ -54,7 +54,7 @@ def calm(x: Tensor) -> bool:
     if not x.numel():
         return True
     low, high = x.detach().aminmax()
-    return bool((low > _CALM) & (high < torch.inf))  # both false for NaN
+    return bool((low > CALM) & (high < torch.inf))  # both false for NaN
 
 
 def low_parts(excess: Tensor, look: bool = True) -> Tensor:
@@ -135,6 +135,25 @@ def replaced(x: Tensor, low: Low, step: float, decides: bool) -> Tensor:
     at = parts.reshape(x.shape)
     same = torch.where(at & (x > -torch.inf), x, 0)
     return torch.where(at, number.reshape(x.shape).to(x.dtype) + (same - same.detach()), x)
+
+
+def lowered(scores: Tensor, free: Tensor) -> Tensor:
+    """Return scores in which low parts are as far below the others as any sum of those can reach.
+
+    Of structures with equally many low parts the order stays, and their digits are kept. Minus
+    infinity stays.
+
+    Args:
+        scores: `(N, *event)`.
+        free: Parts that count, in the same shape.
+    """
+    known = torch.where(scores.isnan() | (scores == torch.inf), 0, scores)
+    event_dim = scores.ndim - 1
+    low = find_low(known, torch.zeros_like(scores), free, event_dim, True, True)
+    if low is None:
+        return scores
+    found = replaced(known, low, _STEPS[1], True)
+    return torch.where((scores == known) & (scores > -torch.inf), found, scores)
 
 
 def answer(

@@ -29,6 +29,11 @@ SETS = {
     "polytope": (ol.simplex(2), (3, 2)),
     "own": (Pair(), (3, 2)),
     "trees": (ol.DependencyTrees([2, 1, 2]), (3, 3, 3)),
+    "tags": (ol.LinearChain([2, 1, 2], 2), (3, 2, 3, 2)),
+    "ways": (ol.GraphPaths(3, [(0, 1), (1, 2), (0, 2)], 0, 2), (3, 3)),
+    "spanning trees": (ol.SpanningTrees(3), (3, 3)),
+    "ranking": (ol.Rankings(3), (3, 3)),
+    "lazy rows": (ol.LazyRows(ol.simplex(2), lambda _: None), (3, 2)),
     "hull": (ol.ConvexHull(Pair()), (3, 2)),
     "hull of a polytope": (ol.ConvexHull(ol.simplex(2)), (3, 2)),
 }

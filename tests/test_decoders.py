@@ -21,6 +21,7 @@ from optlayers._decoders import (
     Assignment,
     BoxArgmax,
     OneRowArgmax,
+    Paths,
     SimplexArgmax,
     Spans,
 )
@@ -124,12 +125,18 @@ CASES = {
         ol.spans(5, 3, 2).with_(lower=[0.0, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
         ol.spans(4, 3, 2).with_(upper=[1.0, 1, 1, 1, 1, 0, 1, 0.5]),
     ],
+    Paths: [
+        ol.dag_path(4, EDGES, 0, 3),
+        ol.dag_path(5, [(3, 1), (1, 0), (3, 0), (0, 4), (1, 4), (0, 2), (2, 4)], 3, 4),
+        ol.grid_path(3, 2, diagonal=True),
+        ol.dag_path(4, EDGES, 0, 3).with_(upper=[1.0, 1, 0, 1, 1]),
+        ol.dag_path(4, EDGES, 0, 3).with_(integral=False),
+    ],
     MILP: [
         ol.budget([3.0, 1.0, 2.0, 2.0], 4.0),
         Polytope([[1.0, 2.0]], [0.5], lower=-0.5, upper=2.0),  # HiGHS 1.15 fails on these bounds
         Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0]),
         Polytope([[1, 1, 0], [0, 1, 1], [1, 0, 1]], [1, 1, 1]),  # fractional relaxation
-        ol.dag_path(4, EDGES, 0, 3),
         ol.assignment(3).with_(lower=[0.0, 1, 0, 0, 0, 0, 0, 0, 0]),
         Polytope([[1.0, 1.0, 1.0]], [2.0], lower=0.0, upper=[np.inf, 1.0, 1.0]),
     ],
@@ -543,6 +550,8 @@ def test_scores_of_any_scale(scale):
             ),
             "one side is too large",
         ),
+        (Paths, ol.assignment(3), "its edges join two sides"),
+        (Paths, ol.dag_path(4, EDGES, 0, 3).fix({2: 1.0}), "not those of one path"),
         (Spans, ol.spans(3, 1, 1).with_(integral=False), "it decodes integers only"),
         (Spans, ol.assignment(2), "it does not select words in spans"),
         (
@@ -580,7 +589,7 @@ def test_maps_survive_pickling(polytope):
     assert torch.equal(copies[0].forward(x, limits, Report())[:, 0, : polytope.n], before)
 
 
-@pytest.mark.parametrize("kind", [Assignment, Spans, MILP])
+@pytest.mark.parametrize("kind", [Assignment, Spans, Paths, MILP])
 def test_threads_share_a_map(kind):
     polytope = CASES[kind][1]
     batches = torch.randn(8, 10, polytope.n)

@@ -20,6 +20,11 @@ SETS = {
     "trees": ol.DependencyTrees(2),
     "hull of trees": ol.DependencyTrees(2, relaxation="hull"),
     "graphs": ol.SemanticGraphs(2, 2, [0]),
+    "tags": ol.LinearChain(2, 2),
+    "ways": ol.GraphPaths(3, [(0, 1), (1, 2), (0, 2)], 0, 2),
+    "spanning trees": ol.SpanningTrees(3),
+    "ranking": ol.Rankings(3, [0.0, 0.0, 1.0]),
+    "lazy rows": ol.LazyRows(ol.simplex(3), lambda _: None),
     "hull": ol.ConvexHull(ol.budget([2.0, 2.0, 2.0], 3.0)),
 }
 EVERY = pytest.mark.parametrize("name", list(SETS))
@@ -30,10 +35,14 @@ def scores_of(feasible_set, count=3):
     return torch.randn(count, *shape)
 
 
+def part_of(scores):
+    return {2: (0,), 3: (0, 1), 4: (0, 0, 1)}[scores.ndim]
+
+
 def spoil(scores, value):
     """The second instance, at a part that can be chosen: in a tree, the arc from 0 to 1."""
     spoiled = scores.clone()
-    spoiled[(1, 0, 1) if scores.ndim == 3 else (1, 0)] = value
+    spoiled[(1, *part_of(scores))] = value
     return spoiled
 
 
@@ -44,7 +53,7 @@ def spoil(scores, value):
 @pytest.mark.parametrize("value", [nan, inf])
 def test_nan_and_inf_are_errors_that_name_the_instance_and_the_entry(name, value):
     scores = spoil(scores_of(SETS[name]), value)
-    entry = r"0, 1" if scores.ndim == 3 else "0"
+    entry = ", ".join(map(str, part_of(scores)))
     for verb, what in ((ol.decode, "scores"), (ol.project, "y")):
         with pytest.raises(
             ol.InputError, match=rf"Instance 1: .*{what}\[..., {entry}\] is {value}"
@@ -87,12 +96,9 @@ def test_a_gradient_that_is_not_finite_becomes_nan_for_its_instance(name, value,
 @EVERY
 def test_minus_infinity_is_not_chosen(name):
     scores = scores_of(SETS[name])
-    if scores.ndim == 3:
-        scores[:, 0, 1] = -inf
-        assert not ol.decode(SETS[name], scores)[:, 0, 1].any()
-    else:
-        scores[:, 0] = -inf
-        assert not ol.decode(SETS[name], scores)[:, 0].any()
+    at = (slice(None), *part_of(scores))
+    scores[at] = -inf
+    assert not ol.decode(SETS[name], scores)[at].any()
 
 
 def test_padding_may_hold_anything():
@@ -136,6 +142,11 @@ MINUS = {
     "trees": ol.DependencyTrees(2),
     "several rows": raw_chain(3),
     "auxiliary": ol.spans(4, 2, 1),
+    "tags": ol.LinearChain(2, 2),
+    "ways": ol.GraphPaths(3, [(0, 1), (1, 2), (0, 2)], 0, 2),
+    "spanning trees": ol.SpanningTrees(3),
+    "ranking": ol.Rankings(3, [0.0, 0.0, 1.0]),
+    "lazy rows": ol.LazyRows(ol.simplex(3), lambda _: None),
     "hull": ol.ConvexHull(ol.cardinality(3, at_most=2)),
 }
 
@@ -180,6 +191,11 @@ ALL = {
     "heads": ol.head_selection(2),
     "assignment": ol.assignment(2),
     "trees": ol.DependencyTrees(2),
+    "tags": ol.LinearChain(2, 2),
+    "ways": ol.GraphPaths(3, [(0, 1), (1, 2), (0, 2)], 0, 2),
+    "spanning trees": ol.SpanningTrees(3),
+    "ranking": ol.Rankings(3, [0.0, 0.0, 1.0]),
+    "lazy rows": ol.LazyRows(ol.simplex(3), lambda _: None),
     "hull": ol.ConvexHull(ol.cardinality(3, exactly=2)),
 }
 

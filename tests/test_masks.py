@@ -41,6 +41,7 @@ class Row:
     part: tuple[int, ...]  # what is masked
     enumerate: Callable[[], torch.Tensor]
     sums: bool = False
+    costs: bool = False  # whether no score may be positive
     without: Any = None  # a set onto which to project with the part fixed; None: by `relaxation`
 
     @cached_property
@@ -106,7 +107,7 @@ def trees(projective: bool, single_root: bool, **more: Any) -> Row:
         kept = ol.DependencyTrees(
             3, projective=projective, single_root=single_root, allowed=allowed, **more
         )
-    return Row(made, (0, 1), lambda: tree_tensors(3, projective, single_root), True, kept)
+    return Row(made, (0, 1), lambda: tree_tensors(3, projective, single_root), True, without=kept)
 
 
 KNAPSACK = ol.budget([3.0, 1.0, 3.0, 3.0], 5.0)
@@ -126,6 +127,50 @@ def graphs(made: ol.SemanticGraphs, deterministic: list[int]) -> Row:
     )
 
 
+PAIRS = [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (0, 3)]
+BACK = [*PAIRS, (2, 1), (3, 2)]
+
+
+def paths(edges) -> torch.Tensor:
+    """All paths from node 0 to node 3 that pass no node twice."""
+    found = []
+    for between in [(), (1,), (2,), (1, 2), (2, 1)]:
+        steps = list(itertools.pairwise((0, *between, 3)))
+        if set(steps) <= set(edges):
+            found.append([float(e in steps) for e in edges])
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def spanning() -> torch.Tensor:
+    """Three edges of the complete graph of four nodes that are no triangle."""
+    triangles = [{0, 1, 2}, {0, 3, 5}, {1, 4, 5}, {2, 3, 4}]  # of PAIRS
+    chosen = [set(c) for c in itertools.combinations(range(6), 3) if set(c) not in triangles]
+    return torch.tensor([[float(e in c) for e in range(6)] for c in chosen]).double()
+
+
+def tagged() -> torch.Tensor:
+    """All sequences of two tags at three positions."""
+    found = torch.zeros(8, 3, 3, 2, dtype=torch.float64)
+    for k, tags in enumerate(itertools.product(range(2), repeat=3)):
+        for t, tag in enumerate(tags):
+            found[k, t, 0, tag] = 1
+            if t:
+                found[k, t, 1 + tags[t - 1], tag] = 1
+    return found
+
+
+def one_of_neighbours(z: torch.Tensor) -> tuple[Any, Any] | None:
+    """Rows of `raw_chain` that a point violates."""
+    wrong = z[:-1] + z[1:] > 1 + 1e-8
+    return (raw_chain(4).A[wrong.numpy()], torch.ones(int(wrong.sum()))) if wrong.any() else None
+
+
+def costs(row: Row) -> Row:
+    """Scores below zero, where a graph has cycles."""
+    row.costs = True
+    return row
+
+
 TABLE = {
     "box": polytope(ol.box(3), True),
     "simplex": polytope(ol.simplex(4), True),
@@ -136,12 +181,20 @@ TABLE = {
     "assignment": polytope(ol.assignment(3)),
     "spans": Row(ol.spans(4, 2, 1), (1,), lambda: runs(4, 2, 1)),
     "hull": Row(ol.ConvexHull(KNAPSACK), (1,), by_rows(KNAPSACK), False,
-                ol.ConvexHull(KNAPSACK.fix({1: 0.0}))),
+                without=ol.ConvexHull(KNAPSACK.fix({1: 0.0}))),
     "trees": trees(True, False),
     "trees with one root": trees(True, True),
     "all trees": trees(False, False),
     "all trees with one root": trees(False, True),
     "hull of trees": trees(True, True, relaxation="hull"),
+    "path": Row(ol.dag_path(4, PAIRS, 0, 3), (1,), lambda: paths(PAIRS), True),
+    "path with cycles": costs(Row(ol.GraphPaths(4, BACK, 0, 3), (1,), lambda: paths(BACK))),
+    "tags": Row(ol.LinearChain(3, 2), (1, 0, 1), tagged, True),
+    "spanning trees": Row(ol.SpanningTrees(4, PAIRS), (1,), spanning, True,
+                          without=ol.SpanningTrees(4, PAIRS, mask=[True, False, *[True] * 4])),
+    "ranking": Row(ol.Rankings(4, [0.0, 0, 1, 1]), (1,), by_rows(ol.cardinality(4, exactly=2))),
+    "lazy rows": Row(ol.LazyRows(ol.box(4), one_of_neighbours), (1,), by_rows(raw_chain(4)),
+                     without=raw_chain(4).fix({1: 0.0})),
     "graphs": graphs(GRAPHS, [0]),
     "graphs without determinism": graphs(FREE_GRAPHS, []),
 }  # fmt: skip
@@ -157,6 +210,7 @@ def batch(row: Row, value: float, dtype=torch.float64) -> torch.Tensor:
     event = row.structures.shape[1:]
     noise = torch.Generator().manual_seed(len(row.structures))
     x = torch.randn(3, *event, generator=noise, dtype=torch.float64).to(dtype)
+    x = -2 - x.abs() if row.costs else x  # also where a margin of 1 is added
     x[(1, *row.part)] = value
     return x
 

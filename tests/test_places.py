@@ -26,8 +26,15 @@ STRUCTURES = {
     "tree rows": lambda: ol.DependencyTrees([2, 3], relaxation="single-commodity"),
     "tree hull": lambda: ol.DependencyTrees([2, 3], relaxation="hull"),
     "graphs": lambda: ol.SemanticGraphs([2, 3], labels=2),
+    "tags": lambda: ol.LinearChain([2, 3], tags=2),
+    "segments": lambda: ol.Segmentation([3, 2], 2, 2, mask=[True, False]),
+    "ways": lambda: ol.GraphPaths(3, [(0, 1), (1, 2), (0, 2)], 0, torch.tensor(2, device="cpu")),
+    "spanning trees": lambda: ol.SpanningTrees(3, mask=[[True] * 3, [True, True, False]]),
+    "ranking": lambda: ol.Rankings(3, mask=[[True] * 3, [True, True, False]]),
+    "lazy rows": lambda: ol.LazyRows(ol.box(3), lambda _: (np.ones((1, 3)), [1.0])),
 }
 SETS = POLYTOPES | STRUCTURES
+SUMS = (ol.DependencyTrees, ol.Segmentation, ol.GraphPaths, ol.SpanningTrees)
 
 
 def event_shape(feasible_set) -> tuple[int, ...]:
@@ -38,7 +45,7 @@ def use(feasible_set, scores: torch.Tensor) -> list[torch.Tensor]:
     """What every verb makes of scores, with gradients if they require one."""
     layer = ol.StructuredArgmax(feasible_set, ol.SPIGOT(around="projection"))
     found = [layer(scores), ol.project(feasible_set, scores)]
-    if isinstance(feasible_set, ol.DependencyTrees):
+    if isinstance(feasible_set, SUMS):
         found += [feasible_set.log_partition(scores), feasible_set.marginals(scores)]
     if scores.requires_grad:
         torch.stack([(v * v).sum() for v in found]).sum().backward()

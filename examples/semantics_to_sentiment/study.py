@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from examples.training.study import Planned, Study, chosen
+from examples.training.record import chosen
+from examples.training.study import Planned, Study
 
 from .config import make_config, parser_config
 from .methods import find_method
@@ -73,9 +74,10 @@ def seeds(rows: pd.DataFrame) -> Iterator[Planned]:
 
 STUDY = Study(
     package="examples.semantics_to_sentiment",
-    monitor="dev/accuracy",
+    metric="accuracy",
+    bank="reviews",
+    baseline="pipeline",
+    shown=("test_accuracy", "test_LF"),
     parts={"sst": lambda _: grid("sst", (0.1, 1.0, 0.01)), "seeds": seeds, "toy": toy},
     record=Path("docs/results/semantics-to-sentiment-study.csv"),
-    metric="dev_accuracy",
-    shown=("test_accuracy", "test_LF"),
 )

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from examples.training.study import Planned, Study, chosen
+from examples.training.record import chosen
+from examples.training.study import Planned, Study
 
 from .config import make_config, syntax_config
 
@@ -75,7 +76,10 @@ def seeds(rows: pd.DataFrame) -> Iterator[Planned]:
 
 STUDY = Study(
     package="examples.syntax_to_semantics",
-    monitor="dev/LF",
+    metric="LF",
+    bank="graphs",
+    baseline="pipeline",
+    shown=("test_LF", "test_graphs_UAS"),
     parts={
         "weights": lambda _: grid("half", WEIGHTS, SURROGATES),
         "attention": lambda _: grid("half", WEIGHTS, ("attention",)),
@@ -84,6 +88,4 @@ STUDY = Study(
         "seeds": seeds,
     },
     record=Path("docs/results/syntax-to-semantics-study.csv"),
-    metric="dev_LF",
-    shown=("test_LF", "test_graphs_UAS"),
 )

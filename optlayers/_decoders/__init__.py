@@ -5,7 +5,8 @@ from .assignment import Assignment as Assignment
 from .box import BoxArgmax as BoxArgmax
 from .milp import MILP as MILP
 from .one_row import OneRowArgmax as OneRowArgmax
+from .paths import Paths as Paths
 from .simplex import SimplexArgmax as SimplexArgmax
 from .spans import Spans as Spans
 
-DECODERS = Table("decoder", BoxArgmax, SimplexArgmax, OneRowArgmax, Assignment, Spans, MILP)
+DECODERS = Table("decoder", BoxArgmax, SimplexArgmax, OneRowArgmax, Assignment, Spans, Paths, MILP)

@@ -18,6 +18,7 @@ class BoxArgmax(PreparedDecoder):
     """
 
     wide_limits: ClassVar[bool] = True  # rounded to float32, a limit may become an integer
+    cheap = True
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:

@@ -1,10 +1,13 @@
 """Blocks with one coupling row and bounds: fill by gain per unit of the row."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _kernels
+from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
 from .._polytope.consistency import inward
@@ -42,6 +45,11 @@ class OneRowArgmax(PreparedDecoder):
     """
 
     wide_limits = True
+    cheap = True
+
+    def __init__(self, block: Block):
+        super().__init__(block)
+        self._arrays: tuple[_Reflected, tuple[Any, Any]] | None = None
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -71,8 +79,37 @@ class OneRowArgmax(PreparedDecoder):
         return _Reflected(positive, weight, a, anchor, *rest), bad
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
-        """Sort, fill, undo the sort; NaN if a score is NaN."""
-        at, scores = self.prepared(limits, x.shape[0], report), x.double()
+        """Decide; compiled loop on the CPU, tensors elsewhere. NaN if a score is NaN."""
+        at = self.prepared(limits, x.shape[0], report)
+        if not use_kernels(x):
+            return self._by_sorting(x, at)
+        z, size = torch.empty_like(x, memory_format=torch.contiguous_format), self.block.size
+        run(
+            _kernels.decisions.one_row,
+            x.shape[0] * self.block.count,
+            8 * x.numel(),
+            array(x).reshape(-1, size),
+            z.numpy().reshape(-1, size),
+            *self._arrays_of(at),
+            self._slack,
+        )
+        return z
+
+    @property
+    def _slack(self) -> float:
+        """Sums of unequal weights round; without slack a variable that just fits would be split."""
+        return 0.0 if self.block.integral else 8 * torch.finfo(torch.float64).eps
+
+    def _arrays_of(self, at: _Reflected) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """Return the reflected block as arrays: of the coefficients, and of what may vary."""
+        if self._arrays is None or self._arrays[0] is not at:
+            found = [array(v) for v in at]
+            self._arrays = at, (tuple(found[:3]), tuple(found[3:]))
+        return self._arrays[1]
+
+    def _by_sorting(self, x: Tensor, at: _Reflected) -> Tensor:
+        """Sort, fill, undo the sort."""
+        scores, slack = x.double(), self._slack
         # A gain per unit of the row must not overflow: only the order counts.
         largest = torch.where(scores.isfinite(), scores.abs(), 0).amax(-1, keepdim=True)
         scores = torch.where(largest > _LARGE, scores / _LARGE, scores)
@@ -85,8 +122,6 @@ class OneRowArgmax(PreparedDecoder):
         before = torch.nn.functional.pad(filled[..., :-1], (1, 0))
         wanted = torch.where(gain > 0, filled, 0).amax(-1, keepdim=True)
         units = torch.maximum(torch.minimum(wanted, at.most), at.least)
-        # Sums of unequal weights round; without slack a variable that just fits would be split.
-        slack = 0.0 if self.block.integral else 8 * torch.finfo(gain.dtype).eps
         left = torch.where(units - before > units * slack, units - before, 0)
         part = left / at.weight.expand_as(scores).gather(-1, order)
         part = torch.where(filled <= units * (1 + slack), torch.inf, part)

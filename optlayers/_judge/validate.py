@@ -136,6 +136,7 @@ def validate(
     title, feasible_set, polytope = repr(polytope), polytope, polytope.relaxation
     y = _points(polytope, samples, scale, seed).to(dtype)
     z, ms = _timed(projection or partial(_project_flat, feasible_set), y)
+    polytope = feasible_set.relaxation  # some sets find rows while they project
     certificate = certify(polytope, y, z)
     name = "project" if projection is None else "projection"
     rows, problems = [_row(name, certificate, None, ms, np.zeros(y.shape[:-1], dtype=bool))], []

@@ -37,6 +37,7 @@ class AbstractBlockMap(ABC):
     shares_matrix: ClassVar[bool] = False  # True: every component must have the same coefficients
     wide_limits: ClassVar[bool] = False  # True: limits come in float64, whatever x is
     uses_near: ClassVar[bool] = False  # True: `forward` takes `near`, where answers are expected
+    cheap: ClassVar[bool] = False  # True: a closed form, which on the CPU may be asked twice
 
     def __init__(self, block: Block):
         if reason := self.why_not(block):
@@ -63,6 +64,14 @@ class AbstractBlockMap(ABC):
                 `wide_limits = True`) and on the device of `x`.
             report: Call `report.fail(i, why)` for an instance that has no answer, and put NaN.
         """
+
+    def at_once(self, x: Tensor, limits: Limits, report: Report) -> Tensor | None:
+        """Return what `forward` does, for numbers that are finite; None where that is no closed form.
+
+        What a call asks first on the CPU, because then nothing else has to be prepared. If it
+        fails, everything is asked again.
+        """
+        return self.forward(x, limits, report) if self.cheap else None
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
         """Make what `constants` returns, once per device and dtype, before the first call."""

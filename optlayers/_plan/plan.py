@@ -103,6 +103,14 @@ class Plan:
         report.refuse_nan(x, z)
         return z
 
+    def at_once(self, x: Tensor, limits: list[Limits], report: Report) -> Tensor | None:
+        """Apply the map to `(N, n)` where there is one, of a closed form; None elsewhere."""
+        if not self.covers_in_order or self.num_vars > self.n:
+            return None
+        map_ = self.maps[0]
+        part = x.reshape(len(x), map_.block.count, map_.block.size)
+        return map_.at_once(part, limits[0], report)
+
     def _forward(
         self, x: Tensor, limits: list[Limits], report: Report, near: Tensor | None
     ) -> Tensor:

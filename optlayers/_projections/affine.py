@@ -12,7 +12,12 @@ _LARGEST = 4000  # a dense pseudo-inverse of more variables than this is not che
 
 
 class Affine(Projection):
-    r"""Projection onto $\{R z = c\}$: $\Pi(y) = y - R^+ (R y - c)$; $O(nm)$ per instance."""
+    r"""Projection onto $\{R z = c\}$: $\Pi(y) = y - R^+ (R y - c)$; $O(nm)$ per instance.
+
+    Computed in float64, rounded at the end.
+    """
+
+    wide_limits = True
 
     def __init__(self, block: Block):
         super().__init__(block)
@@ -38,16 +43,21 @@ class Affine(Projection):
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return the rows and their pseudo-inverse."""
-        return tuple(torch.as_tensor(v, dtype=dtype, device=device) for v in (self.R, self.pinv))
+        values = (self.R, self.pinv)
+        return tuple(torch.as_tensor(v, dtype=torch.float64, device=device) for v in values)
+
+    def constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return the same tensors in float64 for every dtype: made ahead of a traced graph."""
+        return super().constants(device, torch.float64)
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Subtract the shortest correction of the residual."""
-        R, pinv = self.constants(x.device, x.dtype)
+        (R, pinv), z = self.constants(x.device, x.dtype), x.double()
         for _ in range(2):  # the second round removes the rounding of the first
-            x = x - (x @ R.T - limits.row_lower) @ pinv.T
-        return x
+            z = z - (z @ R.T - limits.row_lower) @ pinv.T
+        return z.to(x.dtype)
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project onto the null space of the rows."""
-        R, pinv = self.constants(x.device, x.dtype)
-        return grad - (grad @ R.T) @ pinv.T
+        (R, pinv), g = self.constants(x.device, x.dtype), grad.double()
+        return (g - (g @ R.T) @ pinv.T).to(grad.dtype)

@@ -11,6 +11,8 @@ from .derivative import Projection
 class Box(Projection):
     r"""Projection onto bounds, $\Pi(y) = \min(\max(y, l), u)$; $O(n)$."""
 
+    cheap = True
+
     @classmethod
     def why_not(cls, block: Block) -> str | None:
         """Refuse rows."""

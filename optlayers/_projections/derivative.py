@@ -32,6 +32,8 @@ _ROUNDING = 1e-14  # of a slack, relative to the largest auxiliary variable
 _RANK = 1e-9  # a smaller singular value is zero; the largest entry of each row is 1
 _LOST = 1e-10  # the same of an eigenvalue of a Gram matrix, relative to the largest
 _DAMPING, _PASSES = 1e-8, 4  # a dependent row costs accuracy only where these do not suffice
+_MISSED = 1e-11  # of the rows by the derivative, relative to the gradient: then once more, slowly
+_FAINT = 1e-15  # damping where nothing is squared
 _SMALL = 2000  # variables up to which the multipliers at a vertex are looked for
 
 
@@ -296,6 +298,12 @@ def _dense(R: Tensor, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
     for _ in range(_PASSES):  # the proximal point method: it removes the damping
         rest = aim - (gram @ nu[..., None]).squeeze(-1)
         nu = nu + torch.cholesky_solve(rest[..., None], factor).squeeze(-1)
+    rest = aim - (gram @ nu[..., None]).squeeze(-1)
+    slow = rest.abs().amax(-1) > _MISSED * g.abs().amax(-1)
+    if bool(slow.any()):  # long chains: rows that depend on one another nearly, and not quite
+        u, s, vt = torch.linalg.svd(rows[slow], full_matrices=False)
+        along = (vt @ g[slow][..., None]).squeeze(-1) / torch.where(s > _RANK, s, torch.inf)
+        nu[slow] = (u @ along[..., None]).squeeze(-1)
     return nu / norms
 
 
@@ -317,8 +325,26 @@ def _sparse(block: Block, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
         )
         for _ in range(_PASSES):
             nu += factor.solve(aim - gram @ nu)
+        if np.abs(aim - gram @ nu).max() > _MISSED * np.abs(v).max():
+            nu = _augmented(rows, v[f])
         out[k, a] = nu
     return torch.from_numpy(out).to(g.device)
+
+
+def _augmented(rows: sp.csr_array, g: np.ndarray) -> np.ndarray:
+    """Solve rows^T nu = g in least squares without squaring the condition number of the rows."""
+    from scipy.sparse.linalg import splu
+
+    norms = np.sqrt(np.asarray(rows.multiply(rows).sum(1)).ravel())
+    norms = np.where(norms > 0, norms, 1.0)
+    unit = sp.csr_array(sp.diags_array(1 / norms) @ rows)
+    m, n = unit.shape
+    system = sp.block_array([[sp.eye_array(n), unit.T], [unit, -_FAINT * sp.eye_array(m)]])
+    factor, nu = splu(sp.csc_matrix(system)), np.zeros(m)
+    for _ in range(_PASSES):
+        v = g - unit.T @ nu
+        nu += factor.solve(np.append(np.zeros(n), -(unit @ v)))[n:]
+    return nu / norms
 
 
 def _with_auxiliaries(block: Block, free: Tensor, active: Tensor, g: Tensor) -> Tensor:

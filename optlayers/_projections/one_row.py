@@ -37,6 +37,7 @@ class OneRow(Projection):
     """
 
     wide_limits = True  # a total at a corner is out of reach once it is rounded
+    cheap = True
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:

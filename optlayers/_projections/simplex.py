@@ -55,6 +55,7 @@ class Simplex(Projection):
     """
 
     wide_limits = True  # totals are differences of limits
+    cheap = True
 
     def __init__(self, block: Block):
         super().__init__(block)

@@ -1,7 +1,8 @@
-"""What sets over padded batches of sentences share."""
+"""What sets with a batch of their own share, and those over padded batches of sentences."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,29 +13,11 @@ from .._plan.failures import Report
 from .._polytope.arguments import as_host_tensor
 
 
-class PaddedSentences(AbstractFeasibleSet):
-    """A set of structures for every sentence of a batch, of at most `size` words each."""
+class BatchedSet(AbstractFeasibleSet):
+    """A set of structures for every instance of a batch, which scores have to have."""
 
-    lengths: Tensor
-    device: torch.device
-    size: int
     batch_shape: torch.Size
-
-    def _read_lengths(self, lengths: int | Sequence[int] | Tensor, size: int | None) -> None:
-        """Lengths as int64 on the host, and the size that holds them."""
-        found = as_host_tensor(lengths)
-        if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
-            if found.numel():
-                raise InputError(f"`lengths` must be integers. Got {found.dtype}.")
-            found = found.long()  # an empty list
-        self.lengths = found.detach().to("cpu", torch.int64)
-        if bool((self.lengths < 0).any()):
-            raise InputError(f"`lengths` must not be negative. Got {int(self.lengths.min())}.")
-        self.device = lengths.device if isinstance(lengths, Tensor) else torch.device("cpu")
-        longest = int(self.lengths.max()) if self.lengths.numel() else 0
-        self.size = longest if size is None else int(size)
-        if longest > self.size:
-            raise InputError(f"`size` must be at least the longest length, {longest}. Got {size}.")
+    noun: ClassVar[str] = "instance"  # what an entry of the batch is
 
     @property
     @abstractmethod
@@ -72,17 +55,17 @@ class PaddedSentences(AbstractFeasibleSet):
         return batch
 
     def decode(self, scores: Tensor) -> Tensor:
-        r"""The best structure of every sentence, $\arg\max_{z \in Z} z \cdot s$.
+        r"""Return the best structure of every instance, $\arg\max_{z \in Z} z \cdot s$.
 
         Scores of $-\infty$ forbid a part. Equal scores, equal answer.
 
         Raises:
-            InputError: If a score in use is NaN or infinite; names the sentence.
-            InfeasibleError: If scores of $-\infty$ leave a sentence without a structure.
+            InputError: If a score in use is NaN or infinite; names the instance.
+            InfeasibleError: If scores of $-\infty$ leave an instance without a structure.
         """
         report = Report()
         z_hat = self.decode_instances(scores, report)
-        report.raise_first(self._batch(scores), "sentence")
+        report.raise_first(self._batch(scores), self.noun)
         return z_hat
 
     def least_parts(self, like: Tensor, decides: bool) -> float:
@@ -92,3 +75,28 @@ class PaddedSentences(AbstractFeasibleSet):
     @abstractmethod
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""
+
+
+class PaddedSentences(BatchedSet):
+    """A set of structures for every sentence of a batch, of at most `size` words each."""
+
+    lengths: Tensor
+    device: torch.device
+    size: int
+    noun: ClassVar[str] = "sentence"
+
+    def _read_lengths(self, lengths: int | Sequence[int] | Tensor, size: int | None) -> None:
+        """Lengths as int64 on the host, and the size that holds them."""
+        found = as_host_tensor(lengths)
+        if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
+            if found.numel():
+                raise InputError(f"`lengths` must be integers. Got {found.dtype}.")
+            found = found.long()  # an empty list
+        self.lengths = found.detach().to("cpu", torch.int64)
+        if bool((self.lengths < 0).any()):
+            raise InputError(f"`lengths` must not be negative. Got {int(self.lengths.min())}.")
+        self.device = lengths.device if isinstance(lengths, Tensor) else torch.device("cpu")
+        longest = int(self.lengths.max()) if self.lengths.numel() else 0
+        self.size = longest if size is None else int(size)
+        if longest > self.size:
+            raise InputError(f"`size` must be at least the longest length, {longest}. Got {size}.")

@@ -1,18 +1,23 @@
 """A study: what is run, what is recorded, and that nothing is run twice."""
 
+import shutil
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from examples import metrics
 from examples.semantics_to_sentiment.config import make_config as sentiment_config
 from examples.semantics_to_sentiment.config import parser_config
 from examples.semantics_to_sentiment.study import STUDY as SENTIMENT
 from examples.syntax_to_semantics import study as plan
 from examples.syntax_to_semantics.config import make_config, syntax_config
+from examples.syntax_to_semantics.run import load_data, load_model, parse
 from examples.syntax_to_semantics.study import STUDY, planned, seeds
+from examples.training.record import chosen, read_counts, read_record, tables
+from examples.training.report import comparison
 from examples.training.settings import ConfigError, plain
-from examples.training.study import Planned, Study, chosen, read_record, study_command, tables
+from examples.training.study import Planned, Study, study_command
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
 
@@ -178,7 +183,7 @@ def test_other_seeds_are_of_the_best_setting_of_each_method():
     assert list(seeds(pd.DataFrame())) == []
 
 
-def test_tables_have_every_setting_and_the_chosen_ones_over_seeds():
+def test_tables_have_every_setting_and_the_chosen_ones_over_seeds(tmp_path):
     none = float("nan")
     rows = rows_of(
         ("none", none, none, 0.6),
@@ -186,10 +191,38 @@ def test_tables_have_every_setting_and_the_chosen_ones_over_seeds():
         ("spigot", "scratch", 0.1, 0.7),
     )
     more = rows_of(("spigot", "scratch", 0.1, 0.6)).assign(seed=1)
-    rows = pd.concat([rows, more]).assign(test_LF=[0.61, 0.51, 0.71, 0.73])
-    lines = tables(rows, ["test_LF"], "dev_LF").splitlines()
+    rows = pd.concat([rows, more]).assign(test_LF=[0.61, 0.51, 0.71, 0.73], run=list("abcd"))
+    rows.to_csv(tmp_path / "s.csv", index=False)
+    lines = tables(tmp_path / "s.csv", "LF", ["test_LF"], "pipeline").splitlines()
     assert "| method | start | no signal | weight 0.1 | weight 1 |" in lines
     assert "| none |  | 61.0 |  |  |" in lines
     assert "| spigot | scratch |  | 71.0 | 51.0 |" in lines
     assert "| spigot | scratch | 0.1 | 65.0 ±7.1 | 72.0 ±1.4 | 2 |" in lines
     assert "| none |  |  | 60.0 | 61.0 | 1 |" in lines
+
+
+def test_the_bootstrap_is_that_of_the_models(folder):
+    record = folder / "record" / "study.csv"
+    counts, rows = read_counts(record), read_record(record).set_index("run")
+    for name, own in counts.items():
+        table = own.table().sum(0)
+        assert 2 * table[2] / (table[0] + table[1]) == pytest.approx(
+            rows.loc[name, "test_LF"], abs=1e-6
+        )
+    gold = load_data(TINY).graphs["test"]
+    a, b = (parse(load_model(folder / "runs" / n), gold) for n in ("spigot-0.1-0", "pipeline-0"))
+    expected = metrics.paired_bootstrap(gold, a, b, "LF")
+    text = tables(with_regime(record), "LF", ["test_LF"], "pipeline")
+    row = next(
+        line
+        for line in text.splitlines()
+        if line.startswith("| spigot | +") or line.startswith("| spigot | -")
+    )
+    assert row == "| " + " | ".join(["spigot", *comparison(expected), "1"]) + " |"
+
+
+def with_regime(record):
+    """The same record, as if the runs were of one regime."""
+    pd.read_csv(record, dtype=str).assign(regime="tiny").to_csv(record.with_name("tiny.csv"))
+    shutil.copy(record.with_name("study-sentences.csv"), record.with_name("tiny-sentences.csv"))
+    return record.with_name("tiny.csv")

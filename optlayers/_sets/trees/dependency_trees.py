@@ -11,6 +11,7 @@ from torch import Tensor
 from ..._decoders.common import NOT_FINITE
 from ..._errors import InfeasibleError, InputError, name_of
 from ..._kernels.untraced import eager, ordinary
+from ..._masks import lowered
 from ..._plan.failures import Report, index_of
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
@@ -20,6 +21,7 @@ from . import inside_outside, matrix_tree
 from .arborescence import arborescence
 from .eisner import eisner
 from .head_selection import project_heads
+from .k_best import k_best
 from .polytopes import check_relaxation, tree_polytope
 from .structure import is_tree
 from .sums import TreeSums
@@ -309,6 +311,64 @@ class DependencyTrees(PaddedSentences):
         one_head = (arcs != 0).sum(-2).le(1).all(-1)
         tree = is_tree(heads.numpy(), lengths.numpy(), self.single_root, self.projective)
         return (binary & one_head & torch.from_numpy(tree)).reshape(batch).to(z.device)
+
+    @eager
+    def k_best(self, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        r"""Return the k best trees of every sentence and their scores, best first; exact.
+
+        $k n$ decodings of sentences of n words, compiled, all sentences together. The scores of
+        the trees are differentiable. Where a sentence has fewer trees, the others are NaN, with a
+        score of minus infinity.
+
+        Args:
+            scores: As for `decode`.
+            k: How many.
+
+        Returns:
+            trees: `(..., k, n + 1, n + 1)`.
+            values: `(..., k)`, $z \cdot s$ of each.
+
+        Raises:
+            InputError: If `k` is not positive, or a score in use is NaN or infinite; names the
+                sentence.
+
+        References:
+            Lawler (1972), *A procedure for computing the k best solutions to discrete optimization
+            problems*; Camerini, Fratta and Maffioli (1980).
+
+        Examples:
+            >>> trees = DependencyTrees(2, single_root=False)
+            >>> scores = torch.tensor([[0.0, 3, 1], [0, 0, 2], [0, 1, 0]])
+            >>> found, values = trees.k_best(scores, 4)
+            >>> trees.heads(found)
+            tensor([[ 0,  1],
+                    [ 0,  0],
+                    [ 2,  0],
+                    [-1, -1]])
+            >>> values
+            tensor([5., 4., 2., -inf])
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise InputError(f"`k` must be a positive integer. Got {k!r}.")
+        batch, side = self._batch(scores), self.size + 1
+        lengths, _ = self._on_host(batch)
+        allowed = self.allowed.expand(*batch, side, side).reshape(-1, side, side)
+        given = scores.detach().cpu().double().reshape(-1, side, side)
+        asked = lowered(given, allowed).numpy()
+        heads, state = k_best(self._decode_host, asked, lengths, allowed.numpy(), k)
+        if (state == 2).any():
+            report = Report()
+            report.fail(int((state == 2).argmax()), NOT_FINITE, InputError)
+            report.raise_first(batch, "sentence")
+        z = self._from_heads(torch.from_numpy(heads).reshape(-1, side), scores.dtype)
+        z = z.reshape(*batch, k, side, side).to(scores.device)
+        some = torch.from_numpy(state == 0)[:, None] & torch.from_numpy(
+            (heads[..., 1:] >= 0).any(-1) | ((lengths == 0)[:, None] & (np.arange(k) == 0))
+        )
+        some = some.reshape(*batch, k).to(scores.device)
+        values = torch.where(z > 0, scores[..., None, :, :], 0).sum((-2, -1))
+        values = torch.where(some, values, -torch.inf)
+        return torch.where(some[..., None, None], z, torch.nan), values
 
     # ------------------------------------------------------------------ sums over all trees
 

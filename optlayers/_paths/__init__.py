@@ -1,0 +1,1 @@
+"""Paths of graphs without cycles: the best one, and sums over all. Chains are such graphs, too."""

@@ -1,0 +1,1 @@
+"""Sequences: one tag for every position, or segments with labels."""

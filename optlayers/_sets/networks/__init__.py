@@ -1,0 +1,1 @@
+"""Sets over the edges of a graph: paths, spanning trees."""

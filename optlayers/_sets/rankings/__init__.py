@@ -1,0 +1,1 @@
+"""Rankings: permutations of weights, and their hull, the permutahedron."""
