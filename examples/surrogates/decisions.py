@@ -75,7 +75,7 @@ class Problem:
             return grb.knapsackModel(weights, [CAPACITY] * self.size)
         return grb.tspDFJModel(self.size, recycle_cuts=True)
 
-    def ours(self, weights: Any, peer: Any) -> ol.FeasibleSet:
+    def ours(self, weights: Any, peer: Any) -> ol.Polytope | ol.AbstractFeasibleSet:
         """Return our set, over the same variables in the same order."""
         if self.kind == "path":
             return ol.dag_path(self.size**2, peer.arcs, 0, self.size**2 - 1)
