@@ -50,7 +50,7 @@ class Problem:
         return 1 if self.kind == "knapsack" else -1
 
     def data(self, seed: int) -> tuple[Any, Tensor, Tensor]:
-        """Return weights (of a knapsack), features and costs of all parts, by PyEPO's generators."""
+        """Return weights of a knapsack, features and costs, by PyEPO's generators."""
         import pyepo.data as peer
 
         count = 2 * self.train + self.train // 4
@@ -166,8 +166,7 @@ def peers(name: str, strength: float, data: Instances, seed: int) -> Loss:
 
     model = data.peer
     if name == "pyepo-spo-plus":
-        found = func.SPOPlus(model, reduction="sum")
-        return lambda predicted, true, best, value: found(predicted, true, best, value)
+        return func.SPOPlus(model, reduction="sum")
     if name == "pyepo-pfy":
         found = func.perturbedFenchelYoung(
             model, n_samples=1, sigma=strength, reduction="sum", seed=seed
@@ -198,7 +197,13 @@ LOSSES = {
     **{
         name: (title, end_to_end)
         for name, title in titles(
-            "spigot-projection", "spigot", "straight-through", "identity", "lpgd", "blackbox", "imle"
+            "spigot-projection",
+            "spigot",
+            "straight-through",
+            "identity",
+            "lpgd",
+            "blackbox",
+            "imle",
         ).items()
     },
     "pyepo-spo-plus": ("PyEPO: SPO+", peers),
@@ -249,8 +254,8 @@ def task(name: str, title: str, problem: Problem) -> Task:
         scores={"regret": "regret, %", "seconds": "seconds an epoch"},
         setting=(
             f"{problem.train} training and test instances, {problem.train // 4} for development; "
-            f"{FEATURES} features, degree {DEGREE}, noise {NOISE}; a linear model, Adam, batches of "
-            f"{BATCH}, losses summed, {problem.epochs} epochs, the best on the development instances."
+            f"{FEATURES} features, degree {DEGREE}, noise {NOISE}; a linear model, Adam, batches "
+            f"of {BATCH}, losses summed, {problem.epochs} epochs, the best on the development ones."
         ),
         larger_is_better=False,
     )

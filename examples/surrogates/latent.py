@@ -1,13 +1,13 @@
 r"""Latent categories, as Mihaylova, Niculae and Martins (2020) generate them.
 
-$x = \mu_z + \epsilon$ belongs to one of K clusters, and its class is $\operatorname{sign}(w_z x - b_z)$. An
-encoder chooses the cluster, a decoder has one linear classifier per cluster, and only the class is
-known. What is learned: does the hard choice find the clusters?
+$x = \mu_z + \epsilon$ belongs to one of K clusters, and its class is
+$\operatorname{sign}(w_z x - b_z)$. An encoder chooses the cluster, a decoder has one linear
+classifier per cluster, and only the class is known. Does the hard choice find the clusters?
 """
 
 import torch
+from scipy.stats import contingency, entropy
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
-from torchmetrics.functional.clustering import v_measure_score
 
 import optlayers as ol
 
@@ -93,15 +93,23 @@ def train(clusters: int, trial: Trial) -> dict[str, float]:
 
 
 @torch.no_grad()
-def score(
-    network: Network, part: tuple[torch.Tensor, ...], knows: bool
-) -> tuple[float, float]:
+def score(network: Network, part: tuple[torch.Tensor, ...], knows: bool) -> tuple[float, float]:
     """Return accuracy and V-measure of the choice, in percent."""
     x, z, y = part
     gold = one_hot(z, network.encoder.out_features).float() if knows else None
     logits, choice = network.eval()(x, gold)
     accuracy = 100 * float(((logits > 0) == (y > 0.5)).float().mean())
-    return accuracy, 100 * float(v_measure_score(choice.argmax(-1), z))
+    return accuracy, 100 * v_measure(z, choice.argmax(-1))
+
+
+def v_measure(z: torch.Tensor, found: torch.Tensor) -> float:
+    r"""Return $2 I / (H(z) + H(found))$, the harmonic mean of homogeneity and completeness.
+
+    1 if both are the same clusters under any names (Rosenberg and Hirschberg, 2007).
+    """
+    joint = contingency.crosstab(z.numpy(), found.numpy()).count
+    apart = entropy(joint.sum(0)) + entropy(joint.sum(1))
+    return float(2 * (apart - entropy(joint, axis=None)) / apart) if apart > 0 else 1.0
 
 
 def task(clusters: int) -> Task:

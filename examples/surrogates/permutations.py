@@ -98,9 +98,7 @@ def train(
     parts = {name: generate(size, generator) for name, size in SIZES.items()}
     items, wanted = parts["train"]
     torch.manual_seed(trial.seed)
-    network = Network(
-        items.shape[2], items.shape[1], trial.method, trial.strength, trial.seed
-    )
+    network = Network(items.shape[2], items.shape[1], trial.method, trial.strength, trial.seed)
     optimiser = torch.optim.Adam(network.parameters(), trial.learning_rate)
 
     @torch.no_grad()
@@ -145,9 +143,9 @@ def task(name: str, title: str, generate: Callable, what: str) -> Task:
         strengths={"": (0.1, 0.3, 1.0)},
         scores={"right": "places right, %"},
         setting=(
-            f"{what}; {SIZES['train']} for training, {SIZES['dev']} each for development and test; "
-            f"64 hidden units, Adam, batches of {BATCH}, squared errors summed, {EPOCHS} epochs, the "
-            "best on the development data. All are scored by the best matching of their scores."
+            f"{what}; {SIZES['train']} for training, {SIZES['dev']} each for development and "
+            f"test; 64 hidden units, Adam, batches of {BATCH}, squared errors summed, {EPOCHS} "
+            "epochs, the best on the development data. All are scored by the best matching of their scores."
         ),
     )
 

@@ -18,12 +18,14 @@ HEAD = """\
 
 `python -m examples.surrogates TASK` for each task, then `python -m examples.surrogates report`
 
-{today}; Python {python}, torch {torch}; two cores, one thread a run. Raw numbers, a line a run: {files}.
+{today}; Python {python}, torch {torch}; two cores, one thread a run.
+Raw numbers, a line a run: {files}.
 
-Every method has the same tuning budget: {grid} settings, learning rate by the one number that it has besides
-(a step, a temperature, a noise, a lambda; a method without one runs its learning rates only once each and gains nothing from the rest), chosen on development data of a seed that is not reported. Then the
-chosen setting is trained with fresh seeds. Mean ± standard deviation over seeds; **bold** is the best mean, and what lies within two standard errors of
-the difference from it.
+Every method has the same tuning budget, {grid} settings: learning rates by values of the one number
+that it has besides (a step, a temperature, a noise, a lambda; methods without one run the same
+settings and gain nothing). They are chosen on the development data of a seed that is not reported;
+then the chosen setting is trained with fresh seeds. Mean ± standard deviation over seeds; **bold**
+is the best mean, and what lies within two standard errors of the difference, seed by seed.
 """
 
 
@@ -88,9 +90,7 @@ def section(task: Task, rows: pd.DataFrame) -> str:
         if method in top:
             cells[0] = f"**{cells[0]}**"
         rate, strength = best[method]
-        lines.append(
-            f"| {task.methods[method]} | {' | '.join(cells)} | {rate:g} | {strength:g} |"
-        )
+        lines.append(f"| {task.methods[method]} | {' | '.join(cells)} | {rate:g} | {strength:g} |")
     return "\n".join(lines) + "\n"
 
 

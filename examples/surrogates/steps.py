@@ -18,9 +18,6 @@ def run(folder: Path, jobs: int, seeds: int = 3) -> None:
     """Run what is missing of `steps-latent.csv` and `steps-path.csv`."""
     for name, (task, _, rate) in TASKS.items():
         trials = [
-            Trial(form, rate, eta, seed)
-            for seed in range(seeds)
-            for form in FORMS
-            for eta in ETAS
+            Trial(form, rate, eta, seed) for seed in range(seeds) for form in FORMS for eta in ETAS
         ]
         run_all(task, trials, folder / f"{name}.csv", jobs)

@@ -1,4 +1,4 @@
-"""Tours through all cities: two edges at each, and rows against subtours where they are violated."""
+"""Tours through all cities: two edges at each, and rows against the subtours that occur."""
 
 from collections.abc import Sequence
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -76,8 +77,6 @@ def test_smaller_may_be_better(task, tmp_path):
             "dev": [3.0, 2.0],
         }
     )
-    from dataclasses import replace
-
     assert search.choose(task, rows) == {"good": (0.1, 1.0)}
     assert search.choose(replace(task, larger_is_better=False), rows) == {"good": (0.2, 1.0)}
 
@@ -121,7 +120,16 @@ def test_latent_categories_train(monkeypatch, method):
     found = latent.train(3, Trial(method, 1e-2, 1.0, 0))
     assert 0 <= found["accuracy"] <= 100
     assert found["step"] in (10, 20)
-    assert (found["v_measure"] == 100) or method != "gold"
+    assert method != "gold" or found["v_measure"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [([1, 1, 0, 0], 1.0), ([0, 1, 0, 1], 0.0), ([0, 0, 0, 0], 0.0), ([0, 0, 1, 2], 0.8)],
+)
+def test_v_measure(found, wanted):
+    z = torch.tensor([0, 0, 1, 1])
+    assert latent.v_measure(z, torch.tensor(found)) == pytest.approx(wanted, abs=1e-12)
 
 
 def test_categories_have_the_classes_that_they_were_made_with():
