@@ -145,7 +145,7 @@ def task(name: str, title: str, generate: Callable, what: str) -> Task:
         setting=(
             f"{what}; {SIZES['train']} for training, {SIZES['dev']} each for development and "
             f"test; 64 hidden units, Adam, batches of {BATCH}, squared errors summed, {EPOCHS} "
-            "epochs, the best on the development data. All are scored by the best matching of their scores."
+            "epochs, the best on the development data. All are scored by their best matching."
         ),
     )
 
