@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import _kernels
 from ._errors import InfeasibleError
-from ._masks import CALM
+from ._masks import usual
 from ._nonfinite import refuse_vmap
 from ._plan.compile import limits_with_graph, ready
 from ._plan.failures import Report
@@ -61,15 +60,15 @@ def at_once(polytope: Polytope, table: Table, x: Tensor, report: Report) -> Tens
     attached = table.name == "projection" and torch.is_grad_enabled()
     if found.bad is not None or (attached and polytope.requires_grad):
         return None
-    flat = x.detach().reshape(-1, polytope.n).contiguous()
+    flat = x.detach() if x.requires_grad else x
+    if flat.ndim != 2 or not flat.is_contiguous():
+        flat = flat.reshape(-1, x.shape[-1]).contiguous()
     z = found.plan.at_once(flat, found.limits, report)
-    if z is None or report.failures:
-        return None
-    if not _kernels.checks.all_usual(flat.numpy().ravel(), z.numpy().ravel(), CALM):
+    if z is None or not usual(flat, z):
         return None
     if attached and x.requires_grad:
-        z = Known.apply(x.reshape(flat.shape), z.reshape(flat.shape), found.plan, found.limits)
-    return z.reshape(x.shape)  # type: ignore[union-attr]
+        z = Known.apply(x.reshape(flat.shape), z, found.plan, found.limits)
+    return z if x.ndim == 2 else z.view(x.shape)  # type: ignore[union-attr]
 
 
 def _without_point(z: Tensor, ready: Ready, report: Report) -> Tensor:
@@ -77,7 +76,7 @@ def _without_point(z: Tensor, ready: Ready, report: Report) -> Tensor:
     if ready.bad is None:
         return z
     every = len(ready.bad) == 1
-    failed = range(len(z)) if every else ready.bad.nonzero()[:, 0].tolist()
+    failed = range(len(z)) if every else ready.failed
     for i in failed:
         report.fail(i, "no point satisfies all constraints", InfeasibleError)
     return torch.where(ready.bad[:, None], torch.nan, z)
@@ -103,16 +102,17 @@ class Project(torch.autograd.Function):
 
 
 class Known(torch.autograd.Function):
-    """Projections of a plan that are known already, differentiable as those of `Project`."""
+    """Projections of a plan that are known already, differentiable as those of `Project`.
+
+    Not for transforms of `torch.func`: what those need, torch finds out at every call, which takes
+    longer than the projection.
+    """
 
     @staticmethod
-    def forward(y, z, plan, limits):
+    def forward(ctx, y, z, plan, limits):  # type: ignore[override]
+        ctx.plan, ctx.limits = plan, limits
+        ctx.save_for_backward(y, z)
         return z
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        y, _, ctx.plan, ctx.limits = inputs
-        ctx.save_for_backward(y, output)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]

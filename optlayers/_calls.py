@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from ._checks import untraced
 from ._errors import InputError
 from ._masks import Low, answer, answer_once, find_low
 from ._nonfinite import (
@@ -34,6 +35,7 @@ from ._plan.failures import (
 
 OnFailure = Literal["raise", "nan", "fallback"]
 OnTimeLimit = Literal["fail", "best"]
+_SMALL = 1 << 15  # entries up to which an answer at once is tried first
 _ADVICE = " With on_failure='nan' the other instances keep their answers."
 
 
@@ -195,28 +197,42 @@ def as_time_limit(time_limit: float | None, on_time_limit: str) -> TimeLimit | N
 
 
 def is_ordinary(x: Tensor) -> bool:
-    """Whether compiled loops may read a tensor as it is: on the CPU, neither traced nor wrapped."""
-    if type(x) not in (Tensor, Parameter) or x.device.type != "cpu" or not x.numel():
+    """Whether compiled loops may read a tensor as it is: on the CPU, neither traced nor wrapped.
+
+    Large ones are none: what a call costs beside the work is nothing there, and nothing is asked
+    twice.
+    """
+    if torch.jit.is_tracing() or type(x) not in (Tensor, Parameter):
+        return False
+    if x.device.type != "cpu" or not 0 < x.numel() <= _SMALL:
         return False
     if x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
         return False
     functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
-    wrapped = functorch.is_functorch_wrapped_tensor(x) or functorch.is_legacy_batchedtensor(x)
+    if torch._C._are_functorch_transforms_active() or functorch.is_legacy_batchedtensor(x):
+        return False
     plain = x.layout is torch.strided and not x.is_neg()
-    return plain and not wrapped and not torch.is_autocast_enabled("cpu")
+    return plain and not torch.is_autocast_enabled("cpu")
 
 
 def decision(
-    feasible_set: "Answering", scores: Tensor, on_failure: OnFailure, on_nonfinite: OnNonfinite
+    feasible_set: "Answering",
+    scores: Tensor,
+    on_failure: OnFailure,
+    on_nonfinite: OnNonfinite,
+    ask: Callable[[Tensor, Report], Tensor] | None = None,
 ) -> tuple[Tensor, Status]:
-    """Decide a batch under the policies: at once where nothing can fail, else by a `Call`."""
+    """Decide a batch under the policies: at once where nothing can fail, else by a `Call`.
+
+    With `ask`, by that in place of the `decode_instances` of the set, never at once.
+    """
     check_policies(on_failure, on_nonfinite)
-    if is_ordinary(scores):
+    if ask is None and is_ordinary(scores):
         z = feasible_set.at_once(scores, True, Report())
         if z is not None:
             return z, Status(tuple(scores.shape[: scores.ndim - feasible_set.event_dim]))
     call = Call(feasible_set, scores, True, on_failure, on_nonfinite)
-    return call.decision(feasible_set.decode_instances)
+    return call.decision(ask or feasible_set.decode_instances)
 
 
 def projection(
@@ -267,6 +283,7 @@ class Call:
         if not isinstance(x, Tensor):
             raise InputError(f"`{name}` must be a tensor of floats. Got {type(x).__name__}.")
         refuse_vmap(x, name)
+        untraced(name)
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
         self.like, self.event_dim = x, feasible_set.event_dim
         self.decides, self.report = decides, Report(tolerance=tolerance)
@@ -295,7 +312,8 @@ class Call:
             self.report.spread(self._batch(x), shape[: len(shape) - self.event_dim])
             x, neg_inf = x.expand(shape), None if neg_inf is None else neg_inf.expand(shape)
             bad = None if bad is None else bad.expand(self._batch(x))
-        least = torch.as_tensor(least, dtype=x.dtype, device=x.device).expand(x.shape)
+        least = least.to(x) if isinstance(least, Tensor) else x.new_full((), least)
+        least = least.expand(x.shape)
         if neg_inf is not None and bad is not None and not decides:
             x, bad, neg_inf, _ = self.masked = self._without_endless(x, bad, neg_inf, least)
         low = find_low(x, least, free, self.event_dim, decides, self.may_look)

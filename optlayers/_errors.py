@@ -51,3 +51,7 @@ def name_of(index: tuple[int, ...], noun: str = "instance") -> str:
 
 class StepSizeWarning(UserWarning):
     """SPIGOT's `eta` has no effect: almost all instances are in the cone regime, or saturated."""
+
+
+class NoGradientWarning(UserWarning):
+    """A right-hand side or a bound requires a gradient and gets none through a layer; said once."""

@@ -1,4 +1,4 @@
-"""Sums over products of choices: one part of each simplex, bits of a box, paths of a graph."""
+"""Sums over products of choices: parts of simplices, bits, bits under one row, paths of a graph."""
 
 import weakref
 from functools import lru_cache
@@ -7,16 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._counted import Counted
 from ._errors import InputError
 from ._kernels.untraced import ordinary
 from ._paths import sums as path_sums
 from ._paths.rows import Ends, Network, find_ends, read_network
 from ._plan.blocks import Block
 from ._plan.compile import compile_plan, limits_of, ready
-from ._plan.maps import Limits
+from ._plan.maps import AbstractBlockMap, Limits
 from ._polytope.polytope import Polytope
 from ._projections import PROJECTIONS
 from ._projections.box import Box
+from ._projections.one_row import OneRow
 from ._projections.simplex import Simplex
 
 _refusals: "weakref.WeakKeyDictionary[Polytope, str]" = weakref.WeakKeyDictionary()
@@ -59,11 +61,19 @@ class _Choice:
 
     def _logits(self, s: Tensor) -> Tensor:
         """Append a last option: none of them."""
-        logits = torch.where(self.closed, -torch.inf, self.sign * s)
-        nothing = torch.zeros_like(logits[..., :1])
+        # Minus infinity keeps z low: no step up, and from above a step that must be taken.
+        out = s == -torch.inf
+        must = self._must(s)
+        some, clash = must.any(-1, keepdim=True), must.sum(-1, keepdim=True) > 1
+        barred = self.closed | (out & ~must) | (some & ~must) | clash
+        logits = torch.where(barred, -torch.inf, self.sign * torch.where(out, 0, s))
+        nothing = torch.where(some, -torch.inf, torch.zeros_like(logits[..., :1]))
         if self.equality:
             nothing = torch.where(self.closed.all(-1, keepdim=True), nothing, -torch.inf)
         return torch.cat([logits, nothing.expand_as(logits[..., :1])], -1)
+
+    def _must(self, s: Tensor) -> Tensor:
+        return (s == -torch.inf) & (self.sign < 0) & ~self.closed
 
     def mean(self, s: Tensor) -> Tensor:
         return self.anchor + self.sign * self._logits(s).softmax(-1)[..., :-1]
@@ -71,7 +81,8 @@ class _Choice:
     def log_sum(self, s: Tensor) -> Tensor:
         """Return entries that add up to the log of the sum over the block."""
         total = self._logits(s).logsumexp(-1, keepdim=True)
-        base = torch.where(self.anchor == 0, 0, self.anchor * s)
+        lifted = torch.where(self._must(s), 0, s)
+        base = torch.where(self.anchor == 0, 0, self.anchor * lifted)
         return base + torch.cat([total, torch.zeros_like(s[..., 1:])], -1)
 
     def draw(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -138,12 +149,6 @@ def _ends(block: Block, limits: Limits) -> Ends:
     return latest[1]
 
 
-def _block(map_: Any, limits: Limits, like: Tensor) -> _Choice | _Bits | _Paths:
-    if isinstance(map_, Box):
-        return _Bits(limits)
-    return _Choice(map_, limits, like) if isinstance(map_, Simplex) else _Paths(map_.block, limits)
-
-
 def _by_block(polytope: Polytope, scores: Tensor, compute) -> Tensor:
     """Apply to every block; refuse polytopes with another kind of block."""
     _check(polytope)
@@ -154,11 +159,20 @@ def _by_block(polytope: Polytope, scores: Tensor, compute) -> Tensor:
     for map_, at, limits in zip(plan.maps, plan.index(flat.device), found.limits, strict=True):
         part = plan.gather(flat, at, map_)
         result = (
-            compute(_block(map_, limits, part), part).flatten(1).to(dtype)
+            compute(_block_of(map_, limits, part), part).flatten(1).to(dtype)
         )  # a map's constants are in float64
         index = torch.arange(at.start, at.stop, device=flat.device) if isinstance(at, slice) else at
         out = out.index_copy(1, index, result)
     return out.to(scores.dtype).reshape(*batch, polytope.n)
+
+
+def _block_of(map_: AbstractBlockMap, limits: Limits, like: Tensor) -> Any:
+    """Return how a block is summed over."""
+    if isinstance(map_, Box):
+        return _Bits(limits)
+    if isinstance(map_, OneRow):
+        return Counted(map_.block, limits)
+    return _Choice(map_, limits, like) if isinstance(map_, Simplex) else _Paths(map_.block, limits)
 
 
 def _check(polytope: Polytope) -> None:
@@ -167,9 +181,9 @@ def _check(polytope: Polytope) -> None:
     if reason := _refusals[polytope]:
         raise InputError(
             f"{polytope!r} has no tractable sum over its structures: {reason}. Polytopes have one "
-            "where every block is a simplex with a total of one, a box of width one or a path of a "
-            "graph without cycles; structured sets have `marginals` and `log_partition` of their "
-            "own."
+            "where every block is a simplex with a total of one, a box of width one, such a box "
+            "under one row of integers (`cardinality`, a `budget`), or a path of a graph without "
+            "cycles; structured sets have sums of their own."
         )
 
 
@@ -189,6 +203,9 @@ def _why_not(polytope: Polytope) -> str:
             total = map_.form(part, limits)[2]
             if not bool(((total == 0) | (total == 1)).all()):
                 return "the total of a simplex is not one"
+        elif isinstance(map_, OneRow):
+            if reason := Counted.why_not(map_.block, limits):
+                return reason
         elif reason := _why_no_path(map_.block, limits):
             return f"a block is no simplex and no path ({map_.block!r}): {reason}"
     return ""

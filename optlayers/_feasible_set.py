@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
 
 from . import _autograd, _factored
 from ._calls import decision
+from ._checks import floats, function, tensor, untraced
 from ._decoders import DECODERS
 from ._deprecated import warn_deprecated
 from ._errors import InputError
@@ -79,6 +80,10 @@ class AbstractFeasibleSet(ABC):
         """
         return None
 
+    def hull_search(self, batch: torch.Size) -> Callable[..., Any] | None:
+        """Return compiled searches of the hull's nearest points; None: by `decode_rows`."""
+        return None
+
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project `(..., *event)` onto the relaxation; here, by its plan.
 
@@ -104,6 +109,25 @@ class AbstractFeasibleSet(ABC):
             InputError: If `x` has not the shape of the set. Here, nothing is looked at.
         """
         return x
+
+    def own_decoder(self) -> Any:
+        """Return the class or the function of a user that decides; None: the library does.
+
+        Its first decisions are held to the rows of `relaxation`.
+        """
+        return None if is_built_in(type(self)) else type(self)
+
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """Return which right-hand sides and bounds require a gradient; here, none."""
+        return ()
+
+    def reading(self, x: Any) -> "AbstractFeasibleSet":
+        """Return the set as scores or points of that shape mean it: vectors, or arrays; here, self.
+
+        Args:
+            x: A tensor; anything else is refused later.
+        """
+        return self
 
     def time_limit(self) -> TimeLimit | None:
         """Return how long a solver may take for each instance of a call; here, without end."""
@@ -188,6 +212,14 @@ class AbstractFeasibleSet(ABC):
         raise InputError(f"{self!r} has no {ability}.")
 
 
+_DECODERS_AS_BUILT = DECODERS.version
+
+
+def is_built_in(kind: type) -> bool:
+    """Tell whether a class is one of the library's."""
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
 class PolytopeSet(AbstractFeasibleSet):
     """A polytope as a feasible set: decodes and projects by its plans, and is its relaxation."""
 
@@ -202,6 +234,16 @@ class PolytopeSet(AbstractFeasibleSet):
         """The polytope itself."""
         return self.polytope
 
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """Return those that the polytope was declared with."""
+        return self.polytope.fields_with_graph
+
+    def own_decoder(self) -> Any:
+        """Return the decoder that a user registered, if there is one."""
+        if DECODERS.version == _DECODERS_AS_BUILT:
+            return None
+        return next((m for m in DECODERS if not is_built_in(m)), None)
+
     @property
     def decides_integers(self) -> bool:
         """Whether the polytope is declared so."""
@@ -215,7 +257,7 @@ class PolytopeSet(AbstractFeasibleSet):
         if x.ndim == 0 or x.shape[-1] != polytope.n:
             raise InputError(
                 f"`{name}` must have shape (..., {polytope.n}), one entry per variable of the "
-                f"polytope. Got {tuple(x.shape)}."
+                f"polytope{_or_arrays(polytope)}. Got {tuple(x.shape)}."
             )
         if polytope.batch_shape:
             x = x.expand(*self._batch(x, name), polytope.n)
@@ -309,16 +351,112 @@ class PolytopeSet(AbstractFeasibleSet):
         """Return samples of a product of choices; other polytopes have none."""
         return _factored.sample(self.polytope, self._in_batch(scores).detach(), generator)
 
+    def reading(self, x: Any) -> AbstractFeasibleSet:
+        """Return the set of arrays, if `x` holds such."""
+        is_array = isinstance(x, Tensor) and self.polytope.is_array(x.shape)
+        return ArraySet(self) if is_array else self
+
     def _in_batch(self, scores: Tensor) -> Tensor:
-        return self.admit(scores, "scores").to(scores.dtype)
+        untraced("scores")
+        return self.admit(floats(scores, "scores"), "scores").to(scores.dtype)
+
+
+class ArraySet(AbstractFeasibleSet):
+    """A polytope whose points come as the arrays that they are, `(..., *shape)`."""
+
+    def __init__(self, vectors: PolytopeSet):
+        self.vectors = vectors
+        self.event_dim = len(vectors.polytope.shape)  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        return repr(self.vectors)
+
+    @property
+    def relaxation(self) -> Polytope:
+        """The polytope itself, over vectors."""
+        return self.vectors.polytope
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """What a point is an array of."""
+        return self.relaxation.shape
+
+    @property
+    def decides_integers(self) -> bool:
+        """Whether the polytope is declared so."""
+        return self.vectors.decides_integers
+
+    def _flat(self, x: Tensor) -> Tensor:
+        return x.flatten(-self.event_dim)
+
+    def _array(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:-1], *self.event_shape)
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return arrays in the batch of the polytope."""
+        return self._array(self.vectors.admit(self._flat(x), name))
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """Return the best vertex, or integral point, for every instance."""
+        return self._array(self.vectors.decode(self._flat(scores)))
+
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Decode by the plan of decoders."""
+        return self._array(self.vectors.decode_instances(self._flat(scores), report))
+
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor | None:
+        """Decode some instances alone, if all have the same constraints."""
+        z = self.vectors.decode_rows(self._flat(scores), rows, batch, report)
+        return None if z is None else self._array(z)
+
+    def at_once(self, x: Tensor, decides: bool, report: Report) -> Tensor | None:
+        """Return closed forms of usual numbers."""
+        z = self.vectors.at_once(self._flat(x), decides, report)
+        return None if z is None else self._array(z)
+
+    def project_instances(self, y: Tensor, report: Report) -> Tensor:
+        """Project by the plan of projections."""
+        return self._array(self.vectors.project_instances(self._flat(y), report))
+
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor:
+        """Return the lower bounds; of a decision of integers, rounded up."""
+        least = self.vectors.least_parts(self._flat(like), decides)
+        return self._array(least) if least.ndim else least
+
+    def prepare(self, like: Tensor, decides: bool) -> None:
+        """Compile the plan."""
+        self.vectors.prepare(like, decides)
+
+    def log_partition(self, scores: Tensor) -> Tensor:
+        """Return the sum over structures, of the batch shape."""
+        return self.vectors.log_partition(self._flat(scores))
+
+    def marginals(self, scores: Tensor) -> Tensor:
+        """Return the marginals."""
+        return self._array(self.vectors.marginals(self._flat(scores)))
+
+    def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return samples."""
+        return self._array(self.vectors.sample(self._flat(scores), generator))
 
 
 class DecodedBy(AbstractFeasibleSet):
     """A feasible set whose structures are found by a callable of the user."""
 
     def __init__(self, feasible_set: AbstractFeasibleSet, decoder: Callable[[Tensor], Tensor]):
+        function(decoder, "decoder", "from scores to structures")
         self.feasible_set, self.decoder = feasible_set, decoder
         self.event_dim = feasible_set.event_dim  # type: ignore[misc]
+
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """Return those of the set."""
+        return self.feasible_set.fields_with_graph()
+
+    def own_decoder(self) -> Any:
+        """Return the callable."""
+        return self.decoder
 
     @property
     def relaxation(self) -> Polytope:
@@ -327,11 +465,11 @@ class DecodedBy(AbstractFeasibleSet):
 
     def decode(self, scores: Tensor) -> Tensor:
         """Return what the callable returns."""
-        return self.decoder(scores)
+        return tensor(self.decoder(scores), "decoder(scores)")
 
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Return what the callable returns; it knows what minus infinity means."""
-        return self.decoder(scores)
+        return self.decode(scores)
 
     def admit(self, x: Tensor, name: str) -> Tensor:
         """Return what the set makes of scores or points."""
@@ -354,17 +492,43 @@ class DecodedBy(AbstractFeasibleSet):
         return self.feasible_set.free_parts(device)
 
 
+def _or_arrays(polytope: Polytope) -> str:
+    """Say which arrays would do as well."""
+    sizes = ", ".join(map(str, polytope.shape))
+    return f", or (..., {sizes})" if len(polytope.shape) > 1 else ""
+
+
 FeasibleSet = Polytope | AbstractFeasibleSet
 
 
-def as_set(feasible_set: FeasibleSet) -> AbstractFeasibleSet:
+def hull_search_of(
+    feasible_set: AbstractFeasibleSet, batch: torch.Size
+) -> Callable[..., Any] | None:
+    """Return the hull search of a set; none if a subclass decodes otherwise than it would."""
+    for kind in type(feasible_set).__mro__:
+        if "hull_search" in vars(kind):
+            return feasible_set.hull_search(batch)
+        if "decode_rows" in vars(kind):
+            break
+    return None
+
+
+def as_set(feasible_set: FeasibleSet, x: Any = None) -> AbstractFeasibleSet:
     """Return a feasible set as the library handles it: the only place that asks which kind it is.
 
+    Args:
+        feasible_set: What a user gives.
+        x: Scores or points that it will be asked about, whose shape says whether they are arrays.
+
     Raises:
-        InputError: If it is none.
+        InputError: If it is none; if arrays and vectors cannot be told apart.
     """
     if isinstance(feasible_set, Polytope):
-        return PolytopeSet(feasible_set)
+        return PolytopeSet(feasible_set).reading(x)
     if isinstance(feasible_set, AbstractFeasibleSet):
-        return feasible_set
-    raise InputError(f"Expected a Polytope or a structured set. Got {type(feasible_set).__name__}.")
+        return feasible_set.reading(x)
+    found, hint = type(feasible_set).__name__, ""
+    if isinstance(feasible_set, type):
+        found = f"the class {feasible_set.__name__}"
+        hint = ": make one" if issubclass(feasible_set, Polytope | AbstractFeasibleSet) else ""
+    raise InputError(f"Expected a Polytope or a structured set. Got {found}{hint}.")

@@ -11,10 +11,11 @@ from ._errors import InputError
 from ._feasible_set import DecodedBy, FeasibleSet, as_set
 from ._limited import limited
 from ._nonfinite import OnNonfinite
+from ._own_decoders import looks_at
 from ._plan.compile import compile_plan
 from ._plan.failures import ACCURACY
 from ._plan.plan import Plan
-from ._polytope.polytope import Polytope
+from ._polytope.polytope import Polytope, as_polytope
 from ._projections import PROJECTIONS
 
 _TABLES = {"projection": PROJECTIONS, "decoder": DECODERS}
@@ -33,9 +34,9 @@ def plan(polytope: Polytope, kind: Literal["projection", "decoder"] = "projectio
               not Box: it has coupling rows
               not Simplex: a bound other than those of a simplex can be active
     """
-    if kind not in _TABLES:
+    if not isinstance(kind, str) or kind not in _TABLES:
         raise InputError(f"`kind` must be one of {tuple(_TABLES)}. Got {kind!r}.")
-    return compile_plan(polytope, _TABLES[kind])
+    return compile_plan(as_polytope(polytope, "plan"), _TABLES[kind])
 
 
 @overload
@@ -134,7 +135,7 @@ def project(
         >>> bool((status.residual <= 1e-9).all())
         True
     """
-    z, status = projection(as_set(feasible_set), y, on_failure, on_nonfinite, tolerance)
+    z, status = projection(as_set(feasible_set, y), y, on_failure, on_nonfinite, tolerance)
     return (z, status) if return_status else z
 
 
@@ -148,6 +149,7 @@ def decode(
     on_nonfinite: OnNonfinite = ...,
     time_limit: float | None = ...,
     on_time_limit: OnTimeLimit = ...,
+    check: bool = ...,
     return_status: Literal[False] = ...,
 ) -> Tensor: ...
 
@@ -162,6 +164,7 @@ def decode(
     on_nonfinite: OnNonfinite = ...,
     time_limit: float | None = ...,
     on_time_limit: OnTimeLimit = ...,
+    check: bool = ...,
     return_status: Literal[True],
 ) -> tuple[Tensor, Status]: ...
 
@@ -176,6 +179,7 @@ def decode(
     on_nonfinite: OnNonfinite = ...,
     time_limit: float | None = ...,
     on_time_limit: OnTimeLimit = ...,
+    check: bool = ...,
     return_status: bool,
 ) -> Tensor | tuple[Tensor, Status]: ...
 
@@ -189,6 +193,7 @@ def decode(
     on_nonfinite: OnNonfinite = "raise",
     time_limit: float | None = None,
     on_time_limit: OnTimeLimit = "fail",
+    check: bool = False,
     return_status: bool = False,
 ) -> Tensor | tuple[Tensor, Status]:
     r"""Return the best structure, $\hat z \in \arg\max_{z \in Z} z \cdot s$.
@@ -211,6 +216,9 @@ def decode(
             limit and the gap, subject to `on_failure`. "best": the best structure found by then, if
             there is one, checked like every other; `Status.gap` tells how much more the best of
             all may score. Which one is found depends on the machine.
+        check: Hold every decision to the rows, the bounds and the integrality of the set, or of its
+            relaxation; one that breaks them is a failure that names the row. Decoders of your own
+            (`decoder`, sets and maps) are held to them in their first three calls in any case.
         return_status: Also return a `Status`.
 
     Raises:
@@ -227,7 +235,9 @@ def decode(
         >>> ol.decode(ol.cardinality(4, at_most=2), torch.tensor([0.1, 0.3, -0.2, 0.2]))
         tensor([0., 1., 0., 1.])
     """
-    asked = as_set(feasible_set) if decoder is None else DecodedBy(as_set(feasible_set), decoder)
-    asked = limited(asked, as_time_limit(time_limit, on_time_limit))
-    z_hat, status = decision(asked, scores, on_failure, on_nonfinite)
+    asked = as_set(feasible_set, scores)
+    asked = asked if decoder is None else DecodedBy(asked, decoder)
+    asked = limited(asked, as_time_limit(time_limit, on_time_limit), check)
+    look = looks_at(asked, check)
+    z_hat, status = decision(asked, scores, on_failure, on_nonfinite, look)
     return (z_hat, status) if return_status else z_hat

@@ -6,12 +6,15 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies
+from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies, is_ordinary
+from ._checks import function
 from ._errors import InputError, NotTwiceDifferentiable
 from ._feasible_set import DecodedBy, FeasibleSet, as_set
 from ._limited import limited
 from ._nonfinite import OnNonfinite, refuse_vmap
+from ._plan.failures import TimeLimit
 from ._surrogates import SPIGOT, AbstractSurrogate, Oracles, diagnose
+from ._surrogates.base import say_without_gradient
 
 
 class _Surrogate(torch.autograd.Function):
@@ -45,6 +48,23 @@ class _Surrogate(torch.autograd.Function):
         return result, *[None] * (5 + len(saved))
 
 
+class _PlainSurrogate(torch.autograd.Function):
+    """`_Surrogate` for ordinary tensors, outside of `torch.compile` and `torch.func`.
+
+    What those need, torch finds out at every call, which takes as long as a small decision.
+    """
+
+    @staticmethod
+    def forward(ctx, scores, z, feasible_set, surrogate, on_failure, record, *saved):  # type: ignore[override]
+        ctx.arguments = feasible_set, surrogate, on_failure, record
+        ctx.save_for_backward(scores, z, *saved)
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        return _Surrogate.backward(ctx, grad)
+
+
 class _Once(torch.autograd.Function):
     """Refuses to be differentiated, by name."""
 
@@ -76,6 +96,7 @@ def structured_argmax(
     on_nonfinite: OnNonfinite = ...,
     time_limit: float | None = ...,
     on_time_limit: OnTimeLimit = ...,
+    check: bool = ...,
     training: bool = ...,
     return_status: Literal[False] = ...,
 ) -> Tensor: ...
@@ -92,6 +113,7 @@ def structured_argmax(
     on_nonfinite: OnNonfinite = ...,
     time_limit: float | None = ...,
     on_time_limit: OnTimeLimit = ...,
+    check: bool = ...,
     training: bool = ...,
     return_status: Literal[True],
 ) -> tuple[Tensor, Status]: ...
@@ -108,6 +130,7 @@ def structured_argmax(
     on_nonfinite: OnNonfinite = ...,
     time_limit: float | None = ...,
     on_time_limit: OnTimeLimit = ...,
+    check: bool = ...,
     training: bool = ...,
     return_status: bool,
 ) -> Tensor | tuple[Tensor, Status]: ...
@@ -123,6 +146,7 @@ def structured_argmax(
     on_nonfinite: OnNonfinite = "raise",
     time_limit: float | None = None,
     on_time_limit: OnTimeLimit = "fail",
+    check: bool = False,
     training: bool = True,
     return_status: bool = False,
 ) -> Tensor | tuple[Tensor, Status]:
@@ -137,28 +161,55 @@ def structured_argmax(
         tensor([[0., 1., 0.]], grad_fn=<_SurrogateBackward>)
     """
     policies = (on_failure, on_nonfinite)
-    surrogate = SPIGOT() if surrogate is None else surrogate
-    limit = as_time_limit(time_limit, on_time_limit)
-    z_hat, status = _run(feasible_set, scores, surrogate, decoder, policies, limit, None, training)
+    surrogate = SPIGOT() if surrogate is None else check_surrogate(surrogate)
+    how = _How(decoder, as_time_limit(time_limit, on_time_limit), check)
+    z_hat, status = _run(feasible_set, scores, surrogate, how, policies, None, training)
     return (z_hat, status) if return_status else z_hat
 
 
+def check_surrogate(surrogate: Any) -> AbstractSurrogate:
+    """Return a surrogate.
+
+    Raises:
+        InputError: If it is something else: a name, a class, a function.
+    """
+    if isinstance(surrogate, AbstractSurrogate):
+        return surrogate
+    found = repr(surrogate)
+    if isinstance(surrogate, type):
+        found = f"the class {surrogate.__name__}"
+        if issubclass(surrogate, AbstractSurrogate):
+            found += f"; write `{surrogate.__name__}()`"
+    raise InputError(f"`surrogate` must be a surrogate, such as `ol.SPIGOT()`. Got {found}.")
+
+
+class _How(NamedTuple):
+    """How a layer decides, besides its set."""
+
+    decoder: Callable[[Tensor], Tensor] | None
+    limit: TimeLimit | None
+    check: bool
+
+
 def _run(
-    feasible_set, scores, surrogate, decoder, policies, limit, record, training
+    feasible_set, scores, surrogate, how: _How, policies, record, training
 ) -> tuple[Tensor, Status]:
     check_policies(*policies)
-    if decoder is not None:  # what a surrogate decodes with is what the layer does
-        feasible_set = DecodedBy(as_set(feasible_set), decoder)
-    if limit is not None:
-        feasible_set = limited(as_set(feasible_set), limit)
+    feasible_set = as_set(feasible_set, scores)
+    if how.decoder is not None:  # what a surrogate decodes with is what the layer does
+        feasible_set = DecodedBy(feasible_set, how.decoder)
+    if how.limit is not None or how.check:
+        feasible_set = limited(feasible_set, how.limit, how.check)
     decision = surrogate.forward(Oracles(feasible_set, *policies), scores, training)
     z, status = decision.z, decision.status
-    if torch.is_grad_enabled() and scores.requires_grad and not decision.differentiable:
+    if decision.differentiable or not torch.is_grad_enabled():
+        return z, status
+    say_without_gradient(feasible_set, surrogate)
+    if scores.requires_grad:
         if z.shape != scores.shape:  # a batched set with one row of scores
             scores = scores.expand(z.shape)
-        z = _Surrogate.apply(
-            scores, z, feasible_set, surrogate, policies[0], record, *decision.saved
-        )
+        node = _PlainSurrogate if is_ordinary(scores) else _Surrogate
+        z = node.apply(scores, z, feasible_set, surrogate, policies[0], record, *decision.saved)
     return z, status
 
 
@@ -185,6 +236,8 @@ class StructuredArgmax(nn.Module):
         time_limit: Seconds that HiGHS may take for one instance of a decision (see `decode`), also
             where the surrogate decodes in its backward pass.
         on_time_limit: "fail", or "best": the best structure found in time; see `decode`.
+        check: Hold every decision to the rows of the set, as in `decode`; those of a decoder of
+            your own are in its first calls in any case.
         diagnostics: Keep what `layer.diagnose()` needs from the latest backward pass.
 
     Attributes:
@@ -208,18 +261,22 @@ class StructuredArgmax(nn.Module):
         on_nonfinite: OnNonfinite = "raise",
         time_limit: float | None = None,
         on_time_limit: OnTimeLimit = "fail",
+        check: bool = False,
         diagnostics: bool = False,
     ):
         super().__init__()
         check_policies(on_failure, on_nonfinite)
         self.on_nonfinite: OnNonfinite = on_nonfinite
         self.feasible_set = feasible_set
-        self.surrogate = SPIGOT() if surrogate is None else surrogate
+        self.surrogate = SPIGOT() if surrogate is None else check_surrogate(surrogate)
+        if decoder is not None:
+            function(decoder, "decoder", "from scores to structures")
         self.decoder = decoder
         self.on_failure: OnFailure = on_failure
         as_time_limit(time_limit, on_time_limit)
         self.time_limit = time_limit
         self.on_time_limit: OnTimeLimit = on_time_limit
+        self.check = check
         self.diagnostics = diagnostics
         self.status = Status()
         self._record: _Latest | None = None
@@ -247,9 +304,12 @@ class StructuredArgmax(nn.Module):
             chosen,
             scores,
             self.surrogate,
-            self.decoder,
+            _How(
+                self.decoder,
+                as_time_limit(self.time_limit, self.on_time_limit),
+                self.check,
+            ),
             (self.on_failure, self.on_nonfinite),
-            as_time_limit(self.time_limit, self.on_time_limit),
             record,
             self.training,
         )
@@ -284,7 +344,7 @@ class StructuredArgmax(nn.Module):
                 "Nothing to diagnose: use StructuredArgmax(..., diagnostics=True) and run backward."
             )
         grad, z_hat, scores, result = record.step
-        surrogate, feasible_set = self.surrogate, record.feasible_set
+        surrogate, feasible_set = self.surrogate, as_set(record.feasible_set, grad)
         oracles = Oracles(feasible_set, "nan", relaxation=surrogate.relaxation)
         scores, z_hat, grad = oracles.admit(scores, z_hat, grad)
         with torch.no_grad():

@@ -1,9 +1,12 @@
-"""A feasible set whose decisions may take so long and no longer."""
+"""A feasible set whose decisions may take so long and no longer, or are all looked at."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._feasible_set import AbstractFeasibleSet
+from ._feasible_set import AbstractFeasibleSet, hull_search_of
 from ._plan.failures import Report, TimeLimit
 from ._polytope.polytope import Polytope
 
@@ -12,18 +15,33 @@ class Limited(AbstractFeasibleSet):
     """A feasible set with a time limit, in everything else the set itself.
 
     Surrogates that decode in their backward pass so keep to the limit of their layer.
+
+    Args:
+        feasible_set: The set.
+        limit: Of each call; None: without end.
+        check: Whether every decision is held to the rows of the relaxation.
     """
 
-    def __init__(self, feasible_set: AbstractFeasibleSet, limit: TimeLimit):
-        self.feasible_set, self.limit = feasible_set, limit
+    def __init__(
+        self, feasible_set: AbstractFeasibleSet, limit: TimeLimit | None, check: bool = False
+    ):
+        self.feasible_set, self.limit, self.check = feasible_set, limit, check
         self.event_dim = feasible_set.event_dim  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return repr(self.feasible_set)
 
-    def time_limit(self) -> TimeLimit:
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """Return those of the set."""
+        return self.feasible_set.fields_with_graph()
+
+    def own_decoder(self) -> Any:
+        """Return that of the set."""
+        return self.feasible_set.own_decoder()
+
+    def time_limit(self) -> TimeLimit | None:
         """Return the limit, nothing of it spent."""
-        return TimeLimit(self.limit.seconds, self.limit.best)
+        return None if self.limit is None else TimeLimit(self.limit.seconds, self.limit.best)
 
     @property
     def relaxation(self) -> Polytope:
@@ -53,6 +71,10 @@ class Limited(AbstractFeasibleSet):
     ) -> Tensor | None:
         """Decode some instances as the set does."""
         return self.feasible_set.decode_rows(scores, rows, batch, report)
+
+    def hull_search(self, batch: torch.Size) -> Callable[..., Any] | None:
+        """Return that of the set."""
+        return hull_search_of(self.feasible_set, batch)
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project as the set does."""
@@ -91,6 +113,13 @@ class Limited(AbstractFeasibleSet):
         return self.feasible_set.sample(scores, generator)
 
 
-def limited(feasible_set: AbstractFeasibleSet, limit: TimeLimit | None) -> AbstractFeasibleSet:
-    """Return a set that keeps to a limit; the set itself if there is none."""
-    return feasible_set if limit is None else Limited(feasible_set, limit)
+def limited(
+    feasible_set: AbstractFeasibleSet, limit: TimeLimit | None, check: bool = False
+) -> AbstractFeasibleSet:
+    """Return a set that keeps to a limit, and is checked; the set itself if neither is asked."""
+    return feasible_set if limit is None and not check else Limited(feasible_set, limit, check)
+
+
+def is_checked(feasible_set: AbstractFeasibleSet) -> bool:
+    """Whether a user asked to have every decision of a set looked at."""
+    return isinstance(feasible_set, Limited) and feasible_set.check

@@ -19,7 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import _kernels
 from ._errors import InfeasibleError, UnboundedError
+from ._kernels.threads import array
 from ._plan.failures import FORBIDDEN, Failure, Report
 
 CALM = -100.0  # an instance without a score below this is well scaled as it is
@@ -55,6 +57,11 @@ def calm(x: Tensor) -> bool:
         return True
     low, high = x.detach().aminmax()
     return bool((low > CALM) & (high < torch.inf))  # both false for NaN
+
+
+def usual(x: Tensor, other: Tensor) -> bool:
+    """Whether both are finite and no entry of `x` is low. For CPU tensors as they are in memory."""
+    return _kernels.checks.all_usual(array(x).ravel(), array(other).ravel(), CALM)
 
 
 def low_parts(excess: Tensor, look: bool = True) -> Tensor:

@@ -128,3 +128,42 @@ def test_a_plan_says_that_a_bound_is_too_far_to_count_from(rows):
         )
     assert "-> Simplex" in ol.plan(near).explain()
     assert "it would be counted from a bound beyond 1000, and lose digits" in ol.plan(far).explain()
+
+
+def corner(a, y, lower=0.0, upper=1.0):
+    """The one point that `a.z <= min a.z` leaves, with the sum as floats have it, and a point."""
+    a, y = np.array(a), torch.tensor(y, dtype=torch.float64)
+    lower, upper = (np.broadcast_to(np.asarray(v, dtype=float), a.shape) for v in (lower, upper))
+    end = np.where(a > 0, lower, upper)
+    return a, end, lower, upper, y
+
+
+CORNERS = {
+    "weights of different size": corner([-0.01] * 22 + [1.0] * 10 + [0.001] * 12, [10.0] * 44),
+    "one sign, at the corner": corner([1.0] * 8, [0.1, 0.3] * 4, [0.1, 0.3] * 4, np.inf),
+    "signs": corner([1.0, -1.0] * 6, [0.0, 0.1, 0.7] * 4, 0.0, [0.3, 0.1, 0.1, 0.3, 0.1, 0.1] * 2),
+    "far": corner([-1.0, 1.0, -1.0], [0.4, -94.3, 1e5], [-0.6, -0.3, -0.8], [0.4, 0.7, 0.2]),
+    "a small set": corner([1e-3, -1.0, 1.0], [3e-9, 1e-9, -1e-9], 0.0, [1e-9, 3e-9, 7e-10]),
+}
+
+
+@pytest.mark.parametrize("equality", [True, False])
+@pytest.mark.parametrize("name", CORNERS)
+def test_what_has_one_point_has_no_slope(path, name, equality):
+    """Rounding in the sum must not leave variables beside their bounds, as if they were free."""
+    a, end, lower, upper, y = CORNERS[name]
+    for total in (a @ end, float(np.sum(a[::-1] * end[::-1])), np.nextafter(a @ end, np.inf)):
+        rows = {"A_eq": a[None], "b_eq": [total]} if equality else {"A": a[None], "b": [total]}
+        P = ol.Polytope(**rows, lower=lower, upper=upper, integral=False)
+        point = y.clone().requires_grad_()
+        z = ol.project(P, point)
+        assert z.tolist() == end.tolist()
+        z.backward(torch.arange(1.0, len(a) + 1, dtype=torch.float64))
+        assert not point.grad.any()
+
+
+def test_a_weight_that_hardly_counts_is_no_corner(path):
+    """The row cannot tell what this variable is, and it is free all the same."""
+    P = ol.Polytope(A_eq=[[1.0, 1e-15, 1.0]], b_eq=[1.5], integral=False)
+    y = torch.tensor([0.9, 0.4, 0.8], dtype=torch.float64)
+    close(ol.project(P, y), [0.8, 0.4, 0.7])

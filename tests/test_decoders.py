@@ -20,10 +20,12 @@ from optlayers._decoders import (
     MILP,
     Assignment,
     BoxArgmax,
+    Knapsack,
     OneRowArgmax,
     Paths,
     SimplexArgmax,
     Spans,
+    Transport,
 )
 from optlayers._plan.compile import compile_plan, limits_of
 from optlayers._plan.failures import Report
@@ -132,12 +134,23 @@ CASES = {
         ol.dag_path(4, EDGES, 0, 3).with_(upper=[1.0, 1, 0, 1, 1]),
         ol.dag_path(4, EDGES, 0, 3).with_(integral=False),
     ],
-    MILP: [
+    Transport: [
+        ol.transport([2.0, 1.0], [1.0, 1.0, 1.0]).with_(upper=2.0),
+        ol.transport([1.0, 1.0, 1.0], [2.0, 2.0], least_demand=0.0, capacity=1.0),
+        ol.transport([2.0, 1.0], [2.0, 1.0], least_supply=1.0, least_demand=0.0, capacity=2.0),
+        ol.assignment(3).with_(lower=[0.0, 1, 0, 0, 0, 0, 0, 0, 0]),
+    ],
+    Knapsack: [
         ol.budget([3.0, 1.0, 2.0, 2.0], 4.0),
         Polytope([[1.0, 2.0]], [0.5], lower=-0.5, upper=2.0),  # HiGHS 1.15 fails on these bounds
         Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0]),
         Polytope([[1, 1, 0], [0, 1, 1], [1, 0, 1]], [1, 1, 1]),  # fractional relaxation
-        ol.assignment(3).with_(lower=[0.0, 1, 0, 0, 0, 0, 0, 0, 0]),
+        Polytope([[2.0, -3.0, 1.0], [1.0, 1.0, 1.0]], [1.0, 2.0], lower=-1.0),
+    ],
+    MILP: [
+        ol.budget([3.1, 1.0, 2.0, 2.0**0.5], 4.0),
+        Polytope([[1.0, 2.0**0.5]], [0.5], lower=-0.5, upper=2.0),
+        Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 3.0**0.5]], [1.0, 1.0]),
         Polytope([[1.0, 1.0, 1.0]], [2.0], lower=0.0, upper=[np.inf, 1.0, 1.0]),
     ],
 }
@@ -215,7 +228,7 @@ def test_plain_rows_permuted_and_scaled_choose_the_same_map(kind, polytope):
     "polytope",
     [
         p
-        for k in (SimplexArgmax, OneRowArgmax, Assignment, Spans)
+        for k in (SimplexArgmax, OneRowArgmax, Assignment, Transport, Spans, Knapsack)
         for p in BOUNDED[k]
         if compile_plan(p, DECODERS).maps[0].block.count == 1
     ],
@@ -286,7 +299,7 @@ def test_relaxations_are_solved_at_a_vertex(polytope):
 
 
 def test_relaxed_knapsack_is_one_sort():
-    assert names(ol.budget([3.0, 1.0], 2.0)) == ["MILP"]
+    assert names(ol.budget([3.0, 1.0], 2.0)) == ["Knapsack"]
     assert names(ol.budget([3.0, 1.0], 2.0).with_(integral=False)) == ["OneRowArgmax"]
 
 
@@ -320,7 +333,11 @@ PER_INSTANCE = {
     "odd starts": ol.spans(4, 3, 2).with_(
         lower=torch.tensor([[0.0] * 8, [0.0] * 4 + [0.0, 1.0, 0.0, 0.0], [0.0] * 8])
     ),
-    "milp": ol.budget([3.0, 1.0, 2.0, 2.0], torch.tensor([1.0, 3.0, 5.0])),
+    "knapsack": ol.budget([3.0, 1.0, 2.0, 2.0], torch.tensor([1.0, 3.0, 5.0])),
+    "transport": ol.transport(
+        torch.tensor([[1.0, 2.0], [2.0, 1.0], [0.0, 1.0]]), [2.0, 1.0, 1.0], least_demand=0.0
+    ).with_(upper=2.0),
+    "milp": ol.budget([3.0, 1.0, 2.0, 2**0.5], torch.tensor([1.0, 3.0, 5.0])),
 }
 
 
@@ -343,6 +360,7 @@ def test_fast_maps_stay_fast_when_limits_vary():
     expected |= dict.fromkeys(("spans", "masked", "forced words", "odd starts"), "Spans")
     expected |= dict.fromkeys(("cardinality", "at most", "padding"), "OneRowArgmax")
     expected |= {"box": "BoxArgmax", "milp": "MILP"}
+    expected |= {"knapsack": "Knapsack", "transport": "Transport"}
     assert {k: names(p)[0] for k, p in PER_INSTANCE.items()} == expected
 
 
@@ -522,7 +540,7 @@ def test_scores_of_any_scale(scale):
             ol.dag_path(4, EDGES, 0, 3),
             "not every variable is in two rows with coefficient 1",
         ),
-        (Assignment, CASES[MILP][3], "its rows do not fall into two sides"),
+        (Assignment, CASES[Knapsack][3], "its rows do not fall into two sides"),
         (Assignment, Polytope([[1, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 1]], [1, 1, 1]), "two sides"),
         (
             Assignment,
@@ -552,6 +570,17 @@ def test_scores_of_any_scale(scale):
         ),
         (Paths, ol.assignment(3), "its edges join two sides"),
         (Paths, ol.dag_path(4, EDGES, 0, 3).fix({2: 1.0}), "not those of one path"),
+        (Transport, ol.simplex(3), "it needs one row per element of two sides"),
+        (Transport, ol.dag_path(4, EDGES, 0, 3), "not every variable is in two rows"),
+        (Transport, ol.spans(3, 1, 1), "it has auxiliary variables"),
+        (Knapsack, ol.budget([1.0, 2.0], 1.0).with_(integral=False), "it decodes integers only"),
+        (Knapsack, ol.box(2), "it has no rows"),
+        (Knapsack, ol.spans(3, 1, 1), "it has auxiliary variables"),
+        (Knapsack, ol.budget([1.0, 2.0], 1.0).with_(upper=np.inf), "its bounds are infinite"),
+        (Knapsack, ol.budget([1.0, 2**0.5], 1.0), "no multiples of one number"),
+        (Knapsack, ol.budget([1e7, 1.0], 1.0), "no multiples of one number"),
+        (Knapsack, ol.budget([7919.0 * 7907, 7907.0, 7919.0], 1e6), "coefficients above 1,000,000"),
+        (Knapsack, ol.budget([1.0, 999_979.0] * 9, 4e6), "more than 4,000,000 entries"),
         (Spans, ol.spans(3, 1, 1).with_(integral=False), "it decodes integers only"),
         (Spans, ol.assignment(2), "it does not select words in spans"),
         (

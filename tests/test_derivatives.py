@@ -347,3 +347,25 @@ def test_a_budget_is_learned_away_from_an_integer(equality, dtype, path):
     ol.project(ol.Polytope(**rows, upper=upper), y).sum().backward()
     assert b.grad.tolist() == [1.0]
     assert upper.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("most", [0, 4_000_000])
+@pytest.mark.parametrize("equality", [True, False])
+@pytest.mark.parametrize(("n", "order"), [(40, 3), (160, 3), (400, 2)])
+def test_long_chains_have_the_slope_of_their_polynomials(n, order, equality, most, monkeypatch):
+    """Differences that are all active leave the polynomials of lower degree; dense or sparse."""
+    import scipy.sparse as sp
+
+    monkeypatch.setattr("optlayers._projections.derivative._DENSE", most)
+    D = sp.csr_array(sp.eye_array(n))
+    for _ in range(order):
+        D = sp.csr_array(D[1:] - D[:-1])
+    zero, free = np.zeros(n - order), {"lower": -np.inf, "upper": np.full(n, np.inf)}
+    rows = {"A_eq": D, "b_eq": zero} if equality else {"A": sp.vstack([D, -D]), "b": [*zero, *zero]}
+    t = torch.linspace(-1, 1, n, dtype=torch.float64)
+    # With some bounds out of reach, equalities are no affine set in closed form.
+    free["upper"][0] = 1e3
+    y, g = torch.sin(7 * t).requires_grad_(), torch.cos(3 * t)
+    ol.project(ol.Polytope(**rows, **free, integral=False), y).backward(g)
+    basis = torch.linalg.qr(torch.stack([t**k for k in range(order)], 1))[0]
+    torch.testing.assert_close(y.grad, basis @ (basis.T @ g), rtol=0, atol=1e-7)

@@ -71,6 +71,7 @@ def test_rows_that_want_a_gradient_are_refused(name):
     assert ol.Polytope(**{name: rows.detach(), right: [1.0]}).n == 3
 
 
+@pytest.mark.filterwarnings("ignore::optlayers.NoGradientWarning")
 def test_right_hand_sides_get_no_gradient_from_the_layer():
     b = torch.tensor([1.0], requires_grad=True)
     scores = torch.tensor([0.9, 0.8, 0.1], requires_grad=True)

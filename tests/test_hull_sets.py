@@ -14,6 +14,7 @@ import optlayers as ol
 from optlayers.testing import coarse_points, vertices
 
 from .graph_enumeration import all_pairs, graph_tensors
+from .helpers import SAME_FACE, TOL
 from .tree_enumeration import tree_tensors
 
 
@@ -428,12 +429,12 @@ def test_rows_of_the_hull_of_graphs():
         (lambda: ol.ConvexHull(ol.box(3).with_(integral=False)), ol.InputError, "its own convex"),
         (lambda: ol.ConvexHull(BUDGET).contains(torch.zeros(5)), ol.InputError, "no test of memb"),
         (
-            lambda: ol.ConvexHull(BUDGET).marginals(torch.zeros(5)),
+            lambda: ol.ConvexHull(ol.assignment(2)).marginals(torch.zeros(4)),
             ol.InputError,
             "no tractable sum",
         ),
         (
-            lambda: ol.ConvexHull(BUDGET).log_partition(torch.zeros(5)),
+            lambda: ol.ConvexHull(ol.assignment(2)).log_partition(torch.zeros(4)),
             ol.InputError,
             "no tractable",
         ),
@@ -472,3 +473,30 @@ def test_rows_of_the_hull_of_graphs():
 def test_errors(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+class Elsewhere(ol.DependencyTrees):
+    """Trees that are decoded in calls of their own, as those of any set are."""
+
+    def decode_rows(self, scores, rows, batch, report):
+        return super().decode_rows(scores, rows, batch, report)
+
+
+@pytest.mark.parametrize("projective", [False, True])
+@pytest.mark.parametrize("single_root", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_whole_searches_of_trees_find_what_single_rounds_do(projective, single_root, wrapped):
+    lengths, masks = [[6, 1, 0, 8]], torch.rand(1, 4, 9, 9) < 0.7
+    masks[..., 0, :] = True
+    kinds = (ol.DependencyTrees, Elsewhere)
+    own, other = (
+        k(lengths, projective, single_root=single_root, allowed=masks, relaxation="hull")
+        for k in kinds
+    )
+    y = torch.randn(1, 4, 9, 9, dtype=torch.float64).requires_grad_()
+    y.data[0, 3] = ol.decode(own, y.detach())[0, 3] + 1e-3 * torch.randn(9, 9)
+    answers = [ol.project(ol.ConvexHull(s) if wrapped else s, y) for s in (own, other)]
+    assert (answers[0] - answers[1]).abs().max() <= TOL[torch.float64]
+    weight = torch.randn(1, 4, 9, 9, dtype=torch.float64)
+    grads = [torch.autograd.grad((z * weight).sum(), y)[0] for z in answers]
+    assert (grads[0] - grads[1]).abs().max() <= SAME_FACE

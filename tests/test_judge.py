@@ -207,3 +207,38 @@ def test_validate_agrees_with_the_certificate():
     assert not found.ok
     assert found.problems[0].startswith("residual")
     assert ol.validate(P, samples=10, against=("cvxpy",)).ok
+
+
+@pytest.mark.parametrize("weight", [1e3, 1e6, 1e9])
+def test_a_rounded_point_of_one_row_is_explained_by_its_heaviest_entry(weight):
+    """Rounding in the others, times the weight, would be far more than that entry has left."""
+    P = ol.Polytope(A_eq=[[1.0, 1, 1, weight, 1]], b_eq=[weight / 2], lower=0.0, upper=np.inf)
+    y = torch.tensor([-99503.0, 158763.9, -55660.0, 0.3 * weight, 269496.8])
+    z = ol.project(P, y)
+    certificate = ol.certify(P, y, z)
+    assert certificate.holds(1e-6), certificate
+    z[1] += 1e-4 * y.abs().max()
+    assert not ol.certify(P, y, z).holds(1e-6)
+
+
+def test_a_rounded_point_beside_a_corner_is_near():
+    """Multipliers of 1e6 times a rounding are a wide gap from there, and none from the corner."""
+    P = ol.Polytope(
+        A_eq=[[2.35212898, 0.53952171, 2.81418805]], b_eq=[-3.9979988], lower=[-0.6, -0.1, -0.9]
+    )
+    P = P.with_(b_eq=[float(P.A_eq.toarray()[0] @ P.lower.numpy())])
+    y = torch.tensor([179167.9, -1690980.0, -656636.4])
+    certificate = ol.certify(P, y, ol.project(P, y))
+    assert float(certificate.distance) <= 1e-6
+    assert certificate.holds(1e-6)
+
+
+def test_a_point_is_no_nearer_to_rows_it_ends_on_than_to_rows_it_misses():
+    """Far away, a residual of 1e-10 is a violation by 1e-4, and the slack of an active row too."""
+    A = np.array([[1.0, 1e-5], [-1.0, 1e-5]])
+    P = ol.Polytope(A, [1e6, -1e6], lower=-np.inf, upper=np.inf, integral=False)
+    y = torch.tensor([1e6, 2e6], dtype=torch.float64)
+    z = torch.tensor([1e6 + 2e-4, 0.0], dtype=torch.float64)
+    assert float(ol.certify(P, y, z).residual) <= 1e-9
+    z = torch.tensor([1e6, 1e5], dtype=torch.float64)
+    assert float(ol.certify(P, y, z).residual) > 1e-7

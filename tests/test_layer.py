@@ -326,7 +326,7 @@ def test_unbounded():
         ),
         (lambda: ol.SPIGOT(eta=0.0), "`eta` must be positive"),
         (lambda: ol.SPIGOT(around="centre"), "`around` must be"),
-        (lambda: ol.SPIGOT(temperature=-1.0), "`temperature` must be positive"),
+        (lambda: ol.SPIGOT(temperature=-1.0), "`temperature` must be a positive number"),
         (lambda: ol.NormClip(0.0), "positive norm"),
     ],
 )

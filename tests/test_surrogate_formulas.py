@@ -218,7 +218,8 @@ def test_trees_have_the_derivative_of_their_marginals():
 )
 def test_sets_without_sums_say_so(surrogate):
     for P, why in (
-        (SETS["cardinality"], "no simplex"),
+        (ol.budget([3.1, 1.0, 2.0**0.5], 2.0), "multiples of one number"),
+        (ol.assignment(2), "no simplex"),
         (ol.box(3, 0, 2), "other than 0 and 1"),
         (ol.simplex(3, total=2), "total of a simplex is not one"),
     ):

@@ -67,21 +67,25 @@ show(list(scores.grad), names, "gradient of the scores")
 #
 # ## Masks and budgets
 #
-# For a polytope, padding is an upper bound of 0, and a budget that depends on the input is a
-# batched right-hand side. Rows stay, bounds and right-hand sides come as tensors with batch
-# dimensions.
+# Every constructor takes `mask=`, true at parts that may be chosen, and limits that depend on the
+# input. Behind it stands one mechanism, for polytopes of your own too: rows stay, bounds and
+# right-hand sides come as tensors with batch dimensions. A masked part has its lower bound as its
+# upper bound.
 
 # %%
 mask = torch.arange(8) < torch.tensor([[8], [4], [5]])
 budget = torch.tensor([[3.0], [1.0], [2.0]])
-P = ol.cardinality(8, at_most=3).with_(b=budget, upper=mask.double())
+P = ol.cardinality(8, at_most=budget[:, 0], mask=mask)
+own = ol.Polytope(torch.ones(1, 8), b=budget, upper=mask.double())  # the same, by hand
 chosen = ol.decode(P, torch.rand(3, 8))
 assert (chosen.sum(-1) == budget[:, 0]).all()
 assert not chosen[~mask].any()
+scores = torch.rand(3, 8)
+assert torch.equal(ol.decode(P, scores), ol.decode(own, scores))
 chosen.int()
 
 # %% [markdown]
-# `ol.spans` takes `mask=` itself. The last dimensions of scores
+# Structured sets take `mask=` as well. The last dimensions of scores
 # belong to the structure; there may be any number of leading ones, and those of the set broadcast
 # against them:
 

@@ -68,6 +68,9 @@ class SentimentModel(JointModule[Config]):
         hears = torch.is_grad_enabled() and not self.method.frozen
         with torch.set_grad_enabled(hears), without_dropout(self.parser):
             scores = self.parser.score_graphs(batch, graphs).parts
+        arcs = graphs.unpack(scores).arcs
+        if (scored := arcs[graphs.arc_mask.to(arcs.device).expand_as(arcs)]).numel():
+            self.watch("graph_scores_deviation", scored.std(correction=0))
         return graphs, self.argmax(self.hears(scores), graphs)
 
     def loss(self, batch: Batch) -> Tensor:

@@ -16,6 +16,9 @@ from examples.data.text import output as whole_file
 
 from .report import comparison, grid, summary
 
+WATCHED = ("train/end_task_norm", "train/tree_scores_deviation", "train/graph_scores_deviation")
+"""What steps of the end task do to the intermediate model, by epoch."""
+
 SETTING = ("method", "start", "weight")
 """What is chosen of a method, as rows have it."""
 
@@ -40,11 +43,7 @@ def row(
         if score in result[part]
     }
     best = curve.loc[curve[f"dev/{metric}"].idxmax()]
-    watched = {
-        name.removeprefix("train/"): best[name]
-        for name in ("train/end_task_norm", "train/tree_scores_deviation")
-        if name in curve
-    }
+    watched = {name.removeprefix("train/"): best[name] for name in WATCHED if name in curve}
     epochs = {"best_epoch": int(best["epoch"]), "epochs": len(curve)}
     return {"run": name, **key, **scores, **watched, **epochs, "seconds": result["seconds"]}
 

@@ -11,16 +11,15 @@ import torch
 from .._errors import InputError
 from .._feasible_set import FeasibleSet
 from .._polytope.constructors import (
-    assignment,
     box,
     budget,
     cardinality,
     dag_path,
-    head_selection,
     label_sum,
     simplex,
     spans,
 )
+from .._polytope.matrices import assignment, head_selection
 from .._polytope.npz import load
 from .._polytope.polytope import Polytope
 from .._sets import DependencyTrees, SemanticGraphs

@@ -3,10 +3,23 @@
 from .._plan.maps import Table
 from .assignment import Assignment as Assignment
 from .box import BoxArgmax as BoxArgmax
+from .knapsack import Knapsack as Knapsack
 from .milp import MILP as MILP
 from .one_row import OneRowArgmax as OneRowArgmax
 from .paths import Paths as Paths
 from .simplex import SimplexArgmax as SimplexArgmax
 from .spans import Spans as Spans
+from .transport import Transport as Transport
 
-DECODERS = Table("decoder", BoxArgmax, SimplexArgmax, OneRowArgmax, Assignment, Spans, Paths, MILP)
+DECODERS = Table(
+    "decoder",
+    BoxArgmax,
+    SimplexArgmax,
+    OneRowArgmax,
+    Assignment,
+    Transport,
+    Spans,
+    Paths,
+    Knapsack,
+    MILP,
+)

@@ -9,6 +9,7 @@ from .._errors import InfeasibleError, InputError
 from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
+from .bipartite import pairs_of
 from .common import NO_POINT, NOT_FINITE, back, instance_of, on_host
 from .milp import MILP
 
@@ -54,7 +55,7 @@ class Assignment(AbstractBlockMap):
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:
         """Match instance by instance."""
-        scores, values = on_host(x, limits)
+        scores, values = on_host(x, limits, self.block)
         z = np.empty_like(scores)
         plain = (values[2] == 0) & ((values[3] >= 1) | (values[3] == 0))
         plain = plain.all(-1)
@@ -89,28 +90,16 @@ class Assignment(AbstractBlockMap):
 
 def _sides(block: Block) -> _Sides | str:
     """Return the two sides of a matching, or why the block is none."""
-    R = block.matrix
-    if block.num_rows < 2:
-        return "it needs one row per element of two sides"
-    if block.is_aux.any():
-        return "it has auxiliary variables"
+    pairs = pairs_of(block)
+    if isinstance(pairs, str):
+        return pairs
     if block.row_lower is None or block.row_upper is None:
         return "its right-hand sides vary in the batch"
-    if not (R.data == 1).all() or (np.bincount(R.indices, minlength=block.size) != 2).any():
-        return "not every variable is in two rows with coefficient 1"
-    ends = R.tocsc().indices.reshape(-1, 2)  # the two rows of every variable
-    side = _two_colours(ends, block.num_rows)
-    if side is None:
-        return "its rows do not fall into two sides"
-    order = np.where(side[ends[:, :1]] == 0, ends, ends[:, ::-1])
-    if len(np.unique(order, axis=0)) < len(order):
-        return "two variables stand for one pair"
-    shape = (int((side == 0).sum()), int((side == 1).sum()))
-    equal = tuple(_must_be_matched(block, side == colour) for colour in (0, 1))
+    shape = pairs.shape
+    equal = tuple(_must_be_matched(block, pairs.side == colour) for colour in (0, 1))
     if reason := _why_no_matching(block, shape, equal):
         return reason
-    rank = np.where(side == 0, np.cumsum(side == 0), np.cumsum(side == 1)) - 1
-    return _Sides(rank[order[:, 0]], rank[order[:, 1]], shape, (bool(equal[0]), bool(equal[1])))
+    return _Sides(pairs.row, pairs.column, shape, (bool(equal[0]), bool(equal[1])))
 
 
 def _must_be_matched(block: Block, rows: np.ndarray) -> bool | None:
@@ -136,16 +125,3 @@ def _why_no_matching(
     if block.upper is not None and ((block.upper > 0) & (block.upper < 1)).any():
         return "an upper bound lies between 0 and 1"
     return None
-
-
-def _two_colours(ends: np.ndarray, num_rows: int) -> np.ndarray | None:
-    """Return a colour 0 or 1 per row such that no variable joins two rows of one colour."""
-    import scipy.sparse as sp
-    from scipy.sparse.csgraph import breadth_first_order
-
-    graph = sp.csr_array((np.ones(len(ends)), ends.T), (num_rows, num_rows))
-    nodes, before = breadth_first_order(graph, int(ends[0].min()), directed=False)
-    colour = np.zeros(num_rows, dtype=np.int64)
-    for node in nodes[1:]:
-        colour[node] = 1 - colour[before[node]]
-    return colour if (colour[ends[:, 0]] != colour[ends[:, 1]]).all() else None

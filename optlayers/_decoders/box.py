@@ -48,7 +48,7 @@ class BoxArgmax(PreparedDecoder):
 
 def _integral_bounds(block: Block, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
     """Integers nearest to the bounds, inside; and the instances where there is none."""
-    own = torch.as_tensor(~block.is_aux, device=limits.lower.device)
+    own = ~block.on("is_aux", limits.lower.device)
     low, high = inward(limits.lower, limits.upper)
     bad = ((low > high) & own).flatten(1).any(1)
     return torch.where(own, low, limits.lower), torch.where(own, high, limits.upper), bad

@@ -59,7 +59,7 @@ class PreparedDecoder(AbstractBlockMap):
         latest = self._latest
         if latest is None or latest.limits is not limits:
             found, bad = self.prepare(limits)
-            failed = [] if bad is None else bad.nonzero()[:, 0].tolist()
+            failed = [] if bad is None else bad.cpu().nonzero()[:, 0].tolist()
             shared = bad is not None and len(bad) == 1
             latest = self._latest = _Prepared(limits, found, failed, shared)
         if latest.failed:
@@ -78,12 +78,27 @@ class HostInstance(NamedTuple):
     upper: np.ndarray
 
 
-def on_host(x: Tensor, limits: Limits) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return scores and limits as float64 arrays: one copy per batch."""
-    return (
-        x.detach().to("cpu", torch.float64).numpy(),
-        [v.detach().to("cpu", torch.float64).numpy() for v in limits],
-    )
+def on_host(x: Tensor, limits: Limits, block: Block) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return scores and limits as float64 arrays: one copy per batch.
+
+    A plan hands over the same limits call after call: those of the latest are kept.
+    """
+    scores = x.detach().to("cpu", torch.float64).numpy()
+    latest = block.kept("limits on the host", list)
+    found = latest[0] if latest else None
+    if found is None or found[0] is not limits:
+        values = _copied(limits)
+        found = (limits, values)
+        if x.device.type != "cpu":
+            latest[:] = [found]
+    return scores, found[1]
+
+
+def _copied(limits: Limits) -> list[np.ndarray]:
+    """Return limits as float64 arrays, all of them by one copy."""
+    flat = torch.cat([v.detach().double().reshape(-1) for v in limits]).cpu()
+    parts = flat.split([v.numel() for v in limits])
+    return [part.reshape(v.shape).numpy() for part, v in zip(parts, limits, strict=True)]
 
 
 def instance_of(scores: np.ndarray, limits: list[np.ndarray], n: int, c: int) -> HostInstance:
@@ -93,4 +108,4 @@ def instance_of(scores: np.ndarray, limits: list[np.ndarray], n: int, c: int) ->
 
 def back(z: np.ndarray, x: Tensor) -> Tensor:
     """Return an answer in the dtype and on the device of the scores."""
-    return torch.from_numpy(z).to(x.device, x.dtype)
+    return torch.from_numpy(z).to(x.device, x.dtype, non_blocking=True)

@@ -61,7 +61,7 @@ class MILP(SolverMap):
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:
         """Decode instance by instance."""
-        scores, values = on_host(x, limits)
+        scores, values = on_host(x, limits, self.block)
         z = np.empty_like(scores)
         for n, c in np.ndindex(*scores.shape[:2]):
             z[n, c] = self.decode(instance_of(scores, values, n, c), n, report)

@@ -148,7 +148,7 @@ def _on_the_row(z: Tensor, split: Tensor, units: Tensor, wanted: Tensor, at: _Re
 
 def _reflect(block: Block, limits: Limits) -> _Reflected:
     lower, upper = limits.lower, limits.upper
-    a = torch.as_tensor(block.weights, dtype=lower.dtype, device=lower.device)
+    a = block.on("weights", lower.device).to(lower.dtype)
     if block.integral:
         lower, upper = inward(lower, upper)
     anchor, far = torch.where(a > 0, lower, upper), torch.where(a > 0, upper, lower)

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _kernels
+from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
 from .._polytope.consistency import ROUNDING
@@ -31,6 +33,7 @@ class SimplexArgmax(AbstractBlockMap):
         number = np.broadcast_to(np.arange(block.size), sign.shape)
         order = np.argsort(np.where(sign < 0, -1 - number, number), axis=1, kind="stable")
         self.order = None if (order == number).all() else order
+        self._arrays = self.sign, self.anchor, self.far, self.fixed, order
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -48,13 +51,29 @@ class SimplexArgmax(AbstractBlockMap):
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
         """Signs, both values of every variable, fixed variables, order of ties."""
         values = (self.sign, self.anchor, self.far)
-        numbers = (torch.as_tensor(v, dtype=dtype, device=device) for v in values)
-        fixed = torch.as_tensor(self.fixed, device=device) if self.fixed.any() else None
-        order = None if self.order is None else torch.as_tensor(self.order, device=device)
+        numbers = (torch.as_tensor(v, dtype=dtype, device="cpu") for v in values)
+        fixed = torch.as_tensor(self.fixed, device="cpu") if self.fixed.any() else None
+        order = None if self.order is None else torch.as_tensor(self.order, device="cpu")
         return (*numbers, fixed, order)
 
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
-        """One argmax per component; NaN if a score is NaN."""
+        """Decide; compiled loop on the CPU, tensors elsewhere. NaN if a score is NaN."""
+        if not use_kernels(x):
+            return self._by_argmax(x)
+        z, size = torch.empty_like(x, memory_format=torch.contiguous_format), self.block.size
+        run(
+            _kernels.decisions.simplex,
+            x.shape[0] * self.block.count,
+            x.numel(),
+            array(x).reshape(-1, size),
+            z.numpy().reshape(-1, size),
+            *self._arrays,
+            self.equality,
+        )
+        return z
+
+    def _by_argmax(self, x: Tensor) -> Tensor:
+        """Find the best variable of each component, and where it ends."""
         sign, anchor, far, fixed, order = self.constants(x.device, x.dtype)
         gain = sign * x
         if fixed is not None:

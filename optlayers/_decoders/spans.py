@@ -47,7 +47,7 @@ class Spans(AbstractBlockMap):
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:
         """Run the compiled program over the batch."""
-        scores, values = on_host(x, limits)
+        scores, values = on_host(x, limits, self.block)
         instances, count, size = scores.shape
         shape = (instances, count)
         low, high, lower, upper = (np.broadcast_to(v, (*shape, v.shape[-1])) for v in values)

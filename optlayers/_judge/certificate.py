@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError
-from .._polytope.polytope import Polytope
+from .._polytope.polytope import Polytope, as_polytope
 from .multipliers import CertifiedProblem, find_auxiliary, flatten, problem_of, recompute
 from .repair import feasible_near
 
@@ -124,8 +124,8 @@ def certify(
 
     Args:
         polytope: What was projected onto; batch dimensions broadcast with those of y and z.
-        y: Points that were projected, `(..., n)`, of any floating dtype and device.
-        z: What is claimed to be their projection, `(..., n)`.
+        y: Points that were projected, `(..., n)` or arrays, of any floating dtype and device.
+        z: What is claimed to be their projection, likewise.
         multipliers: `(lam, nu)` to be used instead of recomputing, `(..., m)` and `(..., m_eq)`;
             negative entries of lam count as zero. Wrong multipliers cannot make a wrong point pass.
         psi: Auxiliary variables `(..., num_aux)`, if known.
@@ -140,10 +140,11 @@ def certify(
         >>> certify(P, [2.0, 1.0], [0.5, 0.5]).holds(1e-3)
         False
     """
+    as_polytope(polytope, "certify")
     eps = torch.finfo(
         z.dtype if isinstance(z, Tensor) and z.is_floating_point() else torch.float64
     ).eps
-    y, z = (_as_points(v, polytope.n, name) for v, name in ((y, "y"), (z, "z")))
+    y, z = (_as_points(v, polytope.n, name, polytope) for v, name in ((y, "y"), (z, "z")))
     try:
         batch = torch.broadcast_shapes(y.shape[:-1], z.shape[:-1], polytope.batch_shape)
     except RuntimeError:
@@ -279,10 +280,16 @@ def _auxiliary_gap(problem: CertifiedProblem, x, lam, nu, g) -> np.ndarray:
     return np.where(unbounded & ~tiny, np.inf, gaps).sum(1)
 
 
-def _as_points(values: Any, size: int, name: str) -> Tensor:
+def _as_points(values: Any, size: int, name: str, arrays: Polytope | None = None) -> Tensor:
     if not isinstance(values, Tensor):
-        values = torch.tensor(np.array(values, dtype=np.float64, order="C"), device="cpu")
+        try:
+            values = torch.tensor(np.array(values, dtype=np.float64, order="C"), device="cpu")
+        except (TypeError, ValueError):
+            raise InputError(
+                f"`{name}` must be numbers of shape (..., {size}). Got {type(values).__name__}."
+            ) from None
     values = values.detach().to("cpu", torch.float64)
+    values = values if arrays is None else arrays.flat(values)
     if values.ndim == 0 or values.shape[-1] != size:
         raise InputError(f"`{name}` must have shape (..., {size}). Got {tuple(values.shape)}.")
     return values

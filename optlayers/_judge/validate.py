@@ -127,13 +127,14 @@ def validate(
         >>> ol.validate(ol.simplex(4), samples=10, against=("osqp",)).ok
         True
     """
-    if samples < 1:
-        raise InputError(f"`samples` must be at least 1. Got {samples}.")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise InputError(f"`samples` must be an integer, at least 1. Got {_kind(samples)}.")
+    feasible_set = as_set(polytope)
     against = (against,) if isinstance(against, str) else tuple(against)
     for name in against:
         check_installed(name)
     tol = max(1e-6, 100 * torch.finfo(dtype).eps) if tol is None else tol
-    title, feasible_set, polytope = repr(polytope), polytope, polytope.relaxation
+    title, polytope = repr(polytope), feasible_set.relaxation
     y = _points(polytope, samples, scale, seed).to(dtype)
     z, ms = _timed(projection or partial(_project_flat, feasible_set), y)
     polytope = feasible_set.relaxation  # some sets find rows while they project
@@ -161,6 +162,11 @@ def validate(
             problems.append(f"distance {rows[-1].distance:.1e} to {name}")
     dtype_name = str(dtype).removeprefix("torch.")
     return Validation(title, len(flat), dtype_name, tol, tuple(rows), tuple(problems))
+
+
+def _kind(given: Any) -> str:
+    """Say what was given, without printing a tensor."""
+    return repr(given) if isinstance(given, int | float | str) else type(given).__name__
 
 
 def _project_flat(feasible_set: FeasibleSet, y: Tensor) -> Tensor:

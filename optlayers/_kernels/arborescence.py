@@ -5,17 +5,21 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from .lean import without_nan
+
 UNMET, ON_PATH, HANGS = 0, 1, 2  # not looked at yet; on the path; hangs on the root, or is gone
 
 
 class Graph(NamedTuple):
     """Arrays of one thread. Rows are nodes; a contracted cycle takes over the row of one member.
 
-    It takes over the column as well; -inf in the columns of the others makes them vanish.
+    Columns stay words: -inf where the word is a part of the node itself.
     """
 
-    weight: np.ndarray  # [m, h], that of the best arc from node h into node m
-    origin: np.ndarray  # [m, h], h' (n + 1) + m' of the words that this arc connects
+    weight: np.ndarray  # [m, h], that of the best arc from word h into node m
+    origin: np.ndarray  # [m, h], the word of node m that this arc enters
+    row: np.ndarray  # by word: the node that it is a part of
+    follower: np.ndarray  # by word: the next one of the same node, in a circle
     entering: np.ndarray  # weight of the arc chosen into a node
     met: np.ndarray
     path: np.ndarray
@@ -24,22 +28,29 @@ class Graph(NamedTuple):
     chosen: np.ndarray  # by name: origin of the arc chosen into a node
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def take_scores(b, n, scores, allowed, weight, origin):
-    """Write the scores in float64, -inf for what must not be chosen; whether all are numbers."""
-    side = scores.shape[1]
-    broken, huge = 0, 0
+    """Write the scores in float64, -inf for what must not be chosen; whether all are numbers.
+
+    Short loops over one row each, without branches: they become vector instructions.
+    """
     for h in range(n + 1):
+        row = scores[b, h]
         for m in range(1, n + 1):
-            ok = h != m
-            if allowed is not None:
-                ok &= allowed[b % allowed.shape[0], h, m]
-            value = np.float64(scores[b, h, m])
-            value = value if ok else -np.inf
-            weight[m, h] = value
-            origin[m, h] = h * side + m
-            broken += not value < np.inf
-            huge += (value < -1e300) & (value > -np.inf) | (value > 1e300)
+            weight[m, h] = row[m]
+        if allowed is not None:
+            mask = allowed[b % allowed.shape[0], h]
+            for m in range(1, n + 1):
+                if not mask[m]:
+                    weight[m, h] = -np.inf
+    broken, huge = 0, 0
+    for m in range(1, n + 1):
+        into, arcs = weight[m], origin[m]
+        into[m] = -np.inf
+        for h in range(n + 1):
+            arcs[h] = m
+            broken += not into[h] < np.inf
+            huge += (abs(into[h]) > 1e300) & (into[h] > -np.inf)
     if huge > 0:  # a power of two changes no digit, and differences no longer overflow
         for m in range(1, n + 1):
             for h in range(n + 1):
@@ -47,9 +58,29 @@ def take_scores(b, n, scores, allowed, weight, origin):
     return broken == 0
 
 
-@njit(cache=True, nogil=True, inline="always")
-def contract(weight, origin, entering, met, path, n, top, end):
+@without_nan
+def largest(into, first, n):
+    """Return the largest of a row without NaN, from a head on: in vector instructions."""
+    best = -np.inf
+    for h in range(first, n + 1):
+        best = max(best, into[h])
+    return best
+
+
+@without_nan
+def merge(into, origin, other, other_origin, other_entering, n):
+    """Let a row have the better arcs of two, less what entering there gives up."""
+    for h in range(n + 1):
+        value = other[h] - other_entering
+        better = value > into[h]
+        into[h] = value if better else into[h]
+        origin[h] = other_origin[h] if better else origin[h]
+
+
+@without_nan
+def contract(graph, n, top, end):
     """Make row `path[top]` the cycle `path[top:end + 1]`."""
+    weight, origin, row, follower, entering, met, path = graph[:7]
     # Entering it at a member gives up the arc chosen into that member.
     u = path[top]
     into = weight[u]
@@ -57,49 +88,42 @@ def contract(weight, origin, entering, met, path, n, top, end):
         into[h] -= entering[u]
     for i in range(top + 1, end + 1):
         v = path[i]
-        met[v] = HANGS  # gone: its column is emptied below
-        for h in range(n + 1):
-            value = weight[v, h] - entering[v]
-            better = value > into[h]
-            into[h] = value if better else into[h]
-            origin[u, h] = origin[v, h] if better else origin[u, h]
-    for i in range(top, end + 1):
-        into[path[i]] = -np.inf
-    for m in range(1, n + 1):
-        if m == u:
-            continue
-        for i in range(top + 1, end + 1):
-            v = path[i]
-            if weight[m, v] > weight[m, u]:
-                weight[m, u] = weight[m, v]
-                origin[m, u] = origin[m, v]
-            weight[m, v] = -np.inf
+        met[v] = HANGS  # gone
+        merge(into, origin[u], weight[v], origin[v], entering[v], n)
+        follower[u], follower[v] = follower[v], follower[u]
+    word = u
+    while True:
+        row[word], into[word] = u, -np.inf
+        word = follower[word]
+        if word == u:
+            break
 
 
-@njit(cache=True, nogil=True)
-def hang(graph, n, word, single_root, names, roots):
+@without_nan
+def hang(graph, n, side, word, single_root, names, roots):
     """Grow a path backwards from a word until it hangs on the root.
 
     Returns how many names and arcs from the root there are now; -1 for the second if no tree is
     allowed.
     """
-    weight, origin, entering, met, path, name, parent, chosen = graph
+    weight, origin, row, _, entering, met, path, name, parent, chosen = graph
     path[0], top = word, 0
     met[word] = ON_PATH
     while True:
         v = path[top]
         into = weight[v]
-        u, best = 0, -np.inf if single_root else into[0]
-        for h in range(1, n + 1):
-            if into[h] > best:
-                u, best = h, into[h]
-        if u == 0:  # with a single root, only if there is no other arc
+        best, h = largest(into, 1 if single_root else 0, n), 0
+        if best > -np.inf:
+            h = 1 if single_root else 0
+            while into[h] != best:
+                h += 1
+        if h == 0:  # with a single root, only if there is no other arc
             best = into[0]
             roots += 1
             if best == -np.inf or (single_root and roots > 1):
                 return names, -1
-        entering[v] = best
-        chosen[name[v]] = origin[v, u]
+        u, entering[v] = row[h], best
+        chosen[name[v]] = h * side + origin[v, h]
         if met[u] == HANGS:
             for i in range(top + 1):
                 met[path[i]] = HANGS
@@ -112,14 +136,14 @@ def hang(graph, n, word, single_root, names, roots):
         end = top  # a cycle: from u, earlier on the path, to v, its end
         while path[top] != u:
             top -= 1
-        contract(weight, origin, entering, met, path, n, top, end)
+        contract(graph, n, top, end)
         for i in range(top, end + 1):
             parent[name[path[i]]] = names
         name[u], parent[names] = names, 0
         names += 1
 
 
-@njit(cache=True, nogil=True)
+@without_nan
 def open_nodes(graph, n, names, side, heads):
     """Open the contracted nodes, the last one first, and write down the heads.
 
@@ -142,6 +166,8 @@ def decode(start, stop, scores, lengths, allowed, single_root, heads, state):
     graph = Graph(
         np.empty((side, side)),
         np.empty((side, side), dtype=np.int64),
+        np.empty(side, dtype=np.int64),
+        np.empty(side, dtype=np.int64),
         np.empty(side),
         np.empty(side, dtype=np.int8),
         np.empty(side, dtype=np.int64),
@@ -156,11 +182,12 @@ def decode(start, stop, scores, lengths, allowed, single_root, heads, state):
             continue
         for v in range(n + 1):
             graph.met[v], graph.name[v], graph.parent[v] = UNMET, v, 0
+            graph.row[v] = graph.follower[v] = v
         graph.met[0] = HANGS
         names, roots, word = n + 1, 0, 1
         while word <= n and roots >= 0:
             if graph.met[word] == UNMET:
-                names, roots = hang(graph, n, word, single_root, names, roots)
+                names, roots = hang(graph, n, side, word, single_root, names, roots)
             word += 1
         if roots < 0:
             state[b] = 1

@@ -5,9 +5,9 @@ import numpy as np
 
 
 @numba.njit(cache=True, nogil=True)
-def all_usual(x, z, lowest):
-    """Return whether `x` is finite and above `lowest` and `z` is no NaN; both of one length."""
+def all_usual(x, other, lowest):
+    """Return whether both are finite, and every entry of `x` is above `lowest`; of one length."""
     fine = True
     for i in range(len(x)):
-        fine &= (x[i] > lowest) & (x[i] < np.inf) & (z[i] == z[i])
+        fine &= (x[i] > lowest) & (x[i] < np.inf) & (abs(other[i]) < np.inf)
     return fine

@@ -1,4 +1,4 @@
-"""Compiled decisions of blocks with one row; `_decoders/one_row.py` has the tensor program."""
+"""Compiled decisions of blocks with one row; the tensor programs are beside their callers."""
 
 import numba
 import numpy as np
@@ -6,6 +6,37 @@ import numpy as np
 _LARGE = 1e150  # scores beyond it are scaled down before they are divided by a weight
 _TINY = np.finfo(np.float64).tiny
 _SHORT = 64  # entries up to which insertion is the fastest sort
+
+
+@numba.njit(cache=True, nogil=True)
+def simplex(start, stop, x, z, sign, anchor, far, fixed, order, equality):
+    """Decide rows of `(N * count, size)`: the best variable takes all.
+
+    Args:
+        start: The first row.
+        stop: Behind the last one.
+        x: Scores.
+        z: Becomes the decisions; NaN where a score is.
+        sign: 1, or -1 where a variable drops by being chosen; `(count, size)` as the next four.
+        anchor: Value of a variable that is not chosen.
+        far: Value of one that is.
+        fixed: Variables that cannot be chosen.
+        order: In which of equals the first is taken.
+        equality: Whether one has to be chosen.
+    """
+    count, size = sign.shape
+    for row in range(start, stop):
+        c, best, at, broken = row % count, -np.inf, -1, False
+        for k in range(size):
+            j = order[c, k]
+            broken |= x[row, j] != x[row, j]
+            gain = -np.inf if fixed[c, j] else sign[c, j] * x[row, j]
+            if at < 0 or gain > best:
+                best, at = gain, j
+        for j in range(size):
+            z[row, j] = np.nan if broken else anchor[c, j]
+        if not broken and (equality or best > 0.0 or (best == 0.0 and sign[c, at] < 0)):
+            z[row, at] = far[c, at]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,11 +1,14 @@
-"""Compiled loops of the minimum-norm-point method; imported on first use (numba).
+"""Compiled loops of the minimum-norm-point method, whatever the structures are.
 
 An instance keeps a few structures as differences u from its first one, so that neither the place
-of the hull nor a constant in y costs digits: their nonzeros, their products (reach) with the point
-to project, and the Cholesky factor L of M = U U^T + sigma 1 1^T with L^-1 reach and L^-1 1. M has
-full rank exactly if the structures are affinely independent, which the last pivot says before
-anything is divided by it, so that no solve can fail.
+of the hull nor a constant in y costs digits: their products (reach) with the point to project, and
+the Cholesky factor L of M = U U^T + sigma 1 1^T with L^-1 reach and L^-1 1. M has full rank exactly
+if the structures are affinely independent, which the last pivot says before anything is divided by
+it, so that no solve can fail. The differences themselves are in `hull_sparse` and `hull_trees`:
+`slot` says where each has its own, so that nothing is moved when one leaves.
 """
+
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -18,6 +21,21 @@ _DEPENDENT = 1e-12  # smallest pivot, relative to its diagonal entry,
 _DISTINCT = 1e-14  # and where the gap is clear
 _ZERO = 1e-15  # weight of a structure that leaves
 _POLISHES = 3  # of the weights of an instance, before rounding is accepted
+
+
+class Face(NamedTuple):
+    """The structures of an instance, by their numbers; room for more of them."""
+
+    factor: np.ndarray
+    solved: np.ndarray
+    weights: np.ndarray
+    slot: np.ndarray
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def face_of(i, sets):
+    """Return the structures of instance i."""
+    return Face(sets.factor[i], sets.solved[i], sets.weights[i], sets.slot[i])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -58,14 +76,15 @@ def nearest_affine(factor, solved, k):
 
 
 @numba.njit(cache=True, nogil=True)
-def remove(gone, factor, solved, index, value, width, weights, k):
+def remove(gone, face, k):
     """Take a structure out; rotations make the factor triangular again, O(k^2)."""
+    factor, solved, weights, slot = face
+    free = slot[gone]
     for r in range(gone, k - 1):
-        weights[r], width[r] = weights[r + 1], width[r + 1]
-        for c in range(width[r]):
-            index[r, c], value[r, c] = index[r + 1, c], value[r + 1, c]
+        weights[r], slot[r] = weights[r + 1], slot[r + 1]
         for c in range(r + 2):
             factor[r, c] = factor[r + 1, c]
+    slot[k - 1] = free
     for r in range(gone, k - 1):
         # Entry (r, r + 1) of the rows moved up is nonzero; turn it into the column before.
         size = np.hypot(factor[r, r], factor[r, r + 1])
@@ -81,24 +100,25 @@ def remove(gone, factor, solved, index, value, width, weights, k):
 
 
 @numba.njit(cache=True, nogil=True)
-def leave(factor, solved, index, value, width, weights, k):
+def leave(face, k):
     """Take out the structures of weight zero; return how many are left."""
     for j in range(k - 1, -1, -1):
-        if weights[j] <= _ZERO:
-            remove(j, factor, solved, index, value, width, weights, k)
+        if face.weights[j] <= _ZERO:
+            remove(j, face, k)
             k -= 1
     return k
 
 
 @numba.njit(cache=True, nogil=True)
-def nearest(factor, solved, index, value, width, weights, k):
+def nearest(face, k):
     """Move to the nearest point of the hull by Wolfe's minor cycles.
 
     Returns how many structures it needs, and whether the newest (of weight zero) brought it
     nothing, which happens by rounding alone.
     """
+    weights = face.weights
     while True:
-        found = nearest_affine(factor, solved, k)
+        found = nearest_affine(face.factor, face.solved, k)
         step, gone = 1.0, -1
         for j in range(k):
             if not found[j] > _ZERO:
@@ -110,27 +130,30 @@ def nearest(factor, solved, index, value, width, weights, k):
             weights[:k] = found
             return k, False
         if step == 0:  # of the newest: all others have weight
-            remove(gone, factor, solved, index, value, width, weights, k)
+            remove(gone, face, k)
             return k - 1, True
         # Go towards it until a weight is zero, and leave that structure out.
         for j in range(k):
             weights[j] += step * (found[j] - weights[j])
         weights[gone] = 0.0
-        k = leave(factor, solved, index, value, width, weights, k)
+        k = leave(face, k)
 
 
 @numba.njit(cache=True, nogil=True)
-def append(new, target, factor, solved, index, value, width, k, sigma, least):
-    """Add the difference `new` as number k, if its pivot is not the `least`; whether it was."""
-    own, reach, row = 0.0, 0.0, np.empty(k)
-    for d in range(len(new)):
-        own += new[d] * new[d]
-        reach += new[d] * target[d]
-    for j in range(k):
-        total = sigma
-        for c in range(width[j]):
-            total += value[j, c] * new[index[j, c]]
-        row[j] = total
+def begin(size, face):
+    """Make room for the origin, with the product of the first other structure: of its size."""
+    face.factor[0, 0] = np.sqrt(size)
+    face.solved[0, 0], face.solved[0, 1] = 0.0, 1.0 / face.factor[0, 0]
+
+
+@numba.njit(cache=True, nogil=True)
+def append(row, own, reach, least, face, k, sigma):
+    """Add a structure as number k, if its pivot is not the `least`; whether it was.
+
+    `row` are its products with the others plus sigma, `own` is that with itself, `reach` that with
+    the target.
+    """
+    factor, solved, weights, _ = face
     next_row(factor, row, k)
     pivot, one = own + sigma, 1.0
     for j in range(k):
@@ -143,22 +166,14 @@ def append(new, target, factor, solved, index, value, width, k, sigma, least):
         factor[k, j] = row[j]
     factor[k, k] = np.sqrt(pivot)
     solved[k, 0], solved[k, 1] = reach / factor[k, k], one / factor[k, k]
-    width[k] = 0
-    for d in range(len(new)):
-        if new[d] != 0:
-            index[k, width[k]], value[k, width[k]] = d, new[d]
-            width[k] += 1
+    weights[k] = 0.0
     return True
 
 
 @numba.njit(cache=True, nogil=True)
-def polish(away, factor, solved, index, value, width, weights, k):
-    """Refine the weights once by what is left to the target; return how many structures stay."""
-    change = np.empty(k)
-    for j in range(k):
-        change[j] = 0.0
-        for c in range(width[j]):
-            change[j] += value[j, c] * away[index[j, c]]
+def polish(change, face, k):
+    """Refine the weights once by the products with what is left; how many structures stay."""
+    factor, solved, weights, _ = face
     next_row(factor, change, k)
     ones, both = 0.0, 0.0
     for j in range(k):
@@ -176,21 +191,10 @@ def polish(away, factor, solved, index, value, width, weights, k):
         weights[j] += step * change[j]
     if gone >= 0:
         weights[gone] = 0.0
-    return leave(factor, solved, index, value, width, weights, k)
+    return leave(face, k)
 
 
-@numba.njit(cache=True, nogil=True)
-def place(target, x, away, index, value, width, weights, k):
-    """Compute the point of the weights, and what is left to the target."""
-    x[:] = 0.0
-    for j in range(k):
-        for c in range(width[j]):
-            x[index[j, c]] += weights[j] * value[j, c]
-    for d in range(len(x)):
-        away[d] = target[d] - x[d]
-
-
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def look(new, target, x, away):
     """Return the gap of a decoded difference, and the size of the rounding it may have."""
     gap, scale = 0.0, 0.0
@@ -202,58 +206,31 @@ def look(new, target, x, away):
 
 
 @numba.njit(cache=True, nogil=True)
-def advance(start, stop, rows, decoded, sets, last):
-    """Go one round for each instance of `rows`: judge the structure it decoded, and take it in.
-
-    `sets` is an `Arrays`. The last round only judges, so that the gap is that of the
-    point.
-    """
-    for r in range(start, stop):
-        i = rows[r]
-        k, new = sets.number[i], decoded[r] - sets.origin[i]
-        target, x, away, weights = sets.target[i], sets.x[i], sets.away[i], sets.weights[i]
-        sets.gap[i], scale = look(new, target, x, away)
-        if not np.isfinite(scale):
-            sets.state[i] = NO_STRUCTURE
-        elif sets.gap[i] < -_NOT_BEST * scale:
-            sets.state[i] = NOT_BEST
-        elif sets.gap[i] <= _ROUNDING * scale:
-            sets.state[i] = DONE
-        if last or sets.state[i] != OPEN:
-            continue
-        own = (sets.factor[i], sets.solved[i], sets.where[i], sets.value[i], sets.width[i])
-        if sets.sigma[i] == 0:
-            sets.sigma[i] = np.dot(new, new)  # of the size of the other products
-            sets.factor[i, 0, 0] = np.sqrt(sets.sigma[i])
-            sets.solved[i, 0, 1] = 1.0 / sets.factor[i, 0, 0]
-        least = _DISTINCT if sets.gap[i] > _CLEAR * scale else _DEPENDENT
-        stuck = not append(new, target, *own, k, sets.sigma[i], least)
-        if not stuck:
-            weights[k] = 0.0
-            sets.number[i], stuck = nearest(*own, weights, k + 1)
-        if stuck:  # what remains is rounding, of the weights at first
-            sets.stalls[i] += 1
-            if sets.stalls[i] > _POLISHES:
-                sets.state[i] = DONE
-                continue
-            sets.number[i] = polish(away, *own, weights, k)
-        place(target, x, away, *own[2:], weights, sets.number[i])
+def judge(i, new, sets):
+    """Set the gap of instance i by a decoded difference, and its state; what its pivot must be."""
+    sets.gap[i], scale = look(new, sets.target[i], sets.x[i], sets.away[i])
+    if not np.isfinite(scale):
+        sets.state[i] = NO_STRUCTURE
+    elif sets.gap[i] < -_NOT_BEST * scale:
+        sets.state[i] = NOT_BEST
+    elif sets.gap[i] <= _ROUNDING * scale:
+        sets.state[i] = DONE
+    return _DISTINCT if sets.gap[i] > _CLEAR * scale else _DEPENDENT
 
 
 @numba.njit(cache=True, nogil=True)
-def retarget(start, stop, rows, sets):
-    """Move to the nearest point of the structures at hand, after the targets have changed."""
-    for r in range(start, stop):
-        i = rows[r]
-        factor, solved, target = sets.factor[i], sets.solved[i], sets.target[i]
-        own = (factor, solved, sets.where[i], sets.value[i], sets.width[i])
-        if sets.sigma[i] > 0:  # else the origin alone, whose products are zero
-            for j in range(sets.number[i]):
-                reach = 0.0
-                for c in range(sets.width[i, j]):
-                    reach += sets.value[i, j, c] * target[sets.where[i, j, c]]
-                for c in range(j):
-                    reach -= factor[j, c] * solved[c, 0]
-                solved[j, 0] = reach / factor[j, j]
-            sets.number[i], _ = nearest(*own, sets.weights[i], sets.number[i])
-        place(target, sets.x[i], sets.away[i], *own[2:], sets.weights[i], sets.number[i])
+def stalled(i, sets):
+    """Note that a structure brought nothing; whether what remains is taken for rounding."""
+    sets.stalls[i] += 1
+    if sets.stalls[i] > _POLISHES:
+        sets.state[i] = DONE
+    return sets.stalls[i] > _POLISHES
+
+
+@numba.njit(cache=True, nogil=True)
+def solve_reach(reach, face, k):
+    """Move to the nearest point for other products with the target; how many structures stay."""
+    next_row(face.factor, reach, k)
+    for j in range(k):
+        face.solved[j, 0] = reach[j]
+    return nearest(face, k)[0]

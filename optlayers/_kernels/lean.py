@@ -30,6 +30,16 @@ def inlined(function: Callable[..., Any]) -> Any:
     return _compile(function, forceinline=True)
 
 
+def in_order(function: Callable[..., Any]) -> Any:
+    """Compile an inlined part in which no sum is reordered."""
+    return _compile(function, forceinline=True, fastmath={"contract"})
+
+
+def without_nan(function: Callable[..., Any]) -> Any:
+    """Compile an inlined part in which no sum is reordered, and that never sees NaN."""
+    return _compile(function, forceinline=True, fastmath={"nnan", "nsz"})
+
+
 def called(function: Callable[..., Any]) -> Any:
     """Compile a part of a lean function that is needed once or rarely, and is called."""
     return _compile(function)

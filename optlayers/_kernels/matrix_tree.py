@@ -10,6 +10,8 @@ d(k) for the last word only: what is dropped are the trees with more words under
 import numpy as np
 from numba import njit
 
+from .lean import in_order, inlined
+
 _HUGE = 1e60
 # Less than this, and what underflowed on the way might matter: at most n^3 terms below 1e-308
 # were lost, each with a factor of at most n; e^-600 = 1e-261 leaves room for 16 digits beside.
@@ -18,34 +20,68 @@ _LEAST = -600.0
 REASSOCIATE = {"reassoc", "nsz", "contract"}
 
 
-@njit(cache=True, nogil=True, inline="always")
-def take_scores(b, m, n, first, scores, mask, masked, W):
-    """Write the scores of the arcs into word m; the largest, from head `first` on, or NaN."""
-    top, fine = -np.inf, True
+@in_order
+def take_scores(b, n, first, scores, mask, masked, W, top):
+    """Write the scores of the arcs to W, and the largest of each word to `top`; NaN is refused.
+
+    The largest of heads from `first` on. Loops run along rows, as in what follows: there they
+    become vector instructions.
+    """
+    broken = 0
+    for m in range(n + 1):
+        top[m] = -np.inf
     for h in range(n + 1):
-        x = scores[b, h, m]
-        if h == m or (masked and not mask[h, m]) or x <= -_HUGE:
-            x = -np.inf
-        fine &= x < _HUGE
-        W[h, m] = x
-        if h >= first and x > top:
-            top = x
-    return top if fine else np.nan
+        row, out = scores[b, h], W[h]
+        for m in range(1, n + 1):
+            out[m] = -np.inf if row[m] <= -_HUGE else row[m]
+        if masked:
+            for m in range(1, n + 1):
+                out[m] = out[m] if mask[h, m] else -np.inf
+        out[0] = out[h] = -np.inf
+        for m in range(1, n + 1):
+            broken += not out[m] < _HUGE
+        if h >= first:
+            for m in range(1, n + 1):
+                top[m] = out[m] if out[m] > top[m] else top[m]
+    return broken == 0
 
 
-@njit(cache=True, nogil=True, inline="always")
-def normalise(m, n, first, top, W):
-    """Make the scores of word m weights with the sum 1; the logarithm of what they had."""
-    total = 0.0
-    for h in range(first, n + 1):
-        W[h, m] = np.exp(W[h, m] - top)
-        total += W[h, m]
-    for h in range(first, n + 1):
-        W[h, m] /= total
-    return top + np.log(total)
+@in_order
+def exponentials(n, row, top, total, scale, bits):
+    """Make a row exp(row - top), and add it to `total`: 2^k exp(r), |r| <= log(2) / 2.
+
+    Within about a unit in the last place; zero where it is below 1e-307. `bits` are those of
+    `scale`, which becomes 2^k: its integer part is what a large number leaves in the last digits.
+    """
+    for m in range(1, n + 1):
+        x = row[m] - top[m]
+        keep = 1.0 if x > -706.0 else 0.0
+        x = x if x > -706.0 else -706.0
+        shifted = x * 1.4426950408889634 + 6755399441055744.0
+        k = shifted - 6755399441055744.0
+        scale[m] = shifted
+        r = (x - k * 0.6931471803691238) - k * 1.9082149292705877e-10
+        e = 1.0 / 6227020800 * r + 1.0 / 479001600
+        e = e * r + 1.0 / 39916800
+        e = e * r + 1.0 / 3628800
+        e = e * r + 1.0 / 362880
+        e = e * r + 1.0 / 40320
+        e = e * r + 1.0 / 5040
+        e = e * r + 1.0 / 720
+        e = e * r + 1.0 / 120
+        e = e * r + 1.0 / 24
+        e = e * r + 1.0 / 6
+        e = e * r + 0.5
+        e = e * r + 1.0
+        row[m] = (e * r + 1.0) * keep
+    for m in range(1, n + 1):
+        bits[m] = (bits[m] << 52) + (1023 << 52)
+    for m in range(1, n + 1):
+        row[m] *= scale[m]
+        total[m] += row[m]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@in_order
 def normalise_root(n, orphan, W):
     """Make the scores of the arcs of the root weights up to 1; the logarithm of what they had.
 
@@ -65,58 +101,85 @@ def normalise_root(n, orphan, W):
     return top
 
 
-@njit(cache=True, nogil=True)
-def weights(b, n, scores, allowed, masked, single, W):
+@in_order
+def weights(b, n, scores, allowed, masked, single, W, work, bits):
     """Write the weights of all arcs, scaled to sums of one per word; the logarithm of the scale.
 
     With a single root the arcs of the root are scaled apart: they are not in d(k). NaN if a score
-    is none, and -inf if a word has no head.
+    is none, and -inf if a word has no head. `work` has room for three rows, and `bits` are those of
+    the last one.
     """
     mask = allowed[b % allowed.shape[0]]
     first = 1 if single else 0
     scale, orphan = 0.0, 0
-    W[: n + 1, 0] = 0.0
+    top, total, power = work[0], work[1], work[2]
+    if not take_scores(b, n, first, scores, mask, masked, W, top):
+        return np.nan
     for m in range(1, n + 1):
-        top = take_scores(b, m, n, first, scores, mask, masked, W)
-        if np.isnan(top):
-            return np.nan
-        if top == -np.inf:  # no word can be its head: it hangs on the root, or there is no tree
+        if top[m] == -np.inf:  # no word can be its head: it hangs on the root, or there is no tree
             if orphan > 0 or not single:
                 scale = -np.inf
-            orphan = m
-            continue
-        top = normalise(m, n, first, top, W)
-        scale += top
-        if single:
-            W[0, m] -= top
+            orphan, top[m] = m, 0.0
+        total[m] = 0.0
+    for h in range(first, n + 1):
+        exponentials(n, W[h], top, total, power, bits)
+    for m in range(1, n + 1):
+        scale += top[m] + np.log(total[m]) if m != orphan and scale > -np.inf else 0.0
+        W[0, m] -= top[m] + np.log(total[m]) if single and m != orphan else 0.0
+        total[m] = 1.0 / total[m] if total[m] > 0.0 else 0.0
+    for h in range(first, n + 1):
+        W[h, 0] = 0.0
+        row = W[h]
+        for m in range(1, n + 1):
+            row[m] *= total[m]
+    W[0, 0] = 0.0
     if single and scale > -np.inf:
         scale += normalise_root(n, orphan, W)
     return scale
 
 
-@njit(cache=True, nogil=True, fastmath=REASSOCIATE)
+@inlined
+def take_turn(k, top, first, W, P):
+    """Bring the arcs of word k up to date with the words of its block; its sum d."""
+    row, into = W[k], P[k]
+    for h in range(k):
+        into[h] = W[h, k]
+    for q in range(top, k, -1):
+        other, share, w, p = W[q], P[q], W[q, k], P[q, k]
+        for h in range(k):
+            into[h] += share[h] * w
+        for m in range(1, k):
+            row[m] += p * other[m]
+    d = 0.0
+    for h in range(first, k):
+        d += into[h]
+    return d
+
+
+@inlined
 def eliminate(n, single, W, P, D):
     """Reduce W in place to one word after the other; 0, or the word that was left alone.
 
-    Afterwards row k of W and of P hold the arcs of word k at its turn, D its sum.
+    Afterwards row k of W and of P hold the arcs of word k at its turn, D its sum. Four words hand
+    their places over at once, so that what is left is read and written a quarter as often.
     """
-    for k in range(n, 0, -1):
-        first = 1 if single and k > 1 else 0
-        d = 0.0
-        for h in range(k):
-            P[k, h] = W[h, k]
-        for h in range(first, k):
-            d += P[k, h]
-        if not d > 0.0:
-            return k
-        D[k] = d
-        row = W[k]
-        for h in range(k):
-            p = P[k, h] / d
-            P[k, h] = p
+    for top in range(n, 0, -4):
+        low = max(top - 4, 0)
+        for k in range(top, low, -1):
+            d = take_turn(k, top, 1 if single and k > 1 else 0, W, P)
+            if not d > 0.0:
+                return k
+            D[k] = d
+            for h in range(k):
+                P[k, h] /= d
+        if low == 0:
+            break
+        row0, row1, row2, row3 = W[top], W[top - 1], W[top - 2], W[top - 3]
+        for h in range(low + 1):
+            p0, p1, p2, p3 = P[top, h], P[top - 1, h], P[top - 2, h], P[top - 3, h]
             target = W[h]
-            for m in range(1, k):
-                target[m] += p * row[m]
+            for m in range(1, low + 1):
+                target[m] += (p0 * row0[m] + p1 * row1[m]) + (p2 * row2[m] + p3 * row3[m])
     return 0
 
 
@@ -130,8 +193,11 @@ def reduce(n, single, W0, order, W, P, D):
         order[k] = k
     for attempt in range(2):
         for h in range(n + 1):
+            target, source = W[h], W0[order[h]]
             for m in range(n + 1):
-                W[h, m] = W0[order[h], order[m]]
+                target[m] = source[m]
+            if attempt == 1:
+                target[1], target[order[1]] = source[order[1]], source[1]
         alone = eliminate(n, single, W, P, D)
         if alone == 0:
             break
@@ -144,7 +210,33 @@ def reduce(n, single, W0, order, W, P, D):
     return total if _LEAST < total < np.inf else -np.inf
 
 
-@njit(cache=True, nogil=True, fastmath=REASSOCIATE)
+@inlined
+def look_back(k, source, p, A):
+    """Write sum_h p(h) A(h, m) to A(k, m), and sum_m w(k, m) A(h, m) to A(h, k)."""
+    row = A[k]
+    for m in range(1, k):
+        row[m] = 0.0
+    for h in range(0, k - 3, 4):
+        a0, a1, a2, a3 = A[h], A[h + 1], A[h + 2], A[h + 3]
+        p0, p1, p2, p3 = p[h], p[h + 1], p[h + 2], p[h + 3]
+        t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+        for m in range(1, k):
+            w = source[m]
+            row[m] += (p0 * a0[m] + p1 * a1[m]) + (p2 * a2[m] + p3 * a3[m])
+            t0 += w * a0[m]
+            t1 += w * a1[m]
+            t2 += w * a2[m]
+            t3 += w * a3[m]
+        a0[k], a1[k], a2[k], a3[k] = t0, t1, t2, t3
+    for h in range(k - k % 4, k):
+        own, share, total = A[h], p[h], 0.0
+        for m in range(1, k):
+            row[m] += share * own[m]
+            total += source[m] * own[m]
+        own[k] = total
+
+
+@inlined
 def derivatives(n, single, W, P, D, A):
     """Write A(h, m), the derivative of log Z by the weight of every arc, backwards through it all.
 
@@ -154,31 +246,22 @@ def derivatives(n, single, W, P, D, A):
     for k in range(n + 1):
         A[k, k] = 0.0
     for k in range(1, n + 1):
-        row, source = A[k], W[k]
-        for m in range(1, k):
-            row[m] = 0.0
-        for h in range(k):
-            p, other = P[k, h], A[h]
-            for m in range(1, k):
-                row[m] += p * other[m]
+        look_back(k, W[k], P[k], A)
         spent = 0.0
         for m in range(1, k):
-            spent += source[m] * row[m]
+            spent += W[k, m] * A[k, m]
         first = 1 if single and k > 1 else 0
         for h in range(k):
-            other, through = A[h], 0.0
-            for m in range(1, k):
-                through += source[m] * other[m]
-            A[h, k] = (through + (1.0 - spent if h >= first else 0.0)) / D[k]
+            A[h, k] = (A[h, k] + (1.0 - spent if h >= first else 0.0)) / D[k]
 
 
 @njit(cache=True, nogil=True)
-def prepare(b, scores, lengths, allowed, masked, single, W0, order, W, P, D):
+def prepare(b, scores, lengths, allowed, masked, single, work, bits, W0, order, W, P, D):
     """Eliminate the words of one sentence; its log Z and its state."""
     n = lengths[b]
     if n == 0:
         return 0.0, 0
-    scale = weights(b, n, scores, allowed, masked, single, W0)
+    scale = weights(b, n, scores, allowed, masked, single, W0, work, bits)
     if np.isnan(scale):
         return np.nan, 2
     value = -np.inf if scale == -np.inf else reduce(n, single, W0, order, W, P, D)
@@ -190,31 +273,48 @@ def values(start, stop, scores, lengths, allowed, masked, single, state, log_z):
     """Write log Z of every sentence, and its state; 3: out of the range of floats."""
     S = scores.shape[1]
     W0, W, P, D = np.empty((S, S)), np.empty((S, S)), np.empty((S, S)), np.empty(S)
+    work = np.empty((3, S))
+    bits = work[2].view(np.int64)
     order = np.empty(S, dtype=np.int64)
     for b in range(start, stop):
         log_z[b], state[b] = prepare(
-            b, scores, lengths, allowed, masked, single, W0, order, W, P, D
+            b, scores, lengths, allowed, masked, single, work, bits, W0, order, W, P, D
         )
+
+
+@in_order
+def write_marginals(n, order, W0, A, mu):
+    """Write w(h, m) A(h, m), words back in their own order."""
+    swapped = 0
+    for k in range(1, n + 1):
+        swapped = order[k] if order[k] > k else swapped
+    for h in range(n + 1):
+        weight, slope, out = W0[order[h]], A[h], mu[order[h]]
+        for m in range(1, n + 1):
+            out[m] = weight[m] * slope[m] if weight[m] * slope[m] > 0.0 else 0.0
+        if swapped > 0:
+            for at, to in ((1, swapped), (swapped, 1)):
+                out[to] = max(weight[to] * slope[at], 0.0)
+        out[order[h]] = 0.0
 
 
 @njit(cache=True, nogil=True)
 def marginals(start, stop, scores, lengths, allowed, masked, single, state, mu):
-    """Write the probability of every arc, and the state of every sentence."""
+    """Write the probability of every arc, and the state of every sentence; NaN in state 2."""
     S = scores.shape[1]
     W0, W, P, D = np.empty((S, S)), np.empty((S, S)), np.empty((S, S)), np.empty(S)
+    work = np.empty((3, S))
+    bits = work[2].view(np.int64)
     A, order = np.empty((S, S)), np.empty(S, dtype=np.int64)
     for b in range(start, stop):
-        mu[b] = 0.0
         n = lengths[b]
-        _, state[b] = prepare(b, scores, lengths, allowed, masked, single, W0, order, W, P, D)
-        if n == 0 or state[b] != 0:
-            continue
-        derivatives(n, single, W, P, D, A)
-        for h in range(n + 1):
-            for m in range(1, n + 1):
-                at, to = order[h], order[m]
-                if W0[at, to] > 0.0:
-                    mu[b, at, to] = max(W0[at, to] * A[h, m], 0.0)
+        _, state[b] = prepare(
+            b, scores, lengths, allowed, masked, single, work, bits, W0, order, W, P, D
+        )
+        mu[b] = np.nan if state[b] == 2 else 0.0
+        if n > 0 and state[b] == 0:
+            derivatives(n, single, W, P, D, A)
+            write_marginals(n, order, W0, A, mu[b])
 
 
 @njit(cache=True, nogil=True, fastmath=REASSOCIATE)
@@ -274,12 +374,16 @@ def hessian_product(start, stop, scores, lengths, allowed, masked, single, state
     """Write the product of the second derivatives with a vector, and the states."""
     S = scores.shape[1]
     W0, W, P, D = np.empty((S, S)), np.empty((S, S)), np.empty((S, S)), np.empty(S)
+    work = np.empty((3, S))
+    bits = work[2].view(np.int64)
     dW, dP, dD = np.empty((S, S)), np.empty((S, S)), np.empty(S)
     A, dA, order = np.empty((S, S)), np.empty((S, S)), np.empty(S, dtype=np.int64)
     for b in range(start, stop):
         out[b] = 0.0
         n = lengths[b]
-        _, state[b] = prepare(b, scores, lengths, allowed, masked, single, W0, order, W, P, D)
+        _, state[b] = prepare(
+            b, scores, lengths, allowed, masked, single, work, bits, W0, order, W, P, D
+        )
         if n == 0 or state[b] != 0:
             continue
         for h in range(n + 1):

@@ -17,7 +17,8 @@ def use_kernels(x: Tensor) -> bool:
 
 def array(x: Tensor) -> np.ndarray:
     """Return the memory of a contiguous CPU tensor as an array."""
-    return x.detach().contiguous().numpy()
+    x = x.detach() if x.requires_grad else x
+    return (x if x.is_contiguous() else x.contiguous()).numpy()
 
 
 @cache
@@ -32,8 +33,8 @@ def run(kernel: Any, rows: int, cost: int, *args: Any) -> None:
     Kernels release the interpreter lock. Threads of our own, because numba's OpenMP layer cannot
     be used after a fork, and its other layer not from several threads.
     """
-    threads = min(torch.get_num_threads(), 1 + cost // 200_000)
-    if threads <= 1:
+    threads = 1 + cost // 200_000
+    if threads <= 1 or (threads := min(torch.get_num_threads(), threads)) <= 1:
         kernel(0, rows, *args)
         return
     edges = [rows * i // threads for i in range(threads + 1)]

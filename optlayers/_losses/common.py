@@ -5,8 +5,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .._checks import floats, tensor, untraced
 from .._errors import InputError
-from .._feasible_set import FeasibleSet
+from .._feasible_set import FeasibleSet, as_set
 
 Reduction = Literal["sum", "mean", "none"]
 
@@ -39,9 +40,9 @@ def with_gradient(scores: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
     return _Known.apply(scores, gradient, value.detach())
 
 
-def event_of(feasible_set: FeasibleSet) -> tuple[int, ...]:
-    """Return the dimensions of one structure."""
-    return tuple(range(-feasible_set.event_dim, 0))
+def event_of(feasible_set: FeasibleSet, x: Tensor) -> tuple[int, ...]:
+    """Return the dimensions of one structure in tensors like `x`."""
+    return tuple(range(-as_set(feasible_set, x).event_dim, 0))
 
 
 def times(weight: Tensor, scores: Tensor) -> Tensor:
@@ -50,7 +51,10 @@ def times(weight: Tensor, scores: Tensor) -> Tensor:
 
 
 def same_shape(scores: Tensor, gold: Tensor, name: str = "gold") -> None:
-    """Refuse what has another shape than the scores."""
+    """Refuse what is no tensor, or has another shape than the scores."""
+    floats(scores, "predicted" if name in ("true", "best") else "scores")
+    tensor(gold, name)
+    untraced("scores")
     if scores.shape != gold.shape:
         raise InputError(
             f"`{name}` must have the shape of the scores, {tuple(scores.shape)}. "

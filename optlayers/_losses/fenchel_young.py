@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError
-from .._feasible_set import FeasibleSet
+from .._feasible_set import FeasibleSet, as_set
 from .._functional import project
 from .._surrogates.noise import Noise, check_noise, draw
 from .._surrogates.oracles import Oracles
@@ -60,7 +60,7 @@ def sparsemap_loss(
     p = project(feasible_set, wide / temperature)
     with torch.no_grad():  # (p - z) . s - T/2 (p - z) . (p + z): nothing large cancels
         terms = times(p - gold, wide - temperature / 2 * (p + gold))
-    value = terms.sum(event_of(feasible_set))
+    value = terms.sum(event_of(feasible_set, wide))
     return reduce(with_gradient(wide, p - gold, value).to(scores.dtype), reduction)
 
 
@@ -117,9 +117,10 @@ def perturbed_fenchel_young(
             noisy, factor = multiplied(wide, found, sigma)
         else:
             noisy = wide + sigma * found
-        decided = Oracles(feasible_set, on_nonfinite="raise").decode_samples(noisy)
-        best = times(decided, noisy).sum(event_of(feasible_set)).mean(0)
-        value = best - times(gold, wide).sum(event_of(feasible_set))
+        asked = as_set(feasible_set, wide)
+        decided = Oracles(asked, on_nonfinite="raise").decode_samples(noisy)
+        best = times(decided, noisy).sum(event_of(feasible_set, wide)).mean(0)
+        value = best - times(gold, wide).sum(event_of(feasible_set, wide))
         gradient = (factor * decided).mean(0) - gold
     return reduce(with_gradient(wide, gradient, value).to(scores.dtype), reduction)
 

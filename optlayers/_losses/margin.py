@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .._checks import number
 from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode
@@ -85,7 +86,7 @@ def structured_hinge(
         worst = decode(feasible_set, cost_augmented(scores, gold, costs))
         cost = positive * worst * (1 - gold) + negative * (1 - worst) * gold
     terms = times(worst - gold, scores) + cost
-    return reduce(terms.sum(event_of(feasible_set)), reduction)
+    return reduce(terms.sum(event_of(feasible_set, scores)), reduction)
 
 
 def structured_perceptron(
@@ -124,9 +125,9 @@ def log_loss(
         Lafferty, McCallum and Pereira (2001), *Conditional random fields*.
     """
     same_shape(scores, gold)
-    event = event_of(feasible_set)
+    event = event_of(feasible_set, scores)
     terms = times(gold.to(scores.dtype), scores)
-    log_z = as_set(feasible_set).log_partition(scores)
+    log_z = as_set(feasible_set, scores).log_partition(scores)
     loss = log_z - terms.sum(event)
     # A probability is at most one: what is below zero by rounding alone is zero.
     sizes = log_z.detach().abs() + terms.detach().abs().sum(event)
@@ -144,8 +145,8 @@ def _costs(scores: Tensor, gold: Tensor, costs: Costs) -> tuple[float | Tensor, 
         )
     for cost in pair:
         # Tensors are not looked at: that would be a device synchronisation in every step.
-        if not isinstance(cost, Tensor) and not cost >= 0:
-            raise InputError(f"`costs` must not be negative. Got {cost!r}.")
+        if not isinstance(cost, Tensor):
+            number(cost, "costs", 0)
     positive, negative = (c.to(scores) if isinstance(c, Tensor) else c for c in pair)
     return positive, negative
 

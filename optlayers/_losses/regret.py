@@ -62,7 +62,7 @@ def spo_plus(
         s, t = sign * wide, sign * true.to(wide)
         best = decode(feasible_set, t) if best is None else _given(best, wide)
         worst = decode(feasible_set, 2 * s - t)
-        event = event_of(feasible_set)
+        event = event_of(feasible_set, t)
         value = (times(worst - best, 2 * s) - times(worst - best, t)).sum(event)
     found = with_gradient(wide, 2 * sign * (worst - best), value)
     return reduce(found.to(predicted.dtype), reduction)
@@ -105,7 +105,7 @@ def regret(
         t = sign * true.to(torch.promote_types(true.dtype, torch.float32))
         best = decode(feasible_set, t) if best is None else _given(best, t)
         chosen = decode(feasible_set, sign * predicted).to(t)
-        event = event_of(feasible_set)
+        event = event_of(feasible_set, t)
         lost = times(best - chosen, t).sum(event)
         if not normalised:
             return reduce(lost, reduction).to(true.dtype)

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .._checks import floats, function, tensor
 from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
 from .common import Reduction, event_of, reduce, times
@@ -48,6 +49,8 @@ def reinforce(
         Williams (1992), *Simple statistical gradient-following algorithms for connectionist
         reinforcement learning*; the mean of the others: Kool, van Hoof and Welling (2019).
     """
+    floats(scores, "scores")
+    function(cost, "cost", "from structures to their costs")
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise InputError(f"`samples` must be a positive integer. Got {samples!r}.")
     if isinstance(baseline, str) and (baseline != "others" or samples < 2):
@@ -55,9 +58,9 @@ def reinforce(
             f"`baseline` must be 'others', with at least two samples, or a number. Got "
             f"{baseline!r} with {samples}."
         )
-    event, of = event_of(feasible_set), as_set(feasible_set)
+    event, of = event_of(feasible_set, scores), as_set(feasible_set, scores)
     drawn = of.sample(scores.detach().expand(samples, *scores.shape), generator)
-    costs = cost(drawn)
+    costs = tensor(cost(drawn), "cost(z)")
     wanted = drawn.shape[: drawn.ndim - len(event)]
     if costs.shape != wanted:
         raise InputError(

@@ -3,15 +3,19 @@
 Nothing is solved here; `_reduction` says in which form rows and values arrive.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from torch import Tensor
 
 from .._errors import BlockRefused
 from .._kernels.rounding import of_sum
+from .._kernels.untraced import ordinary
 from .._polytope.polytope import Polytope
 from .presolve import FAR_ANCHOR, Reduction, Values, reduce_rows, reduce_values
 
@@ -89,6 +93,33 @@ class Block:
             return None
         size = np.abs(self.weights)
         return size[:, 0] if (size == size[:, :1]).all() else None
+
+    @cached_property
+    def _kept(self) -> dict[Any, Any]:
+        return {}
+
+    @ordinary
+    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` does, made once for this block and `key`."""
+        found = self._kept.get(key)
+        return self._kept.setdefault(key, make()) if found is None else found
+
+    def on(self, name: str, device: torch.device) -> Tensor:
+        """Return an array of the block as a tensor, copied to a device once.
+
+        Args:
+            name: "weights", "is_aux", or "matrix", which is made dense.
+            device: Where.
+        """
+
+        def make() -> Tensor:
+            found = self.matrix.toarray() if name == "matrix" else getattr(self, name)
+            return torch.from_numpy(found).to(device, non_blocking=True)
+
+        return self.kept((name, device), make)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k != "_kept"}
 
     def uniform(self) -> list["Block"]:
         """Stack the same components so that coefficients are equal, for maps that need that."""

@@ -23,7 +23,7 @@ from .consistency import (
     whole_limits,
 )
 from .limits import Ready, make_limits, rows_for, take_rows
-from .maps import Limits, Table
+from .maps import Limits, Table, send
 from .plan import Plan
 from .presolve import (
     Reduction,
@@ -249,9 +249,10 @@ def _make_ready(
     bounds = torch.stack(torch.broadcast_tensors(polytope.lower, polytope.upper))[..., : polytope.n]
     fits_half = bool((bounds.abs() < 65504.0).all())
     whole = table.name == "decoder" and polytope.integral
-    lowest = _least_parts(polytope, whole).to(device, dtype)
-    bad = None if bad is None else bad.to(device)
-    found = Ready(plan, table.version, limits, bad, lowest, fits_half)
+    lowest = send(_least_parts(polytope, whole).to(dtype), device)
+    failed = [] if bad is None else bad.cpu().nonzero()[:, 0].tolist()
+    bad = None if bad is None else send(bad, device)
+    found = Ready(plan, table.version, limits, bad, lowest, fits_half, failed)
     own.ready[table.name, str(device), dtype] = found
     return found
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._kernels.untraced import ordinary
-from .maps import Limits
+from .maps import Limits, send
 from .plan import Plan
 from .presolve import Values
 
@@ -28,8 +28,7 @@ def make_limits(
             for tensor in tensors:
                 part = tensor.index_select(1, index.to(tensor.device))
                 kind = torch.float64 if map_.wide_limits else dtype
-                part = part.reshape(len(tensor), *at.shape).to(device, kind)
-                parts.append(part)
+                parts.append(send(part.reshape(len(tensor), *at.shape).to(kind), device))
         result.append(Limits(*parts))
     return result
 
@@ -61,6 +60,7 @@ class Ready:
         lowest: `(N or 1, n)`, the least value that each variable can have; of a decision, that it
             can be decided to have.
         fits_half: Whether float16 holds every point.
+        failed: The numbers of the instances without a point, `bad` for the host.
     """
 
     plan: Plan
@@ -69,6 +69,7 @@ class Ready:
     bad: Tensor | None
     lowest: Tensor
     fits_half: bool
+    failed: list[int] = field(default_factory=list)
     _larger: "OrderedDict[torch.Size, Ready]" = field(default_factory=OrderedDict)
 
     def of_batch(self, own: torch.Size, batch: torch.Size) -> "Ready":
@@ -96,7 +97,12 @@ class Ready:
         limits = [Limits(*(take_rows(v, rows) for v in limit)) for limit in self.limits]
         bad = None if self.bad is None else take_rows(self.bad, rows)
         lowest = take_rows(self.lowest, rows)
-        return Ready(self.plan, self.version, limits, bad, lowest, self.fits_half)
+        failed = self.failed
+        if failed and bad is not None and len(bad) > 1:
+            of = rows_for(own, batch, torch.device("cpu"))
+            assert of is not None  # the batch is larger
+            failed = torch.isin(of, torch.tensor(failed)).nonzero()[:, 0].tolist()
+        return Ready(self.plan, self.version, limits, bad, lowest, self.fits_half, failed)
 
     def _forget(self) -> None:
         for batch in list(self._larger)[:-1]:  # the latest stays, however large

@@ -18,6 +18,11 @@ from .failures import ACCURACY as ACCURACY
 from .failures import Report as Report
 
 
+def send(x: Any, device: torch.device) -> Any:
+    """Return a tensor on a device, without waiting for that; anything else as it is."""
+    return x.to(device, non_blocking=x.device.type == "cpu") if isinstance(x, Tensor) else x
+
+
 class Limits(NamedTuple):
     """What may differ from call to call, in the layout of a block: `(N or 1, count, ...)`."""
 
@@ -66,7 +71,7 @@ class AbstractBlockMap(ABC):
         """
 
     def at_once(self, x: Tensor, limits: Limits, report: Report) -> Tensor | None:
-        """Return what `forward` does, for numbers that are finite; None where that is no closed form.
+        """Return what `forward` does, of finite numbers; None where that is no closed form.
 
         What a call asks first on the CPU, because then nothing else has to be prepared. If it
         fails, everything is asked again.
@@ -74,7 +79,10 @@ class AbstractBlockMap(ABC):
         return self.forward(x, limits, report) if self.cheap else None
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
-        """Make what `constants` returns, once per device and dtype, before the first call."""
+        """Make what `constants` returns, once per device and dtype, before the first call.
+
+        Tensors may lie on the host: they are moved, without waiting for the device.
+        """
         return ()
 
     @ordinary
@@ -82,7 +90,8 @@ class AbstractBlockMap(ABC):
         """Return tensors that depend on the block alone."""
         key = (device, dtype)
         if key not in self._constants:
-            self._constants[key] = self.make_constants(device, dtype)
+            made = self.make_constants(device, dtype)
+            self._constants[key] = tuple(send(v, device) for v in made)
         return self._constants[key]
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:

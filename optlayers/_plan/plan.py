@@ -10,7 +10,7 @@ from .._errors import BlockRefused
 from .._kernels.untraced import ordinary
 from .._polytope.polytope import Polytope
 from .blocks import Block
-from .maps import AbstractBlockMap, Limits, Report, Table
+from .maps import AbstractBlockMap, Limits, Report, Table, send
 
 
 class Plan:
@@ -77,9 +77,7 @@ class Plan:
     def index(self, device: torch.device) -> list[Any]:
         """Return, per map, the slice or the index tensor of its variables."""
         if device not in self._on_device:
-            self._on_device[device] = [
-                i if isinstance(i, slice) else i.to(device) for i in self._index
-            ]
+            self._on_device[device] = [send(i, device) for i in self._index]
         return self._on_device[device]
 
     def gather(self, x: Tensor, at: Any, map_: AbstractBlockMap) -> Tensor:
@@ -109,7 +107,8 @@ class Plan:
             return None
         map_ = self.maps[0]
         part = x.reshape(len(x), map_.block.count, map_.block.size)
-        return map_.at_once(part, limits[0], report)
+        z = map_.at_once(part, limits[0], report)
+        return None if z is None or report.failures else z.reshape(x.shape)
 
     def _forward(
         self, x: Tensor, limits: list[Limits], report: Report, near: Tensor | None

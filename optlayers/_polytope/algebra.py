@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import PolytopeError
-from .polytope import Polytope
+from .polytope import Polytope, as_polytope
 
 
 def _columns(P: Polytope, Q: Polytope, shared: bool) -> tuple[list, list]:
@@ -56,6 +56,7 @@ def _join(P: Polytope, Q: Polytope, shared: bool) -> Polytope:
         b_eq=_cat(P.with_graph("b_eq"), Q.with_graph("b_eq")),
         num_aux=P.num_aux + Q.num_aux,
         integral=P.integral,
+        shape=(P.shape if len(P.shape) > 1 else Q.shape) if shared else None,
         **stack,
         **bounds,
     )
@@ -72,6 +73,8 @@ def product(*polytopes: Polytope) -> Polytope:
     """
     if not polytopes:
         raise PolytopeError("`product` needs at least one polytope.")
+    for P in polytopes:
+        as_polytope(P, "product")
     _same_integrality(polytopes)
     layers = list(polytopes)
     while len(layers) > 1:  # pairwise, so that k factors cost O(k log k) copies and not O(k^2)
@@ -83,7 +86,8 @@ def product(*polytopes: Polytope) -> Polytope:
 def intersect(*polytopes: Polytope) -> Polytope:
     r"""Build the intersection $P_1 \cap \dots \cap P_k$: rows stacked, the tighter of the bounds.
 
-    Auxiliary variables of each factor are kept apart.
+    Auxiliary variables of each factor are kept apart. Arrays keep the shape of the first that has
+    one.
 
     Examples:
         >>> intersect(Polytope([[1.0, 1.0]], [1.0]), Polytope([[1.0, -1.0]], [0.0]))
@@ -91,6 +95,8 @@ def intersect(*polytopes: Polytope) -> Polytope:
     """
     if not polytopes:
         raise PolytopeError("`intersect` needs at least one polytope.")
+    for P in polytopes:
+        as_polytope(P, "intersect")
     _same_integrality(polytopes)
     result = polytopes[0]
     for other in polytopes[1:]:

@@ -182,6 +182,7 @@ def read_cvxpy(z: Any, constraints: list[Any]) -> dict[str, Any]:
         "upper": np.concatenate([upper for _, upper in bounds]),
         "num_aux": width - z.size,
         "integral": bool(z.attributes["boolean"] or z.attributes["integer"]),
+        "shape": z.shape if len(z.shape) > 1 else None,
     }
 
 

@@ -1,11 +1,13 @@
 """Paths through grids, from one corner to the opposite one."""
 
+from typing import Any
+
 from .._errors import PolytopeError
 from .constructors import dag_path
 from .polytope import Polytope
 
 
-def grid_path(rows: int, columns: int, *, diagonal: bool = False) -> Polytope:
+def grid_path(rows: int, columns: int, *, diagonal: bool = False, mask: Any = None) -> Polytope:
     r"""Build paths through a grid from the first to the last cell, to the right and down.
 
     Cells are numbered row by row, and the variables are the edges of `grid_edges`. A path of best
@@ -17,6 +19,7 @@ def grid_path(rows: int, columns: int, *, diagonal: bool = False) -> Polytope:
         rows: Number of rows.
         columns: Number of columns.
         diagonal: Whether a step may go to the right and down at once.
+        mask: Booleans `(..., edges)`, true at edges that may be taken.
 
     Raises:
         PolytopeError: If there are fewer than two cells.
@@ -34,7 +37,7 @@ def grid_path(rows: int, columns: int, *, diagonal: bool = False) -> Polytope:
         4
     """
     edges = grid_edges(rows, columns, diagonal=diagonal)
-    return dag_path(rows * columns, edges, 0, rows * columns - 1)
+    return dag_path(rows * columns, edges, 0, rows * columns - 1, mask=mask)
 
 
 def grid_edges(

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._errors import PolytopeError
-from .polytope import Polytope
+from .polytope import Polytope, as_polytope
 
 _VALUES = ("b", "b_eq", "lower", "upper")
 _SCALARS = ("num_aux", "integral")
@@ -27,8 +27,11 @@ def save(polytope: Polytope, path: str | PathLike[str]) -> None:
     Rows are stored as the parts of a CSR matrix (`A_data`, `A_indices`, `A_indptr`, `A_shape`, and
     likewise for `A_eq`), the rest under the names of the arguments of `Polytope`.
     """
+    as_polytope(polytope, "save")
+    _check_path(path)
     arrays: dict[str, Any] = {name: getattr(polytope, name).cpu().numpy() for name in _VALUES}
     arrays |= {name: np.asarray(getattr(polytope, name)) for name in _SCALARS}
+    arrays["shape"] = np.asarray(polytope.shape)
     for name in ("A", "A_eq"):
         rows = getattr(polytope, name)
         arrays |= {f"{name}_{part}": np.asarray(getattr(rows, part)) for part in _PARTS}
@@ -49,14 +52,15 @@ def load(path: str | PathLike[str]) -> Polytope:
     """Read a polytope from an .npz file.
 
     Arrays are named as the arguments of `Polytope`: `A`, `b`, `A_eq`, `b_eq`, `lower`, `upper`,
-    `num_aux`, `integral`, each optional as there. `A` and `A_eq` are dense, or in the parts that
-    `save` writes. Nothing is unpickled, so a file from a stranger cannot run code, and sizes are
-    checked before anything is allocated, so it cannot fill the memory either.
+    `num_aux`, `integral`, `shape`, each optional as there. `A` and `A_eq` are dense, or in the
+    parts that `save` writes. Nothing is unpickled, so a file from a stranger cannot run code, and
+    sizes are checked before anything is allocated, so it cannot fill the memory either.
 
     Raises:
         PolytopeError: If the file is not such an .npz or declares no polytope; names the file.
         OSError: If the file cannot be opened.
     """
+    _check_path(path)
     if os.path.isdir(path):
         raise PolytopeError(f"{path} does not hold a polytope: it is a directory")
     try:
@@ -74,6 +78,12 @@ def load(path: str | PathLike[str]) -> Polytope:
     except Exception as error:  # zip, zlib, numpy and scipy raise a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PolytopeError(f"{path} does not hold a polytope: {reason}") from error
+
+
+def _check_path(path: Any) -> None:
+    """Refuse what is no path; a number would be taken for an open file."""
+    if not isinstance(path, str | PathLike):
+        raise PolytopeError(f"`path` must be the path of an .npz file. Got {path!r}.")
 
 
 def _check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
@@ -97,7 +107,7 @@ def _check_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
 
 
 def _arguments(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    known = {*_VALUES, *_SCALARS, "A", "A_eq"}
+    known = {*_VALUES, *_SCALARS, "A", "A_eq", "shape"}
     known |= {f"{name}_{part}" for name in ("A", "A_eq") for part in _PARTS}
     if unknown := sorted(set(arrays) - known):
         raise PolytopeError(
@@ -111,6 +121,8 @@ def _arguments(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     for name, whole in (("num_aux", int), ("integral", bool)):
         if name in arrays:
             result[name] = _scalar(name, arrays[name], whole)
+    if "shape" in arrays:
+        result["shape"] = _sizes(arrays["shape"])
     _check_columns(result)
     return result
 
@@ -125,6 +137,13 @@ def _scalar(name: str, array: np.ndarray, kind: type) -> Any:
     if not is_number or kind(value) != value:
         raise PolytopeError(f"`{name}` must be {wanted}. Got {value!r}")
     return kind(value)
+
+
+def _sizes(array: np.ndarray) -> list[int]:
+    """Read the shape of a point."""
+    if array.ndim != 1 or array.dtype.kind not in "iu" or array.size > 32:
+        raise PolytopeError(f"`shape` must be a list of sizes. Got shape {array.shape}")
+    return array.tolist()
 
 
 def _check_columns(arguments: dict[str, Any]) -> None:

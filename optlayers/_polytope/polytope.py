@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -10,10 +10,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .._errors import InfeasibleError, PolytopeError, name_of
+from .._errors import InfeasibleError, InputError, PolytopeError, name_of
 from .._kernels.untraced import ordinary
 from .arguments import as_rows, as_values, check_bounds, check_empty_rows, read_cvxpy
 from .conflicts import Conflict, find_conflict
+from .shapes import holds_arrays, read_shape
 from .sources import Sources
 
 
@@ -41,6 +42,9 @@ class Polytope:
         num_aux: How many of the last columns are auxiliary.
         integral: Whether `decode` returns integers in $z$ (a 0/1 structure) or a vertex of the
             relaxation. $\psi$ is never required to be integral.
+        shape: What a point is an array of, in C order, if it is no vector: `(n, m)` for matrices.
+            Every verb then takes `(..., *shape)` as well as `(..., n)` and answers in the same
+            shape; see `is_array`.
 
     Raises:
         PolytopeError: If shapes disagree, an entry is not finite, `num_aux` leaves no variable, or,
@@ -70,6 +74,7 @@ class Polytope:
         upper: Any = 1.0,
         num_aux: int = 0,
         integral: bool = True,
+        shape: Sequence[int] | None = None,
     ):
         rows, rows_eq = as_rows(A, "A"), as_rows(A_eq, "A_eq")
         num_vars = _number_of_variables(rows, rows_eq, lower, upper)
@@ -80,12 +85,13 @@ class Polytope:
             )
         empty = sp.csr_array((0, num_vars), dtype=np.float64)
         rows, rows_eq = empty if rows is None else rows, empty if rows_eq is None else rows_eq
-        self._fill(rows, rows_eq, b, b_eq, lower, upper, int(num_aux), integral)
+        self._fill(rows, rows_eq, b, b_eq, lower, upper, int(num_aux), integral, shape)
 
     @ordinary
     def _fill(
-        self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, fingerprint=None, instance=False
-    ) -> None:
+        self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, shape=None, fingerprint=None,
+        instance=False,
+    ) -> None:  # fmt: skip
         """Set every field; an instance of a batch is not refused for being empty."""
         sources = Sources({"b": b, "b_eq": b_eq, "lower": lower, "upper": upper})
         m, m_eq, num_vars = A.shape[0], A_eq.shape[0], A.shape[1]
@@ -98,6 +104,7 @@ class Polytope:
             "upper": as_values(upper, num_vars, "upper"),
             "num_aux": num_aux,
             "integral": bool(integral),
+            "shape": read_shape(shape, num_vars - num_aux),
             "fingerprint": fingerprint or _fingerprint(A, A_eq, num_aux),
         }
         values = [fields[k] for k in _VALUES]
@@ -122,6 +129,7 @@ class Polytope:
             object.__setattr__(self, key, value)
 
     batch_shape: torch.Size
+    shape: tuple[int, ...]  # of one point: `(n,)`, or what it is an array of
     fingerprint: bytes  # of the rows: polytopes with equal rows share what is compiled from them
     _values: dict[str, Tensor]
     _graphs: dict[str, Tensor]
@@ -153,6 +161,7 @@ class Polytope:
                 self.A_eq,
                 num_aux=self.num_aux,
                 integral=self.integral,
+                shape=self.shape,
                 fingerprint=self.fingerprint,
                 **values,
             )
@@ -213,6 +222,7 @@ class Polytope:
             self.A,
             self.A_eq,
             num_aux=self.num_aux,
+            shape=self.shape,
             fingerprint=self.fingerprint,
             **values,
         )
@@ -222,6 +232,11 @@ class Polytope:
     def requires_grad(self) -> bool:
         """Whether a right-hand side or a bound was declared with a tensor that requires grad."""
         return bool(self._graphs)
+
+    @property
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """The right-hand sides and bounds that were declared with tensors that require grad."""
+        return tuple(self._graphs)
 
     def with_graph(self, name: str) -> Any:
         """Return a field; if it was declared with a tensor that requires grad, with its graph.
@@ -237,6 +252,11 @@ class Polytope:
         Raises:
             PolytopeError: If an index is out of range or a value lies outside the bounds.
         """
+        if not isinstance(values, Mapping):
+            raise PolytopeError(
+                "`fix` takes a dict from variable numbers to values, such as {3: 1.0}. "
+                f"Got {type(values).__name__}."
+            )
         lower, upper = (self.with_graph(k).clone() for k in ("lower", "upper"))
         for index, value in values.items():
             if not -self.num_vars <= index < self.num_vars:
@@ -257,7 +277,7 @@ class Polytope:
     ) -> "Polytope":
         """Read a polytope from affine constraints of a cvxpy variable of any shape.
 
-        The last dimension of scores is `z` flattened in C order, as torch flattens. Attributes of
+        Scores are `(..., *z.shape)`, or that flattened in C order, as torch flattens. Attributes of
         `z` (`boolean`, `integer`, `nonneg`, `nonpos`, `bounds`) are kept; otherwise there are
         **no** default bounds here. Every other variable in the constraints becomes auxiliary.
 
@@ -275,6 +295,11 @@ class Polytope:
             >>> Polytope.from_cvxpy(z, [cp.sum(z, axis=0) == 1, cp.trace(z) <= 1])
             Polytope(n=4, rows=1, equalities=2, integral)
         """
+        if not isinstance(constraints, Iterable):
+            raise PolytopeError(
+                "`constraints` must be a list of cvxpy constraints. "
+                f"Got {type(constraints).__name__}."
+            )
         fields = read_cvxpy(z, list(constraints))
         if integral is not None:
             fields["integral"] = integral
@@ -298,6 +323,7 @@ class Polytope:
             self.A_eq,
             num_aux=self.num_aux,
             integral=self.integral,
+            shape=self.shape,
             fingerprint=self.fingerprint,
             instance=True,
             **values,
@@ -305,6 +331,23 @@ class Polytope:
         return other
 
     # ------------------------------------------------------------------ questions
+
+    def is_array(self, shape: Sequence[int]) -> bool:
+        """Tell whether tensors of that shape hold arrays of the declared `shape`, not vectors.
+
+        A last dimension of n is a vector, whatever stands before it. Otherwise the last dimensions
+        must be those of `shape`. Where both fit, all but the last of them are 1, the numbers are
+        the same, and they are taken for vectors; only against batch dimensions of the polytope it
+        matters which dimension is of the batch, and then it is refused.
+
+        Raises:
+            InputError: If both fit, and the batch of the polytope tells two answers apart.
+        """
+        return holds_arrays(tuple(shape), self.shape, self.batch_shape)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """Return points as vectors `(..., n)`, be they arrays or vectors."""
+        return x.flatten(-len(self.shape)) if self.is_array(x.shape) else x
 
     def check_feasible(self) -> None:
         r"""Return if every instance has a point; otherwise name constraints in conflict.
@@ -350,11 +393,31 @@ class Polytope:
         return self  # frozen: a copy could not differ
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("A", "A_eq", "b", "b_eq", "lower", "upper", "num_aux", "integral")
+        names = ("A", "A_eq", "b", "b_eq", "lower", "upper", "num_aux", "integral", "shape")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._fill(**state)
+
+
+def as_polytope(given: Any, verb: str) -> Polytope:
+    """Return a polytope.
+
+    Args:
+        given: By the user.
+        verb: What it was given to, for the message.
+
+    Raises:
+        InputError: If it is something else, for instance a set that only has a relaxation.
+    """
+    if isinstance(given, Polytope):
+        return given
+    found, hint = type(given).__name__, ""
+    if hasattr(type(given), "relaxation"):
+        hint = f"; `{verb}` its `relaxation`, where it has one"
+    elif isinstance(given, type):
+        found = f"the class {given.__name__}"
+    raise InputError(f"`{verb}` takes a Polytope. Got {found}{hint}.")
 
 
 _VALUES = ("b", "b_eq", "lower", "upper")

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from torch import Tensor
 
 from .._errors import InputError
-from .polytope import Polytope
+from .polytope import Polytope, as_polytope
 
 _MOST_TERMS = 16  # of a row, or variables of a kind, written out
 
@@ -38,6 +38,7 @@ def describe(polytope: Polytope, names: Sequence[str] | None = None, limit: int 
         A_eq[0]: z(0->1) + z(2->1) = 1
         0 <= z <= 1
     """
+    as_polytope(polytope, "describe")
     if names is not None and len(names) != polytope.n:
         raise InputError(
             f"`names` must name the {polytope.n} variables of the polytope, one name each. "

@@ -57,6 +57,7 @@ class ActiveSet(BeforeNewton):
         columns = sp.csc_array(R)
         columns.sort_indices()
         dense = R.toarray() if _is_dense(block) else np.zeros((0, 0))
+        self._sides: tuple[Limits, tuple[np.ndarray, ...]] | None = None  # of the latest call
         self._rows = (_as_arrays(R), _as_arrays(columns), dense, np.ascontiguousarray(dense.T))
 
     @classmethod
@@ -85,7 +86,9 @@ class ActiveSet(BeforeNewton):
         hints = np.zeros((1, 0)) if near is None else array(near).reshape(-1, size)
         x, quality = np.empty_like(points), np.empty(len(points))
         block = _kernels.active_set.Block(*self._rows)
-        sides = tuple(array(v) for v in limits)
+        if self._sides is None or self._sides[0] is not limits:
+            self._sides = limits, tuple(array(v) for v in limits)
+        sides = self._sides[1]
         cost = len(points) * (200 * size + 20 * self.block.matrix.nnz)
         args = (block, self._norms, points, sides, hints, x, quality)
         run(_kernels.active_set.project, len(points), cost, *args)

@@ -44,7 +44,7 @@ class Affine(Projection):
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return the rows and their pseudo-inverse."""
         values = (self.R, self.pinv)
-        return tuple(torch.as_tensor(v, dtype=torch.float64, device=device) for v in values)
+        return tuple(torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in values)
 
     def constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return the same tensors in float64 for every dtype: made ahead of a traced graph."""

@@ -131,14 +131,14 @@ def _in_units(block: Block, limits: Limits) -> tuple[Block, Limits, Units | None
     """The block and its limits in units that suit its auxiliary variables, if it has any."""
     if not block.is_aux.any():
         return block, limits, None
-    units = units_of(block)
+    units = block.kept("units", lambda: units_of(block))
     return units.block, units.limits(Limits(*(v.double() for v in limits))), units
 
 
 def _own(block: Block, v: Tensor) -> Tensor:
     if not block.is_aux.any():
         return v.double()
-    return torch.where(torch.from_numpy(block.is_aux).to(v.device), 0.0, v.double())
+    return torch.where(block.on("is_aux", v.device), 0.0, v.double())
 
 
 def _sides(low: Tensor, high: Tensor, multiplier: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,7 +184,7 @@ def _extent(block: Block, points: Tensor, rounding: float) -> Tensor:
     size = points.abs()
     if not block.is_aux.any():
         return 1 + size.amax(-1, keepdim=True)
-    aux = torch.from_numpy(block.is_aux).to(points.device)
+    aux = block.on("is_aux", points.device)
     own = torch.where(aux, 0.0, size).amax(-1, keepdim=True)
     return 1 + own + rounding * size.amax(-1, keepdim=True)
 
@@ -198,7 +198,7 @@ def _multipliers(block: Block, face: _Face, free: Tensor, active: Tensor, g: Ten
     if face.lone:
         if block.weights is None:
             return torch.zeros_like(active, dtype=torch.float64)
-        return _one_row(torch.from_numpy(block.weights).to(g), free, active, g)
+        return _one_row(block.on("weights", g.device).to(g.dtype), free, active, g)
     nu = _many_rows(block, *(v.flatten(0, 1) for v in (free, active, g)))
     return torch.where(active, nu.reshape(active.shape), 0.0)
 
@@ -207,7 +207,7 @@ def _pull(block: Block, nu: Tensor) -> Tensor | float:
     if not block.num_rows:
         return 0.0
     if block.weights is not None:
-        return torch.from_numpy(block.weights).to(nu) * nu
+        return block.on("weights", nu.device).to(nu.dtype) * nu
     return _transposed(block, nu)
 
 
@@ -232,8 +232,9 @@ def _vertices(block: Block, face: _Face, r: Tensor):
 def _one_row_act(block: Block, points: Tensor, absolute: bool = False) -> Tensor:
     if block.weights is None:
         return points.new_zeros(*points.shape[:2], 0)
-    weights = np.abs(block.weights) if absolute else block.weights
-    return (torch.from_numpy(weights).to(points) * points).sum(-1, keepdim=True)
+    weights = block.on("weights", points.device).to(points.dtype)
+    weights = weights.abs() if absolute else weights
+    return (weights * points).sum(-1, keepdim=True)
 
 
 def _one_row(a: Tensor, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
@@ -252,7 +253,7 @@ def _is_dense(block: Block) -> bool:
 
 
 def _matrix(block: Block, like: Tensor) -> Tensor:
-    return torch.from_numpy(block.matrix.toarray()).to(like)
+    return block.on("matrix", like.device).to(like.dtype)
 
 
 def _activity(block: Block, points: Tensor) -> Tensor:
@@ -269,7 +270,9 @@ def _transposed(block: Block, nu: Tensor) -> Tensor:
 
 def _by_host(matrix: sp.csr_array, x: Tensor) -> Tensor:
     flat = x.cpu().numpy().reshape(-1, x.shape[-1])
-    return torch.from_numpy((matrix @ flat.T).T.reshape(*x.shape[:-1], -1).copy()).to(x.device)
+    return torch.from_numpy((matrix @ flat.T).T.reshape(*x.shape[:-1], -1).copy()).to(
+        x.device, non_blocking=True
+    )
 
 
 def _many_rows(block: Block, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
@@ -328,7 +331,7 @@ def _sparse(block: Block, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
         if np.abs(aim - gram @ nu).max() > _MISSED * np.abs(v).max():
             nu = _augmented(rows, v[f])
         out[k, a] = nu
-    return torch.from_numpy(out).to(g.device)
+    return torch.from_numpy(out).to(g.device, non_blocking=True)
 
 
 def _augmented(rows: sp.csr_array, g: np.ndarray) -> np.ndarray:
@@ -363,4 +366,4 @@ def _with_auxiliaries(block: Block, free: Tensor, active: Tensor, g: Tensor) -> 
         u, s, vt = np.linalg.svd(own.T @ basis, full_matrices=False)
         kept = s > _RANK
         out[k, a] = basis @ (vt[kept].T @ ((u[:, kept].T @ v[f & ~aux]) / s[kept]))
-    return torch.from_numpy(out).to(g.device)
+    return torch.from_numpy(out).to(g.device, non_blocking=True)

@@ -33,7 +33,7 @@ def free_auxiliaries(block: Block, z: Tensor, limits: Limits, near: float) -> Te
             low, high, lower, upper = (v[n % len(v), c] for v in sides)
             found = _middle(block, points[n, c], low, high, lower, upper, near)
             points[n, c, block.is_aux] = found
-    return torch.from_numpy(points).to(z.device)
+    return torch.from_numpy(points).to(z.device, non_blocking=True)
 
 
 def _middle(block: Block, x: np.ndarray, low, high, lower, upper, near: float) -> np.ndarray:

@@ -65,7 +65,7 @@ class OneRow(Projection):
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return the coefficients of the row."""
-        return (torch.as_tensor(self.block.weights, dtype=torch.float64, device=device),)
+        return (torch.as_tensor(self.block.weights, dtype=torch.float64, device="cpu"),)
 
     def _a(self, x: Tensor) -> Tensor:
         return self.constants(x.device, x.dtype)[0]

@@ -135,11 +135,11 @@ class Simplex(Projection):
         """Return signs, anchors, totals and fixed variables; of what varies, only the signs."""
 
         def numbers(v: np.ndarray) -> Tensor:
-            return torch.as_tensor(v, dtype=torch.float64, device=device)
+            return torch.as_tensor(v, dtype=torch.float64, device="cpu")
 
         if self.varies:
             return (numbers(self.sign),)
-        fixed = torch.as_tensor(self.fixed, device=device)
+        fixed = torch.as_tensor(self.fixed, device="cpu")
         return (*map(numbers, (self.sign, self.anchor, self.total[:, None])), fixed)
 
     def constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:

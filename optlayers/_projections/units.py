@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from .._plan.blocks import Block
 from .._plan.maps import Limits
@@ -31,13 +32,23 @@ class Units(NamedTuple):
         """Convert limits to these units."""
         if self.rows is None:
             return limits
-        rows, columns = (_like(v, limits.lower) for v in (self.rows, self.columns))
+        rows, columns = (self._like(k, limits.lower) for k in ("rows", "columns"))
         low, high, lower, upper = limits
         return Limits(low / rows, high / rows, lower / columns, upper / columns)
 
     def declared(self, x: Any) -> Any:
         """Convert a point back to the units of the declaration."""
-        return x if self.columns is None else x * _like(self.columns, x)
+        return x if self.columns is None else x * self._like("columns", x)
+
+    def _like(self, name: str, x: Any) -> Any:
+        """Return factors as what they meet: an array, or a tensor somewhere."""
+        values = getattr(self, name)
+        if isinstance(x, np.ndarray):
+            return values
+        key = (f"{name} of units", x.device, x.dtype)
+        return self.block.kept(
+            key, lambda: torch.from_numpy(values).to(x.device, x.dtype, non_blocking=True)
+        )
 
 
 def units_of(block: Block) -> Units:
@@ -71,8 +82,3 @@ def _middle(size: np.ndarray, at: np.ndarray, count: int) -> np.ndarray:
     np.minimum.at(low, at, size)
     np.maximum.at(high, at, size)
     return np.where(low <= high, (low + high) / 2, 0.0)
-
-
-def _like(values: Any, x: Any) -> Any:
-    """Convert an array to what it meets: an array, or a tensor somewhere."""
-    return values if isinstance(x, np.ndarray) else x.new_tensor(values)

@@ -70,7 +70,7 @@ class LazyRows(PolytopeSet):
         >>> ol.decode(apart, torch.tensor([1.0, 2, 1, 1, 2]))
         tensor([0., 1., 0., 0., 1.])
         >>> apart
-        LazyRows(Polytope(n=5, integral), 1 row found)
+        LazyRows(Polytope(n=5, integral), 2 rows found)
     """
 
     def __init__(self, base: Polytope, separate: Separate, *, max_rounds: int = 200):
@@ -152,6 +152,10 @@ class LazyRows(PolytopeSet):
         )
 
     # ------------------------------------------------------------------ decisions and points
+
+    def at_once(self, x: Tensor, decides: bool, report: Report) -> None:
+        """Return None: an answer has to be asked about."""
+        return None
 
     @eager
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:

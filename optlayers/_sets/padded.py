@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from .._checks import untraced
 from .._errors import InputError
 from .._feasible_set import AbstractFeasibleSet
 from .._plan.failures import Report
@@ -33,6 +34,7 @@ class BatchedSet(AbstractFeasibleSet):
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             found = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
+        untraced(name)
         shape = self.event_shape
         if x.shape[-len(shape) :] != shape:
             wanted = ", ".join(str(v) for v in shape)
@@ -87,7 +89,13 @@ class PaddedSentences(BatchedSet):
 
     def _read_lengths(self, lengths: int | Sequence[int] | Tensor, size: int | None) -> None:
         """Lengths as int64 on the host, and the size that holds them."""
-        found = as_host_tensor(lengths)
+        try:
+            found = as_host_tensor(lengths)
+        except (TypeError, ValueError):
+            kind = type(lengths).__name__
+            raise InputError(
+                f"`lengths` must be integers, one each sentence. Got {kind}."
+            ) from None
         if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
             if found.numel():
                 raise InputError(f"`lengths` must be integers. Got {found.dtype}.")

@@ -1,4 +1,4 @@
-"""A dual active-set method in extended precision: slow, for small blocks that nothing else solves."""
+"""A dual active-set method in extended precision: slow, for small blocks that are hard."""
 
 from typing import NamedTuple
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .._feasible_set import FeasibleSet
+from .._checks import floats
+from .._feasible_set import FeasibleSet, as_set
 from .._functional import project
 from .._kernels.untraced import eager
 
@@ -31,6 +32,10 @@ def diagnose(
         `cone_share` (of the rest); means `norm_ratio` $\|r\| / \|\eta g\|$ and `cosine` of $r$
         with $g$, the straight-through gradient.
     """
+    base, step, result = (
+        floats(v, name) for v, name in ((base, "base"), (step, "step"), (result, "result"))
+    )
+    feasible_set = as_set(feasible_set, base)
     half = base - project(feasible_set, base - step / 2, on_failure="nan")
     twice = base - project(feasible_set, base - 2 * step, on_failure="nan")
     if feasible_set.event_dim > 1:

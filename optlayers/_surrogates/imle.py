@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .._checks import number
 from .._errors import InputError
 from .blackbox import Side, check_side, difference
 from .noise import Noise, NoisySurrogate, SumOfGamma
@@ -110,12 +111,10 @@ class AIMLE(IMLE):
             generator=generator,
         )
         del self.lam
-        if not alpha >= 0:
-            raise InputError(f"`alpha` must not be negative. Got {alpha}.")
+        number(alpha, "alpha", 0)
         check_positive("target", target)
         check_positive("update", update)
-        if not 0 <= decay < 1:
-            raise InputError(f"`decay` must be at least 0 and below 1. Got {decay}.")
+        number(decay, "decay", 0, 1)
         if norms not in ("instance", "batch"):
             raise InputError(f"`norms` must be 'instance' or 'batch'. Got {norms!r}.")
         self.target, self.update, self.decay, self.norms = target, update, decay, norms

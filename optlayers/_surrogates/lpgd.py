@@ -5,12 +5,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from .._calls import OnFailure, Status
-from .._errors import InputError
+from .._checks import number
 from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate
 from .blackbox import Side, check_side
-from .oracles import Oracles
+from .oracles import Oracles, check_relaxation
 from .steps import check_positive
 
 
@@ -48,10 +48,10 @@ class LPGD(AbstractSurrogate):
     ):
         check_positive("tau", tau)
         check_positive("rho", rho)
-        if not kappa >= 0:
-            raise InputError(f"`kappa` must not be negative. Got {kappa}.")
+        number(kappa, "kappa", 0)
         check_side(side)
         self.tau, self.rho, self.kappa, self.side = tau, rho, kappa, side
+        check_relaxation(relaxation)
         self.relaxation = relaxation
 
     def backward(

@@ -11,7 +11,7 @@ from .._errors import InputError
 from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate
-from .oracles import Oracles
+from .oracles import Oracles, check_relaxation
 from .steps import NormClip, check_positive_step, step_size
 
 
@@ -59,6 +59,7 @@ class MultiStepSPIGOT(AbstractSurrogate):
                 f"`start` must be 'vertex', 'zero', 'projection' or 'marginals'. Got {start!r}."
             )
         self.loss, self.eta, self.steps, self.start = loss, eta, steps, start
+        check_relaxation(relaxation)
         self.unconstrained, self.relaxation = unconstrained, relaxation
 
     def backward(

@@ -35,7 +35,8 @@ class SumOfGamma:
     iterations: int = 10
 
     def __post_init__(self):
-        if not (self.k > 0 and self.iterations >= 1):
+        numbers = isinstance(self.k, int | float) and isinstance(self.iterations, int)
+        if not (numbers and self.k > 0 and self.iterations >= 1):
             raise InputError(f"`SumOfGamma` takes positive numbers. Got {self}.")
 
     def __call__(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -71,7 +72,8 @@ Noise = Literal["normal", "gumbel", "logistic"] | Draw
 
 def check_noise(noise: Noise) -> None:
     """Raises InputError unless `draw` can use it."""
-    if not callable(noise) and noise not in _NOISE:
+    known = isinstance(noise, str) and noise in _NOISE
+    if not known and (isinstance(noise, type) or not callable(noise)):
         raise InputError(
             f"`noise` must be one of {tuple(_NOISE)}, SumOfGamma(k), or a function (like, "
             f"generator) -> noise in the shape of like. Got {noise!r}."

@@ -1,15 +1,23 @@
 """The oracles of a feasible set as surrogates ask them: one policy for what fails."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from .._calls import OnFailure, Status
+from .._calls import OnFailure, Status, is_ordinary
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode, project
-from .._masks import calm, low_parts
+from .._masks import calm, low_parts, usual
 from .._nonfinite import OnNonfinite
 from .._plan.failures import Failure
-from .._polytope.polytope import Polytope
+from .._polytope.polytope import Polytope, as_polytope
+
+
+def check_relaxation(relaxation: Any) -> None:
+    """Raises InputError unless it is a polytope, or None."""
+    if relaxation is not None:
+        as_polytope(relaxation, "relaxation")
 
 
 class Oracles:
@@ -35,11 +43,12 @@ class Oracles:
         self.feasible_set, self.relaxation = as_set(feasible_set), relaxation
         self.on_failure: OnFailure = on_failure
         self.on_nonfinite: OnNonfinite = on_nonfinite
-        self.event_dim = feasible_set.event_dim
+        self.event_dim = self.feasible_set.event_dim
         self.failures: dict[tuple[int, ...], Failure] = {}
         self.gaps: dict[tuple[int, ...], float] = {}  # of decisions that a time limit ended
+        self.lowest: Tensor | None
         self.masked: Tensor | None = None  # parts whose scores are so low that they are excluded
-        self.lowest = torch.zeros(())  # and those scores
+        self.lowest = None  # and those scores
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -92,7 +101,9 @@ class Oracles:
 
     def _keep_masked(self, y: Tensor) -> Tensor:
         """Put the low scores of the pass at their parts: no step may raise what is excluded."""
-        return y if self.masked is None else torch.where(self.masked, self.lowest.to(y.dtype), y)
+        if self.masked is None or self.lowest is None:
+            return y
+        return torch.where(self.masked, self.lowest.to(y.dtype), y)
 
     def marginals(self, scores: Tensor) -> Tensor:
         r"""Return $\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$. Differentiable."""
@@ -125,13 +136,18 @@ class Oracles:
         free = self.free_parts(grad.device)
         if free is not None:
             scores, grad = (torch.where(free, v, 0) for v in (scores, grad))
+        alike = scores.shape == grad.shape and scores.dtype == z_hat.dtype == grad.dtype
+        if alike and is_ordinary(scores) and is_ordinary(grad) and usual(scores, grad):
+            return scores, z_hat, grad
         self.masked, self.lowest = self._masked(scores), scores
         fine = grad.isfinite().all(self.event[0], keepdim=True)
         for dim in self.event[1:]:
             fine = fine.all(dim, keepdim=True)
         return scores, z_hat, torch.where(fine, grad, torch.nan)
 
-    def answer(self, result: Tensor, like: Tensor, fallback: Tensor) -> tuple[Tensor, Status]:
+    def answer(
+        self, result: Tensor, like: Tensor, fallback: Tensor | float
+    ) -> tuple[Tensor, Status]:
         """Return the gradient in the dtype of `like`, and the status of this pass.
 
         Under "fallback" an instance that failed gets `fallback`, the straight-through gradient: a
@@ -145,7 +161,7 @@ class Oracles:
 
     def decision(self, z: Tensor, like: Tensor) -> tuple[Tensor, Status]:
         """Return what goes into the network: zeros where an instance failed and may fall back."""
-        return self.answer(z, like, torch.zeros_like(z))
+        return self.answer(z, like, 0.0)
 
     def status(self, z: Tensor) -> Status:
         """Return which instances of `z` have an answer."""

@@ -8,7 +8,7 @@ from .._calls import OnFailure, Status
 from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate, Decision
-from .oracles import Oracles
+from .oracles import Oracles, check_relaxation
 from .softmax import pull_back
 from .steps import check_positive
 
@@ -45,6 +45,7 @@ class SparseMAP(AbstractSurrogate):
     ):
         check_positive("temperature", temperature)
         self.temperature, self.straight_through = temperature, straight_through
+        check_relaxation(relaxation)
         self.relaxation = relaxation
 
     def forward(self, oracles: Oracles, scores: Tensor, training: bool = True) -> Decision:

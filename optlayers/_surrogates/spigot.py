@@ -12,8 +12,8 @@ from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate
 from .diagnostics import diagnose
-from .oracles import Oracles
-from .steps import NormClip, check_step, step_size
+from .oracles import Oracles, check_relaxation
+from .steps import NormClip, check_positive, check_step, step_size
 
 _CHECKED_CALLS = (10, 100, 1000)  # at which backward calls the effect of eta is looked at
 
@@ -68,11 +68,11 @@ class SPIGOT(AbstractSurrogate):
             raise InputError(
                 f"`around` must be 'vertex', 'projection' or 'marginals'. Got {around!r}."
             )
-        if not temperature > 0:
-            raise InputError(f"`temperature` must be positive. Got {temperature}.")
+        check_positive("temperature", temperature)
         check_step("eta", eta)
         if isinstance(eta, int | float) and not eta > 0:
             raise InputError(f"`eta` must be positive. Got {eta}.")
+        check_relaxation(relaxation)
         self.eta, self.around, self.temperature = eta, around, temperature
         self.relaxation, self.warn = relaxation, warn
         self._calls = 0
@@ -89,7 +89,8 @@ class SPIGOT(AbstractSurrogate):
         """Return the point p that the step starts from."""
         if self.around == "vertex":
             return z_hat
-        return oracles.point(self.around, scores / self.temperature)
+        cool = scores if self.temperature == 1 else scores / self.temperature
+        return oracles.point(self.around, cool)
 
     def backward(
         self,

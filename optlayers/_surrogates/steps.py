@@ -21,8 +21,9 @@ class NormClip:
     T: float
 
     def __post_init__(self):
-        if not self.T > 0:
-            raise InputError(f"`NormClip` takes a positive norm. Got {self.T}.")
+        fits = isinstance(self.T, int | float) and not isinstance(self.T, bool)
+        if not (fits and self.T > 0):
+            raise InputError(f"`NormClip` takes a positive norm. Got {self.T!r}.")
 
     def step_size(self, grad: Tensor, event_dim: int = 1) -> Tensor:
         """Return the step size of each instance, with trailing dimensions of size 1."""

@@ -1,6 +1,7 @@
 """A study: what is run, what is recorded, and that nothing is run twice."""
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pandas as pd
@@ -107,12 +108,14 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
 
 
 def test_every_joint_method_has_the_same_budget():
-    for part, size in (("weights", 10), ("attention", 10), ("disjoint", 4)):
+    for part, size in (("weights", 10), ("attention", 10), ("disjoint", 4), ("toy", 6)):
         keys = [p.key for p in STUDY.parts[part](pd.DataFrame())]
         methods = {k["method"] for k in keys} - {"none", "pipeline"}
         for method in methods:
-            own = {(k["start"], k["weight"]) for k in keys if k["method"] == method}
-            assert len(own) == size
+            own = [k for k in keys if k["method"] == method]
+            per_regime = Counter(k["regime"] for k in own)
+            assert set(per_regime.values()) == {size}
+            assert len({(k["start"], k["weight"]) for k in own}) == size
     names = [p.name for part in STUDY.parts.values() for p in part(pd.DataFrame())]
     assert len(set(names)) == len(names) - 2  # no syntax and the pipeline are in two parts
 
@@ -139,11 +142,14 @@ def test_runs_of_the_second_pipeline_start_from_the_parser_of_their_seed(tmp_pat
     sizes = {"word_size": 6, "hidden": 6, "mlp": 6, "epochs": 1}
     data = {"data_options": {"reviews": [10, 6, 6]}}
     parser = sizes | {"data_options": {"trees": [8, 4, 4], "graphs": [12, 6, 6]}}
-    config = sentiment_config("small", method="spigot", **sizes, **data, parser_options=parser)
+    options = sizes | data | {"parser_options": parser, "warmup": 0}
+    config = sentiment_config("small", method="spigot", **options)
     planned_run = Planned({"method": "spigot", "seed": 0}, config, parser_config(config), (0,))
     study = replace(SENTIMENT, parts={"all": lambda _: iter([planned_run])})
     found = run(study, tmp_path)
     assert 0 <= float(found["test_accuracy"][0]) <= 1
+    assert float(found["graph_scores_deviation"][0]) > 0
+    assert float(found["end_task_norm"][0]) > 0
     parsers = [tmp_path / "runs" / name for name in ("parser-0", "spigot-0/parser")]
     assert len({(path / "best.ckpt").read_bytes() for path in parsers}) == 1
 

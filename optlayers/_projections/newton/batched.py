@@ -1,11 +1,13 @@
 """Semismooth Newton for a whole batch as tensors: what `_kernels/newton.py` does, on any device.
 
-The loop is over steps; in each of them every unfinished instance takes one, at its own stage and
-with its own line search, and finished ones leave. One synchronisation a step tells how many are
-left.
+The loop is over steps; in each of them every instance takes one, at its own stage and with its own
+line search. Nothing in a step asks the host for a number: what does not apply to an instance is
+masked, and those that are finished go through a few more steps unchanged. One synchronisation in
+`_TOGETHER` steps tells which are left; the others then leave.
 """
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,21 +24,38 @@ from ..._kernels.newton_constants import (
     PLAIN,
     ROUNDING,
     SHORT,
-    TRIALS,
     WITH_AUX,
 )
 from ..._plan.maps import Limits
+from .line_search import line_search
 
 # A round of the loop is a step of an instance, or a change of its stage.
 _MOST_ROUNDS = MAX_STEPS + MAX_STAGES
+_TOGETHER = 8  # rounds between two looks at who is finished
 # Of the diagonal: damping that rounding does not reach, and with which no factor breaks down.
 _RANK, _SAFE = 1e-13, 1e-8
 _CHUNK = 64_000_000  # entries of the systems made at a time
 
 
+class Rows(NamedTuple):
+    """What is known of a block before a call, on a device, in float64.
+
+    Attributes:
+        R: `(m, size)`, rows divided by their norms.
+        norms: `(m,)`, their norms.
+        is_aux: `(size,)`, which variables are auxiliary.
+        aux: Their numbers; None if there are none.
+    """
+
+    R: Tensor
+    norms: Tensor
+    is_aux: Tensor
+    aux: Tensor | None
+
+
 @dataclass
 class State:
-    """Everything of the unfinished instances, `(K, ...)`; `number` says which ones they are."""
+    """Everything of the instances at hand, `(K, ...)`; `number` says which ones they are."""
 
     number: Tensor
     y: Tensor
@@ -64,10 +83,14 @@ class State:
     most: Tensor  # largest gradient so far
     ease: Tensor  # what the damping is multiplied by; small where it held steps back
     move: Tensor  # length of the last step in x, relative to its size
+    safe: Tensor  # whether the system broke down by rounding, and is damped
+    done: Tensor  # whether `answer` and `quality` are there
+    answer: Tensor
+    quality: Tensor
 
     def keep(self, chosen: Tensor) -> "State":
-        """Some of the instances."""
-        return State(*(getattr(self, f.name)[chosen] for f in fields(self)))
+        """Return some of the instances, by number."""
+        return State(*(getattr(self, f.name).index_select(0, chosen) for f in fields(self)))
 
 
 @dataclass
@@ -87,20 +110,16 @@ class Point:
     size: Tensor
 
 
-def newton(
-    R: Tensor, norms: Tensor, is_aux: Tensor, y: Tensor, limits: Limits, tol: float
-) -> tuple[Tensor, Tensor]:
+def newton(rows: Rows, y: Tensor, limits: Limits, tol: float) -> tuple[Tensor, Tensor]:
     """Project `(N, count, size)`; the answer and the residual of each component.
 
     Args:
-        R: Rows divided by their norms, `(m, size)`, float64 like everything here.
-        norms: Their norms.
-        is_aux: Which variables are auxiliary.
-        y: Points.
+        rows: Of the block.
+        y: Points, float64.
         limits: Of the rows as they were before the division, and of the variables.
         tol: Residual at which nothing more is tried.
     """
-    flat = y.reshape(-1, y.shape[-1])
+    flat, R = y.reshape(-1, y.shape[-1]), rows.R
     sides = [v.expand(len(y), *v.shape[1:]).reshape(len(flat), -1) for v in limits]
     x, quality = torch.full_like(flat, torch.nan), flat.new_full((len(flat),), torch.nan)
     step = max(1, _CHUNK // max(R.numel(), len(R) ** 2))
@@ -108,44 +127,55 @@ def newton(
         part = slice(start, start + step)
         own = (
             flat[part],
-            sides[0][part] / norms,
-            sides[1][part] / norms,
+            sides[0][part] / rows.norms,
+            sides[1][part] / rows.norms,
             *(v[part] for v in sides[2:]),
         )
-        _climb(R, is_aux, own, tol, x[part], quality[part])
+        _climb(rows, own, tol, x[part], quality[part])
     return x.reshape(y.shape), quality.reshape(y.shape[:2])
 
 
-def _climb(R: Tensor, is_aux: Tensor, own: tuple, tol: float, x: Tensor, quality: Tensor) -> None:
-    state = _begin(R, is_aux, *own)
-    state = state.keep(state.y.isfinite().all(-1))
-    for _ in range(_MOST_ROUNDS):
-        if not len(state.number):
+def _climb(rows: Rows, own: tuple, tol: float, x: Tensor, quality: Tensor) -> None:
+    state = _begin(rows, *own)
+    for _ in range(-(-_MOST_ROUNDS // _TOGETHER)):
+        for _ in range(_TOGETHER):
+            _round(rows, state, tol)
+        left = (~state.done).nonzero()[:, 0]  # the one synchronisation
+        if len(left) < len(state.done):
+            x.index_copy_(0, state.number, state.answer)
+            quality.index_copy_(0, state.number, state.quality)
+            state = state.keep(left)
+        if not len(left):
             return
-        at = _evaluate(R, is_aux, state)
-        largest = at.gradient.abs().amax(-1)
-        last = (state.share == state.end) & (state.prox <= state.least)
-        state.tries = torch.where(largest < 0.5 * state.best, 0, state.tries + 1)
-        state.best = torch.minimum(state.best, largest)
-        loose = LOOSE * state.unit * torch.where(state.share == state.end, state.prox, 1.0)
-        arrived = largest <= torch.maximum(2e-16 * at.size, torch.where(last, 0.0, loose))
-        fresh = last & ~state.taken & (state.tries >= 2) & (largest <= 1e-6 * at.scale) & ~arrived
-        near = (largest <= 1e-11 * at.scale) & (state.move <= SHORT) | (state.tries >= 40)
-        state.move = torch.where(largest <= 2e-16 * at.size, 0.0, state.move)  # only rounding left
-        arrived |= last & (state.tries >= 3) & near & ~fresh
-        arrived |= ~last & (state.tries >= 3) & (state.move * at.scale <= IDLE * at.size)
-        finished = _advance(R, is_aux, state, at, arrived, last, tol, x, quality)
-        _step(R, is_aux, state, at, ~arrived & ~fresh, largest)
-        _take_up(state, at, fresh)
-        state = state.keep(~finished)
     # Out of steps: what there is is judged, and its residual decides.
-    at = _evaluate(R, is_aux, state)
-    result = _way_left(state, _residual(R, is_aux, state, at))
-    x[state.number], quality[state.number] = at.x, result
+    at = _evaluate(rows, state)
+    x.index_copy_(0, state.number, at.x)
+    quality.index_copy_(0, state.number, _way_left(state, _residual(rows, state, at)))
 
 
-def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
-    y = torch.where(is_aux, 0.0, y)
+def _round(rows: Rows, state: State, tol: float) -> None:
+    """A step of every instance, or a change of its stage."""
+    at = _evaluate(rows, state)
+    largest = at.gradient.abs().amax(-1)
+    last = (state.share == state.end) & (state.prox <= state.least)
+    state.tries = torch.where(largest < 0.5 * state.best, 0, state.tries + 1)
+    state.best = torch.minimum(state.best, largest)
+    loose = LOOSE * state.unit * torch.where(state.share == state.end, state.prox, 1.0)
+    arrived = largest <= torch.maximum(2e-16 * at.size, torch.where(last, 0.0, loose))
+    fresh = last & ~state.taken & (state.tries >= 2) & (largest <= 1e-6 * at.scale) & ~arrived
+    near = (largest <= 1e-11 * at.scale) & (state.move <= SHORT) | (state.tries >= 40)
+    state.move = torch.where(largest <= 2e-16 * at.size, 0.0, state.move)  # only rounding left
+    arrived |= last & (state.tries >= 3) & near & ~fresh
+    arrived |= ~last & (state.tries >= 3) & (state.move * at.scale <= IDLE * at.size)
+    _advance(rows, state, at, arrived, last, tol)
+    _step(rows, state, at, ~arrived & ~fresh, largest)
+    _take_up(state, at, fresh)
+
+
+def _begin(rows: Rows, y, low, high, lower, upper) -> State:
+    R, is_aux = rows.R, rows.is_aux
+    lost = ~y.isfinite().all(-1)
+    y = torch.where(is_aux | lost[:, None], 0.0, y)
     centre = torch.minimum(torch.maximum(y, lower), upper)
     scale, width = y.abs().amax(-1), upper - lower
     reach = (y - centre).abs().amax(-1)
@@ -154,14 +184,14 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
     far = torch.maximum(reach, (hold - act).abs().amax(-1))  # where bounds do not say
     unit = torch.where(width.isfinite(), width, far[:, None]).amax(-1)
     unit = torch.where(unit > 0, unit, scale.clamp(min=1e-300))
-    first, least, shrink = WITH_AUX if bool(is_aux.any()) else PLAIN
-    soft = is_aux.any() | (low < high).any(-1)
+    first, least, shrink = PLAIN if rows.aux is None else WITH_AUX
+    soft = (low < high).any(-1) | (rows.aux is not None)
     widths = unit / reach.clamp(min=1e-300)
     end = (FARTHEST * widths).clamp(max=1.0)
     share = torch.minimum(FIRST_STAGE * widths, end)
-    count = len(y)
+    none, endless = torch.zeros_like(lost), torch.full_like(unit, torch.inf)
     return State(
-        number=torch.arange(count, device=y.device),
+        number=torch.arange(len(y), device=y.device),
         y=y,
         low=low,
         high=high,
@@ -173,24 +203,29 @@ def _begin(R: Tensor, is_aux: Tensor, y, low, high, lower, upper) -> State:
         mu=torch.zeros_like(low),
         base=torch.zeros_like(low),
         point=torch.where(is_aux, centre, centre + share[:, None] * (y - centre)),
-        taken=torch.zeros(count, dtype=torch.bool, device=y.device),
+        taken=none,
         unit=unit,
         scale=1 + scale,
         share=share,
         end=end,
-        prox=torch.where(soft, first, least).to(unit),
+        prox=torch.where(soft, torch.full_like(unit, first), least),
         shrink=torch.full_like(unit, shrink),
         least=torch.full_like(unit, least),
-        best=torch.full_like(unit, torch.inf),
-        tries=torch.zeros(count, dtype=torch.long, device=y.device),
-        before=torch.full_like(unit, torch.inf),
+        best=endless,
+        tries=torch.zeros_like(lost, dtype=torch.long),
+        before=endless,
         most=torch.zeros_like(unit),
         ease=torch.ones_like(unit),
-        move=torch.full_like(unit, torch.inf),
+        move=endless,
+        safe=none,
+        done=lost,
+        answer=torch.full_like(y, torch.nan),
+        quality=torch.full_like(unit, torch.nan),
     )
 
 
-def _evaluate(R: Tensor, is_aux: Tensor, state: State) -> Point:
+def _evaluate(rows: Rows, state: State) -> Point:
+    R, is_aux = rows.R, rows.is_aux
     stiff = 1 / state.prox[:, None]
     inverse = torch.where(is_aux, stiff, 1.0)
     moved = state.point - (state.mu @ R) * inverse
@@ -213,7 +248,7 @@ def _evaluate(R: Tensor, is_aux: Tensor, state: State) -> Point:
     )
 
 
-def _residual(R: Tensor, is_aux: Tensor, state: State, at: Point) -> Tensor:
+def _residual(rows: Rows, state: State, at: Point) -> Tensor:
     """As in `_kernels/newton.py`; NaN if anything is."""
     total = state.mu + state.base
     above, below = at.act - state.high, state.low - at.act
@@ -223,8 +258,8 @@ def _residual(R: Tensor, is_aux: Tensor, state: State, at: Point) -> Tensor:
     either = torch.where(total != 0, either, 0.0).amax(-1)
     violation = torch.maximum(above, below).amax(-1) / at.size
     result = torch.maximum(torch.maximum(violation, either), violation.new_zeros(()))
-    if bool(is_aux.any()):
-        gradient = _aux_gradient(R[:, is_aux], state, at, total, is_aux) / at.scale
+    if rows.aux is not None:
+        gradient = _aux_gradient(rows.R, rows.aux, state, at, total) / at.scale
         result = torch.maximum(result, gradient)
     return result
 
@@ -234,33 +269,34 @@ def _way_left(state: State, result: Tensor) -> Tensor:
     return torch.where(state.move > SHORT, torch.maximum(result, state.move), result)
 
 
-def _aux_gradient(R: Tensor, state: State, at: Point, mu: Tensor, is_aux: Tensor) -> Tensor:
+def _aux_gradient(R: Tensor, aux: Tensor, state: State, at: Point, mu: Tensor) -> Tensor:
     """By how much the multipliers miss R_j . mu = 0, in units of multipliers, at most."""
+    R = R.index_select(1, aux)
     total, largest = mu @ R, mu.abs() @ R.abs()
     slack = -torch.maximum(at.act - state.high, state.low - at.act)
     active = (~(slack > 1e-8 * at.size[:, None])).to(R)
     norms = (active @ (R * R)).sqrt()
-    x, lower, upper = at.x[:, is_aux], state.lower[:, is_aux], state.upper[:, is_aux]
+    x, lower, upper = (v.index_select(1, aux) for v in (at.x, state.lower, state.upper))
     fine = ((total > 0) & (x <= lower)) | ((total < 0) & (x >= upper))
     fine |= total.abs() <= 1e-15 * largest
     return torch.where(fine, 0.0, total.abs() / torch.where(norms > 0, norms, 1.0)).amax(-1)
 
 
 def _advance(
-    R: Tensor, is_aux: Tensor, state: State, at: Point, arrived: Tensor, last: Tensor, tol: float,
-    x: Tensor, quality: Tensor,
-) -> Tensor:  # fmt: skip
-    """Next stage of the instances that arrived; which of them are finished, and written down."""
-    result = _residual(R, is_aux, state, at)
+    rows: Rows, state: State, at: Point, arrived: Tensor, last: Tensor, tol: float
+) -> None:
+    """Next stage of the instances that arrived; those that are finished are written down."""
+    result = _residual(rows, state, at)
     lost = ~result.isfinite()
     result = torch.where(arrived & last, _way_left(state, result), result)
     stuck = last & (result > 0.5 * state.before) & (result <= 1e-9)
     finished = arrived & (state.share == state.end) & ((result <= tol) | stuck)
-    finished |= lost
-    x[state.number[finished]] = at.x[finished]
-    quality[state.number[finished]] = result[finished]
+    finished = (finished | lost) & ~state.done
+    state.answer = torch.where(finished[:, None], at.x, state.answer)
+    state.quality = torch.where(finished, result, state.quality)
+    state.done = state.done | finished
     here = arrived[:, None]
-    state.anchor = torch.where(here & is_aux, at.x, state.anchor)
+    state.anchor = torch.where(here & rows.is_aux, at.x, state.anchor)
     held = torch.minimum(torch.maximum(at.slack, state.low), state.high)
     state.hold = torch.where(here, held, state.hold)
     stuck = arrived & last & (result > 0.5 * state.before)
@@ -278,11 +314,11 @@ def _advance(
     state.prox = torch.where(sharper, sharp, state.prox)
     state.share = grown
     goal = state.centre + grown[:, None] * (state.y - state.centre)
-    state.point = torch.where(here, torch.where(is_aux, state.anchor, goal), state.point)
+    state.point = torch.where(here, torch.where(rows.is_aux, state.anchor, goal), state.point)
     state.best = torch.where(arrived, torch.inf, state.best)
     state.move = torch.where(arrived, torch.inf, state.move)
     state.tries = torch.where(arrived, 0, state.tries)
-    return finished
+    state.safe = state.safe & ~arrived
 
 
 def _take_up(state: State, at: Point, fresh: Tensor) -> None:
@@ -297,10 +333,13 @@ def _take_up(state: State, at: Point, fresh: Tensor) -> None:
     state.tries = torch.where(fresh, 0, state.tries)
 
 
-def _step(
-    R: Tensor, is_aux: Tensor, state: State, at: Point, moving: Tensor, largest: Tensor
-) -> None:
-    """Newton's step, where the instance did not just change its stage."""
+def _step(rows: Rows, state: State, at: Point, moving: Tensor, largest: Tensor) -> None:
+    """Newton's step, where the instance did not just change its stage.
+
+    Where rounding breaks a singular system down, the instance stays where it is and is damped
+    enough from then on, until its next stage.
+    """
+    R = rows.R
     state.most = torch.maximum(state.most, torch.where(moving, largest, 0.0))
     damping = DAMPING * state.ease * (largest / state.most.clamp(min=1e-300)).clamp(max=1.0)
     weight = torch.where(at.free, at.inverse, 0.0)
@@ -308,19 +347,17 @@ def _step(
     gram = (R * weight[:, None, :]) @ R.T
     gram = torch.where(at.off[:, :, None] | at.off[:, None, :], 0.0, gram)
     size = torch.where(own > 0, own, 1.0)
-    diagonal = torch.where(at.off, at.stiff + own, damping[:, None] + _RANK * size)
+    rank = torch.where(state.safe, _RANK + _SAFE, _RANK)[:, None]
+    diagonal = torch.where(at.off, at.stiff + own, damping[:, None] + rank * size)
     gram.diagonal(dim1=-2, dim2=-1).add_(diagonal)
     factor, info = torch.linalg.cholesky_ex(gram)
-    broken = info > 0
-    if bool(broken.any()):  # by rounding, in a singular system: once more, with enough damping
-        again = gram[broken]
-        again.diagonal(dim1=-2, dim2=-1).add_(_SAFE * size[broken])
-        factor[broken] = torch.linalg.cholesky_ex(again)[0]
+    broken = (info > 0) & ~state.safe
+    state.safe, moving = state.safe | (broken & moving), moving & ~broken
     d = torch.cholesky_solve(at.gradient[..., None], factor).squeeze(-1)
     t = _line_search(R, state, at, d)
     far = at.moved - (t[:, None] * d) @ R * at.inverse
     far = torch.minimum(torch.maximum(far, state.lower), state.upper) - at.x
-    move = torch.where(is_aux, 0.0, far.abs()).amax(-1) / at.scale
+    move = torch.where(rows.is_aux, 0.0, far.abs()).amax(-1) / at.scale
     eased = torch.where(t > 2, (state.ease / t**2).clamp(min=1e-16), state.ease)
     eased = torch.where(t < 0.5, (10 * eased).clamp(max=1.0), eased)
     state.ease = torch.where(moving, eased, state.ease)
@@ -329,39 +366,16 @@ def _step(
 
 
 def _line_search(R: Tensor, state: State, at: Point, d: Tensor) -> Tensor:
-    """Where the dual function is nearly highest along d: 1 where that will do."""
-    along, first = d @ R, (d * at.gradient).sum(-1)
-    start = torch.minimum(torch.maximum(at.slack, state.low), state.high)
-
-    def slope(t: Tensor) -> Tensor:  # what changes on the way: the rest of the sum is far larger
-        x = at.moved - t[:, None] * along * at.inverse
-        w = at.slack + t[:, None] * d * at.stiff
-        x = torch.minimum(torch.maximum(x, state.lower), state.upper) - at.x
-        w = torch.minimum(torch.maximum(w, state.low), state.high) - start
-        return first + (along * x).sum(-1) - (d * w).sum(-1)
-
-    t, noise = torch.ones_like(first), ROUNDING * at.scale * d.abs().sum(-1)
-    here = slope(t)
-    done = (here >= -0.1 * first) & (here <= 0.5 * first) | (here.abs() <= noise)
-    done |= ~(first > 0)  # rounding
-    left, right = torch.zeros_like(t), torch.where(here < 0, t, torch.inf)
-    at_left, at_right = first.clone(), torch.where(here < 0, here, -first)
-    left, at_left = torch.where(here >= 0, t, left), torch.where(here >= 0, here, at_left)
-    for trial in range(TRIALS):
-        if bool(done.all()):
-            break
-        if trial % 3 == 2:  # by size where they differ: the answer may be at 1e-9
-            spread = torch.where(left > 0, (left * right).sqrt(), 0.01 * right)
-            inner = torch.where(right > 4 * left, spread, 0.5 * (left + right))
-        else:
-            fall = at_left - at_right
-            inner = (left * -at_right + right * at_left) / torch.where(fall > 0, fall, 1.0)
-            inner = torch.where(fall > 0, inner, 0.5 * (left + right))
-        t = torch.where(done, t, torch.where(right.isfinite(), inner, 4 * left.clamp(min=0.25)))
-        here = slope(t)
-        done |= here.abs() <= torch.maximum(0.05 * first, noise)
-        up = here > 0
-        left, at_left = torch.where(up, t, left), torch.where(up, here, at_left)
-        right, at_right = torch.where(up, right, t), torch.where(up, at_right, here)
-    best = torch.where(left > 0, left, torch.where(right.isfinite(), right, t))
-    return torch.where(done, t, best)
+    """Where the dual function is highest along d; 1 where that will do."""
+    along = d @ R
+    held = torch.minimum(torch.maximum(at.slack, state.low), state.high)
+    return line_search(
+        first=(d * at.gradient).sum(-1),
+        start=torch.cat([at.moved, at.slack], 1),
+        speed=torch.cat([-along * at.inverse, d * at.stiff], 1),
+        lower=torch.cat([state.lower, state.low], 1),
+        upper=torch.cat([state.upper, state.high], 1),
+        before=torch.cat([at.x, held], 1),
+        weight=torch.cat([along, -d], 1),
+        noise=ROUNDING * at.scale * d.abs().sum(-1),
+    )

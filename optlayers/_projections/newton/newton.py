@@ -12,7 +12,7 @@ from ..._errors import InfeasibleError
 from ..._kernels.threads import run
 from ..._kernels.untraced import eager
 from ..._plan.blocks import Block
-from ..._plan.maps import ACCURACY, Limits, Report, SolverMap
+from ..._plan.maps import ACCURACY, Limits, Report, SolverMap, send
 from ..._polytope.consistency import within
 from ..._solvers.block import ProjectionProblem
 from ..derivative import Projection, tangent
@@ -167,8 +167,8 @@ class Newton(SolverMap, Projection):
         )
 
     def _on_device(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
-        R, norms, is_aux = self.constants(y.device, torch.float64)
-        return batched.newton(R, norms, is_aux, y, limits, _AIM)
+        rows = batched.Rows(*self.constants(y.device, torch.float64))
+        return batched.newton(rows, y, limits, _AIM)
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
         """Normalised rows, their norms, and which variables are auxiliary; not used on the CPU."""
@@ -176,13 +176,15 @@ class Newton(SolverMap, Projection):
             return ()
         return self.tensors(device)
 
-    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """What `batched.newton` needs to know of the block."""
+    def tensors(self, device: torch.device) -> batched.Rows:
+        """Return what `batched.newton` needs to know of the block."""
         matrix = self.units.block.matrix
         norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
         R = sp.csr_array(sp.diags_array(1 / norms) @ matrix).toarray()
-        R, norms = (torch.from_numpy(v).to(device) for v in (R, norms))
-        return R, norms, torch.from_numpy(self.block.is_aux).to(device)
+        aux = np.flatnonzero(self.block.is_aux)
+        arrays = (R, norms, self.block.is_aux, aux)
+        R, norms, is_aux, aux = (send(torch.from_numpy(v), device) for v in arrays)
+        return batched.Rows(R, norms, is_aux, aux if len(aux) else None)
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""

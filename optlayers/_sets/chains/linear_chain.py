@@ -45,7 +45,7 @@ class LinearChain(Segmentation):
 
     Examples:
         >>> chain = LinearChain([3, 2], tags=2)
-        >>> unary = torch.tensor([[[1.0, 0], [0, 0.5], [1, 0]], [[0, 1], [1, 0], [0, 0]]])
+        >>> unary = torch.tensor([[[1.0, 0], [0, 0.5], [1, 0]], [[0, 2], [0.5, 0], [0, 0]]])
         >>> scores = chain.parts(unary, torch.tensor([[1.0, 0], [0, 1]]))  # neighbours agree
         >>> chain.tags(chain.decode(scores))
         tensor([[ 0,  0,  0],

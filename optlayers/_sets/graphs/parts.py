@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..._errors import InputError
 from ..._kernels.untraced import ordinary
+from ..._plan.maps import send
 from ..._polytope.arguments import as_host_tensor
 from .marginals import Allowed
 
@@ -101,9 +102,9 @@ class GraphLayout:
             )
             self._copies[key] = Allowed(
                 self.size,
-                words.to(device),
-                self.slots.allowed.to(device),
-                None if predicate is None else predicate.to(device),
+                send(words, device),
+                send(self.slots.allowed, device),
+                None if predicate is None else send(predicate, device),
             )
         return self._copies[key]
 
@@ -124,7 +125,7 @@ class GraphLayout:
         key = ("chosen", batch, device)
         if key not in self._copies:
             flat = self.slots.allowed.expand(*batch, -1).flatten()
-            self._copies[key] = flat.nonzero()[:, 0].to(device)
+            self._copies[key] = send(flat.nonzero()[:, 0], device)
             self._forget()
         return self._copies[key]
 

@@ -14,6 +14,7 @@ from ..._kernels.untraced import eager, ordinary
 from ..._plan.failures import Report
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
+from ..masked import PartMask
 from ..padded import PaddedSentences
 from . import marginals as sums
 from .decoder import semantic_graphs
@@ -65,6 +66,8 @@ class SemanticGraphs(PaddedSentences):
             1, and its labels are projected onto those with that sum.
         size: n, the words of the longest sentence the scores have room for; `max(lengths)` if
             not given.
+        mask: Booleans `(..., num_parts)`, true at parts that may be chosen, as in every set; the
+            others are excluded as by scores of minus infinity. Whole arcs are cheaper by `arcs`.
 
     Attributes:
         num_parts: Number of parts, the last dimension of scores.
@@ -106,6 +109,7 @@ class SemanticGraphs(PaddedSentences):
         relaxation: str = "label-sum",
         projection: Literal["exact", "sequential"] = "exact",
         size: int | None = None,
+        mask: Any = None,
     ):
         if isinstance(labels, bool) or not isinstance(labels, int | np.integer) or labels < 1:
             raise InputError(f"`labels` must be a positive number of labels. Got {labels!r}.")
@@ -118,6 +122,16 @@ class SemanticGraphs(PaddedSentences):
         self.batch_shape = self._layout.batch_shape
         self.num_slots, self.num_parts = self._layout.num_slots, self._layout.num_parts
         self._relaxation: Polytope | None = None
+        self._mask = None if mask is None else self._read_mask(mask)
+
+    def _read_mask(self, mask: Any) -> PartMask:
+        found = PartMask(mask, self.event_shape)
+        self.batch_shape = found.joined(self.batch_shape)
+        return found
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return scores or points with minus infinity at parts that the mask forbids."""
+        return x if self._mask is None else self._mask.on(x)
 
     def _check_names(self) -> None:
         name = self.relaxation_name
@@ -273,7 +287,9 @@ class SemanticGraphs(PaddedSentences):
         """Tell whether each `z` is a graph of the set: booleans of the batch shape."""
         self._batch(z, "z")
         parts, allowed = self.unpack(z.detach()), self._layout.allowed(z.device)
-        inside = ((z == 0) | ((z == 1) & self.free_parts(z.device))).all(-1)
+        free = self.free_parts(z.device)
+        free = free if self._mask is None else self._mask.among(free)
+        inside = ((z == 0) | ((z == 1) & free)).all(-1)
         arcs, labels = parts.arcs != 0, parts.labels != 0
         inside &= (labels.sum(-1) == arcs).all(-1)
         if parts.predicates is not None:
@@ -287,6 +303,11 @@ class SemanticGraphs(PaddedSentences):
         return inside
 
     # ------------------------------------------------------------------ decoding
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """Return the best graph of every sentence; see `optlayers.decode`."""
+        self._batch(scores)
+        return super().decode(self.admit(scores, "scores"))
 
     @eager
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
@@ -319,7 +340,7 @@ class SemanticGraphs(PaddedSentences):
         z, state = semantic_graphs(rows, *where, roles, self.predicates)
         for i in np.flatnonzero(state).tolist():
             report.fail(int(index[i]), NOT_FINITE, InputError)
-        return torch.from_numpy(z).to(scores.device, scores.dtype)
+        return torch.from_numpy(z).to(scores.device, scores.dtype, non_blocking=True)
 
     # ------------------------------------------------------------------ projecting
 
@@ -341,9 +362,13 @@ class SemanticGraphs(PaddedSentences):
                 self.predicates,
                 self.deterministic,
                 position.numpy(),
-                self.free_parts(self.device),
+                self._open_parts(),
             )
         return self._relaxation
+
+    def _open_parts(self) -> Tensor:
+        free = self.free_parts(self.device)
+        return free if self._mask is None else self._mask.among(free)
 
     def _rows_of_relaxation(self) -> str:
         """Name the rows of the relaxation; those of the hull are the tightest of the others."""
@@ -368,7 +393,7 @@ class SemanticGraphs(PaddedSentences):
         if self.projection == "sequential":
             rows = Sequential.apply(rows)
         else:
-            rows = project(one_slot(self.num_labels), rows)
+            rows = project(one_slot(self.num_labels), rows, on_nonfinite="propagate")
         flat = torch.zeros_like(flat).index_copy_(0, chosen, rows)  # type: ignore[arg-type]
         if own is not None:
             own = torch.where(self._layout.allowed(y.device).words, own, 0).clamp(0, 1)
@@ -418,6 +443,7 @@ class SemanticGraphs(PaddedSentences):
                 "are no marginals. Decode with them and sum over a set with deterministic=None."
             )
         self._batch(scores)
+        scores = self.admit(scores, "scores")
         if scores.dtype not in (torch.float32, torch.float64):
             scores = scores.float()
         return self._layout.split(scores)

@@ -1,14 +1,18 @@
 """Any feasible set with its own convex hull as relaxation."""
 
-from typing import NoReturn
+import copy
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from ..._errors import InputError
-from ..._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
+from ..._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set, hull_search_of
 from ..._plan.failures import Report
+from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
+from ..masked import PartMask
 from .onto_hull import project_onto_hull
 from .project_hull import HullProjection
 
@@ -30,6 +34,8 @@ class ConvexHull(AbstractFeasibleSet):
 
     Args:
         feasible_set: What is decoded.
+        mask: Booleans in the shape of structures, true at parts that may be chosen, as in every
+            set; the others are excluded as by scores of minus infinity.
         max_iter: Most calls of the decoder for one projection.
 
     Attributes:
@@ -56,7 +62,7 @@ class ConvexHull(AbstractFeasibleSet):
         tensor([1., 0., 0.])
     """
 
-    def __init__(self, feasible_set: FeasibleSet, *, max_iter: int = 1000):
+    def __init__(self, feasible_set: FeasibleSet, *, mask: Any = None, max_iter: int = 1000):
         if not isinstance(feasible_set, Polytope | AbstractFeasibleSet):
             raise InputError(
                 "`feasible_set` must be a Polytope or an AbstractFeasibleSet; for a decoder alone "
@@ -68,8 +74,28 @@ class ConvexHull(AbstractFeasibleSet):
                 "with integral=True."
             )
         self.feasible_set, self.max_iter = feasible_set, int(max_iter)
-        self._set = as_set(feasible_set)
+        self._hold(as_set(feasible_set))
+        if mask is not None and isinstance(feasible_set, Polytope):
+            mask = feasible_set.flat(as_host_tensor(mask))
+        self._mask = None if mask is None else PartMask(mask, self.event_shape)
+
+    def _hold(self, feasible_set: AbstractFeasibleSet) -> None:
+        self._set = feasible_set
         self.event_dim = feasible_set.event_dim  # type: ignore[misc]
+
+    def reading(self, x: Any) -> "ConvexHull":
+        """Return the hull of the arrays of a polytope, if `x` holds such."""
+        own = self._set.reading(x)
+        if own is self._set:
+            return self
+        of_arrays = copy.copy(self)
+        of_arrays._hold(own)
+        if self._mask is not None:
+            mask = self._mask.mask
+            of_arrays._mask = PartMask(
+                mask.reshape(*mask.shape[:-1], *own.event_shape), own.event_shape
+            )
+        return of_arrays
 
     def __repr__(self) -> str:
         return f"ConvexHull({self.feasible_set!r})"
@@ -95,14 +121,20 @@ class ConvexHull(AbstractFeasibleSet):
             InfeasibleError: If an instance has no structure.
             SolverFailed: If an instance is not exact after `max_iter` calls of the decoder.
         """
-        report = Report()
-        found = project_onto_hull(self, self.admit(y, "y"), report, self.max_iter)
+        own = self.reading(y)
+        if own is not self:
+            return own.project(y)
+        report, y = Report(), self._checked(y, "y")
+        asked = y if self._mask is None else self._mask.below(y)
+        found = project_onto_hull(self, asked, report, self.max_iter, parts=True)
+        if self._mask is not None:
+            self._mask.refuse(found.z, report)
         report.raise_first(y.shape[: y.ndim - self.event_dim])
         return found
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project onto the hull; NaN where `report` is told of a failure."""
-        return project_onto_hull(self, self.admit(y, "y"), report, self.max_iter).z
+        return project_onto_hull(self, self._checked(y, "y"), report, self.max_iter).z
 
     # ------------------------------------------------------------------ those of the set
 
@@ -112,13 +144,17 @@ class ConvexHull(AbstractFeasibleSet):
 
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode; NaN where `report` is told of a failure."""
-        return self._set.decode_instances(self.admit(scores, "scores"), report)
+        return self._set.decode_instances(self._checked(scores, "scores"), report)
 
     def decode_rows(
         self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
     ) -> Tensor | None:
         """Decode some instances of a batch alone, if the set can."""
         return self._set.decode_rows(scores, rows, batch, report)
+
+    def hull_search(self, batch: torch.Size) -> Callable[..., Any] | None:
+        """Return that of the set."""
+        return hull_search_of(self._set, batch)
 
     def free_parts(self, device: torch.device) -> Tensor | None:
         """Return the free parts of the set."""
@@ -130,23 +166,36 @@ class ConvexHull(AbstractFeasibleSet):
 
     def contains(self, z: Tensor) -> Tensor:
         """Whether each `z` is a structure of the set, if it has a test of membership."""
-        return self._set.contains(z)
+        inside = self._set.contains(z)
+        if self._mask is None:
+            return inside
+        without = (z == 0) | self._mask.among(torch.ones_like(z, dtype=torch.bool))
+        return inside & without.flatten(z.ndim - self.event_dim).all(-1)
 
     def log_partition(self, scores: Tensor) -> Tensor:
         """Return that of the set, if it has one."""
-        return self._set.log_partition(scores)
+        return self._set.log_partition(self.admit(scores, "scores"))
 
     def marginals(self, scores: Tensor) -> Tensor:
         """Return those of the set, if it has any."""
-        return self._set.marginals(scores)
+        return self._set.marginals(self.admit(scores, "scores"))
+
+    def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return samples of the set, if it has any."""
+        return self._set.sample(self.admit(scores, "scores"), generator)
 
     def admit(self, x: Tensor, name: str) -> Tensor:
-        """Return `x`; refuse what has not the shape of the set."""
+        """Return `x`, with minus infinity where the mask forbids a part; refuse other shapes."""
+        x = self._checked(x, name)
+        return x if self._mask is None else self._mask.on(x)
+
+    def _checked(self, x: Tensor, name: str) -> Tensor:
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             found = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")
         shape = self.event_shape
         batch = getattr(self.feasible_set, "batch_shape", torch.Size())
+        batch = batch if self._mask is None else self._mask.joined(batch)
         lead, last = x.shape[: x.ndim - len(shape)], x.shape[x.ndim - len(shape) :]
         if last != shape or not _holds(lead, batch):
             wanted = ", ".join(str(v) for v in (*batch, *shape))

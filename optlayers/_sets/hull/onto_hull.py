@@ -3,18 +3,24 @@
 import torch
 from torch import Tensor
 
-from ..._feasible_set import AbstractFeasibleSet
+from ..._feasible_set import AbstractFeasibleSet, hull_search_of
 from ..._plan.failures import Report
+from .active_sets import SparseSets
 from .project_hull import Ask, HullProjection, hull_instances
 
 
 def project_onto_hull(
-    feasible_set: AbstractFeasibleSet, y: Tensor, report: Report, max_iter: int = 1000
+    feasible_set: AbstractFeasibleSet,
+    y: Tensor,
+    report: Report,
+    max_iter: int = 1000,
+    parts: bool = False,
 ) -> HullProjection:
     """`project_hull` with the decoder of a set; instances without an answer hold NaN.
 
     Parts that cannot be chosen are zero in every structure, so nothing is asked about them: they
-    may hold anything, and get no gradient. Half precision is computed in float32.
+    may hold anything, and get no gradient. Half precision is computed in float32. Without `parts`
+    there are no weights and structures.
     """
     event_dim, dtype = feasible_set.event_dim, y.dtype
     batch = y.shape[: y.ndim - event_dim]
@@ -22,7 +28,9 @@ def project_onto_hull(
     y = y if dtype in (torch.float32, torch.float64) else y.float()
     y = y if free is None else torch.where(free, y, 0)
     own = Report(tolerance=report.tolerance)
-    found = hull_instances(_asks(feasible_set, batch, own), y, event_dim, own, max_iter)
+    ask = _asks(feasible_set, batch, own)
+    begin = hull_search_of(feasible_set, batch) or SparseSets
+    found = hull_instances(ask, y, event_dim, own, max_iter, begin, parts)
     z = found.z
     report.residuals += own.residuals
     if own.failures:

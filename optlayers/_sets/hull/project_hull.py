@@ -8,16 +8,19 @@ import torch
 from torch import Tensor
 
 from ... import _kernels
+from ..._checks import floats, function
 from ..._errors import InputError, SolverFailed
 from ..._kernels.untraced import eager
 from ..._plan.failures import Report
-from .active_sets import ActiveSets
+from .active_sets import ActiveSets, SparseSets
 
 _ACCEPTED = 1e-6  # largest distance that is an answer, relative to the lengths in `_judge`, or 1
 _NUDGE = 1e-7  # where the derivative is taken, relative to the size of y and of the structures
 
 # From scores `(M, *event)` and the numbers of their instances in the flattened batch to structures.
 Ask = Callable[[Tensor, Tensor], Tensor]
+# From points `(N, d)` and a structure for each to what will project them.
+Begin = Callable[[np.ndarray, np.ndarray], ActiveSets]
 
 
 class HullProjection(NamedTuple):
@@ -90,9 +93,8 @@ def project_hull(
         >>> project_hull(lambda s: corners[(s @ corners.T).argmax(-1)], torch.tensor([2.0, 2.0])).z
         tensor([1.2000, 0.4000])
     """
-    if not (isinstance(y, Tensor) and y.is_floating_point()):
-        found = y.dtype if isinstance(y, Tensor) else type(y).__name__
-        raise InputError(f"`y` must be a tensor of floats. Got {found}.")
+    function(decode, "decode", "from scores to structures")
+    floats(y, "y")
     if not 0 <= event_dim <= y.ndim:
         raise InputError(
             f"`event_dim` must be from 0 to the {y.ndim} dimensions of `y`. Got {event_dim}."
@@ -106,7 +108,13 @@ def project_hull(
 
 
 def hull_instances(
-    ask: Ask, y: Tensor, event_dim: int, report: Report, max_iter: int = 1000
+    ask: Ask,
+    y: Tensor,
+    event_dim: int,
+    report: Report,
+    max_iter: int = 1000,
+    begin: Begin = SparseSets,
+    parts: bool = True,
 ) -> HullProjection:
     """`project_hull` that tells `report` which instances have no answer; NaN there.
 
@@ -118,12 +126,14 @@ def hull_instances(
         event_dim: As for `project_hull`.
         report: Of instances of the flattened batch.
         max_iter: Most calls of `ask`.
+        begin: Who searches, from a first structure on.
+        parts: Whether weights and structures are wanted; there are none of them otherwise.
     """
     batch, event = y.shape[: y.ndim - event_dim], y.shape[y.ndim - event_dim :]
     flat = y.reshape(batch.numel(), event.numel())
     grad = torch.is_grad_enabled() and y.requires_grad
     z, weights, structures, gap, *_ = _Hull.apply(  # type: ignore[misc]
-        flat, ask, event, max_iter, report, grad
+        flat, (ask, begin), event, max_iter, report, grad, parts
     )
     most = weights.shape[-1]
     return HullProjection(
@@ -136,8 +146,8 @@ def hull_instances(
 
 class _Hull(torch.autograd.Function):
     @staticmethod
-    def forward(flat, ask, event, max_iter, report, grad):
-        *found, spread = _solve(ask, flat.detach(), event, max_iter, report, grad)
+    def forward(flat, asks, event, max_iter, report, grad, parts):
+        *found, spread = _solve(*asks, flat.detach(), event, max_iter, report, grad, parts)
         found = [torch.from_numpy(v).to(flat) for v in found]
         return *found, torch.from_numpy(spread).to(flat.device)  # in float64
 
@@ -152,11 +162,11 @@ class _Hull(torch.autograd.Function):
         # Onto the span of the rows: s^T (s s^T)^+ s grad; linear in grad, and constant nearby.
         inverse = torch.linalg.pinv(spread @ spread.mT, hermitian=True)
         along = inverse @ (spread @ grad.double()[..., None])
-        return (spread.mT @ along)[..., 0].to(grad.dtype), None, None, None, None, None
+        return (spread.mT @ along)[..., 0].to(grad.dtype), *[None] * 6
 
 
 @eager
-def _solve(ask: Ask, flat: Tensor, event, max_iter: int, report: Report, grad: bool):
+def _solve(ask: Ask, begin: Begin, flat: Tensor, event, max_iter: int, report: Report, grad, parts):
     """Point, weights, structures and gap; and differences that span the face, for `grad`."""
     y = flat.to("cpu", torch.float64, copy=True).contiguous().numpy()
     bad = ~np.isfinite(y).all(-1)
@@ -176,26 +186,19 @@ def _solve(ask: Ask, flat: Tensor, event, max_iter: int, report: Report, grad: b
     rows, first = np.flatnonzero(~bad), np.full_like(y, np.nan)
     if len(rows):
         first[rows] = best(rows, y[rows])
-    sets = ActiveSets(y, first)
-    _rounds(sets, best, max_iter - 1)
+    sets = begin(y, first)
+    sets.search(best, max_iter - 1)
     x, gap = sets.point(), np.maximum(sets.arrays.gap, 0.0)
     _judge(sets, gap, y, report)
-    weights, structures = sets.structures()
+    weights, structures = np.zeros((len(y), 0)), np.zeros((len(y), 0, y.shape[1]))
+    if parts:
+        weights, structures = sets.structures()
     for v in (x, gap, weights, structures):
         v[~np.isfinite(first).all(-1)] = np.nan
     spread = np.zeros((len(y), 0, y.shape[1]))
     if grad and len(y):
         spread = _face(sets, best, max_iter)
     return x, weights, structures, gap, spread
-
-
-def _rounds(sets: ActiveSets, best: Callable, most: int) -> None:
-    """Decode the open instances until there are none, or `most` times."""
-    for left in range(most, 0, -1):
-        rows = sets.open_rows()
-        if not len(rows):
-            return
-        sets.take_in(rows, best(rows, sets.arrays.away[rows]), left == 1)
 
 
 def _face(sets: ActiveSets, best: Callable, most: int) -> np.ndarray:
@@ -206,7 +209,7 @@ def _face(sets: ActiveSets, best: Callable, most: int) -> np.ndarray:
         size = np.maximum(np.abs(sets.arrays.target[rows]), np.abs(sets.arrays.origin[rows]))
         size = size.max(-1, initial=0.0, keepdims=True)
         sets.shift(rows, _NUDGE * np.where(size > 0, size, 1.0) * way)
-        _rounds(sets, best, most)
+        sets.search(best, most)
     weights, structures = sets.structures()
     spread = np.where(weights[:, 1:, None] > 0, structures[:, 1:] - structures[:, :1], 0.0)
     return np.nan_to_num(spread)

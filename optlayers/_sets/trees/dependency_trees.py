@@ -1,7 +1,8 @@
 """Dependency trees: exact parsing forward, a projection onto a named polytope backward."""
 
 import copy
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,9 +14,11 @@ from ..._errors import InfeasibleError, InputError, name_of
 from ..._kernels.untraced import eager, ordinary
 from ..._masks import lowered
 from ..._plan.failures import Report, index_of
+from ..._plan.maps import send
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
+from ..hull.tree_sets import Trees, TreeSets
 from ..padded import PaddedSentences
 from . import inside_outside, matrix_tree
 from .arborescence import arborescence
@@ -57,6 +60,8 @@ class DependencyTrees(PaddedSentences):
         single_root: Whether exactly one word hangs on the root.
         relaxation: Name of the polytope, see above.
         allowed: Booleans `(..., n + 1, n + 1)`: arcs that may be chosen. None: all.
+        mask: Likewise, but as in every set: the others are excluded as by scores of minus infinity,
+            and a sentence without a tree fails when it is met, not here.
         size: n, the words of the longest sentence the scores have room for; `max(lengths)` if
             not given.
 
@@ -93,13 +98,14 @@ class DependencyTrees(PaddedSentences):
         relaxation: str = "head-selection",
         *,
         allowed: Any = None,
+        mask: Any = None,
         size: int | None = None,
     ):
         self._read_lengths(lengths, size)
         self.projective, self.single_root = bool(projective), bool(single_root)
         self.relaxation_name = relaxation
         check_relaxation(relaxation, single_root)
-        self._mask = None if allowed is None else self._read_mask(allowed)
+        self._mask = None if allowed is None else self._read_mask(allowed, "allowed")
         self._allowed: Tensor | None = None
         self.batch_shape = self.lengths.shape
         self._relaxation: Polytope | None = None
@@ -107,6 +113,14 @@ class DependencyTrees(PaddedSentences):
         if self._mask is not None:
             self.batch_shape = torch.broadcast_shapes(self.batch_shape, self._mask.shape[:-2])
             self._check_trees()
+        if mask is not None:
+            self._forbid(self._read_mask(mask, "mask"))
+
+    def _forbid(self, mask: Tensor) -> None:
+        """Forbid more arcs; whether trees are left is seen when they are asked for."""
+        self.batch_shape = torch.broadcast_shapes(self.batch_shape, mask.shape[:-2])
+        self._mask = mask if self._mask is None else self._mask & mask
+        self._allowed = None
 
     def __repr__(self) -> str:
         kind = "projective" if self.projective else "non-projective"
@@ -116,12 +130,12 @@ class DependencyTrees(PaddedSentences):
 
     # ------------------------------------------------------------------ the set
 
-    def _read_mask(self, mask: Any) -> Tensor:
+    def _read_mask(self, mask: Any, name: str) -> Tensor:
         """Return the mask on the host, refused if it does not fit."""
         n, mask = self.size, as_host_tensor(mask)
         if mask.dtype != torch.bool or mask.shape[-2:] != (n + 1, n + 1):
             raise InputError(
-                f"`allowed` must be booleans of shape (..., {n + 1}, {n + 1}), heads by "
+                f"`{name}` must be booleans of shape (..., {n + 1}, {n + 1}), heads by "
                 f"modifiers. Got {mask.dtype}, {tuple(mask.shape)}."
             )
         self.device = mask.device if self.device.type == "cpu" else self.device
@@ -129,7 +143,7 @@ class DependencyTrees(PaddedSentences):
             torch.broadcast_shapes(mask.shape[:-2], self.lengths.shape)
         except RuntimeError:
             raise InputError(
-                f"The batch of `allowed`, {tuple(mask.shape[:-2])}, does not broadcast against "
+                f"The batch of `{name}`, {tuple(mask.shape[:-2])}, does not broadcast against "
                 f"that of `lengths`, {tuple(self.lengths.shape)}."
             ) from None
         return mask.cpu()
@@ -212,6 +226,11 @@ class DependencyTrees(PaddedSentences):
         allowed = allowed if allowed is None or len(allowed) == 1 else allowed[index]
         return self._decode(scores, (lengths[index], allowed), index, report)
 
+    def hull_search(self, batch: torch.Size) -> Callable[..., Any]:
+        """Return searches that decode inside of their loops."""
+        trees = Trees(*self._on_host(batch), self.projective, self.single_root)
+        return functools.partial(TreeSets, trees=trees)
+
     def _decode(
         self, scores: Tensor, sentences: tuple, index: Sequence[int] | np.ndarray, report: Report
     ) -> Tensor:
@@ -219,7 +238,9 @@ class DependencyTrees(PaddedSentences):
         scores = scores.detach()
         wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
         heads, state = self._decode_host(scores.to("cpu", wide).contiguous().numpy(), *sentences)
-        z = self._from_heads(torch.from_numpy(heads).to(scores.device), scores.dtype)
+        z = self._from_heads(
+            torch.from_numpy(heads).to(scores.device, non_blocking=True), scores.dtype
+        )
         if state.any():
             for i in np.flatnonzero(state).tolist():
                 reason, kind = (
@@ -407,7 +428,7 @@ class DependencyTrees(PaddedSentences):
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return lengths and arcs on a device, copied once."""
         if device not in self._moved:
-            self._moved[device] = (self.lengths.to(device), self.allowed.to(device))
+            self._moved[device] = (send(self.lengths, device), send(self.allowed, device))
         return self._moved[device]
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ raised by the same amount, as long as they stay far below: the trees that count 
 of them. What was taken off and added goes back into $\log Z$.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -42,12 +43,12 @@ class Moved(NamedTuple):
         return result
 
 
-def move(x: Tensor, arcs: Tensor, look: bool) -> Moved | None:
+def move(x: Tensor, arcs: Callable[[], Tensor], look: bool) -> Moved | None:
     """Return the scores moved together; None if the host may look, and sees nothing to do.
 
     Args:
         x: `(N, n + 1, n + 1)`, heads by modifiers.
-        arcs: Those that may be chosen, whatever their score.
+        arcs: Returns those that may be chosen, whatever their score.
         look: Whether the host may look at numbers.
     """
     given = x.detach()
@@ -57,7 +58,7 @@ def move(x: Tensor, arcs: Tensor, look: bool) -> Moved | None:
         low, high = given.aminmax()
         if bool((low > -_CALM) & (high < _CALM)):
             return None
-    used = arcs & given.isfinite()
+    used = arcs() & given.isfinite()
     if look and not bool((used & (given.abs() > _CALM)).any()):
         return None
     top = torch.where(used, given, -torch.inf).amax(1, keepdim=True)

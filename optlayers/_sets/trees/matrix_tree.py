@@ -68,7 +68,6 @@ class MatrixTree(TreeSums):
         """Return the probability of every arc."""
         mu = torch.empty_like(x, memory_format=torch.contiguous_format)
         state = _run(_kernels.matrix_tree.marginals, x, batch, mu)
-        mu[state == 2] = torch.nan
         for rows, part in _rest(state, batch):
             mu[rows] = self.by_autograd(x[rows].detach(), part)
         return mu

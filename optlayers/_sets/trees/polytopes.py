@@ -101,7 +101,7 @@ def _on_device(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return right-hand sides, arcs and last words of a template, copied to a device once."""
     _, *arrays = _template(relaxation, n, single_root)
-    b_eq, arc, last = (torch.from_numpy(v).to(device) for v in arrays)
+    b_eq, arc, last = (torch.from_numpy(v).to(device, non_blocking=True) for v in arrays)
     return b_eq, arc, last
 
 

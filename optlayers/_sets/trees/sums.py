@@ -73,7 +73,7 @@ class TreeSums(ABC):
         x, batch = _wide(scores), TreeBatch(lengths, allowed, single_root)
         if x.shape[-1] == 1:
             return _nothing(scores).sum((1, 2))
-        moved = move(x, _arcs(x, batch), use_kernels(scores))
+        moved = move(x, lambda: _arcs(x, batch), use_kernels(scores))
         if moved is None:
             return self._log_z(x, batch).to(scores.dtype)
         mu = self._mu(moved.x.detach(), batch) if moved.levels else None
@@ -101,7 +101,7 @@ class TreeSums(ABC):
         x, batch = _wide(scores), TreeBatch(lengths, allowed, single_root)
         if x.shape[-1] == 1:
             return _nothing(scores)
-        moved = move(x, _arcs(x, batch), use_kernels(scores))
+        moved = move(x, lambda: _arcs(x, batch), use_kernels(scores))
         return self._mu(x if moved is None else moved.x, batch).to(scores.dtype)
 
     def by_autograd(self, x: Tensor, batch: TreeBatch) -> Tensor:
