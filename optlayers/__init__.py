@@ -26,6 +26,7 @@ from ._polytope.grids import grid_path as grid_path
 from ._polytope.matrices import assignment as assignment
 from ._polytope.matrices import head_selection as head_selection
 from ._polytope.matrices import transport as transport
+from ._polytope.stack import stack as stack
 from ._polytope.words import describe as describe
 from ._polytope.npz import load as load
 from ._polytope.npz import save as save

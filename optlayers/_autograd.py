@@ -34,8 +34,10 @@ def project(
         y: Points.
         report: Told of failures.
     """
-    plan = ready.plan
+    plan, n = ready.plan, y.shape[1]
     with torch.autocast(y.device.type, enabled=False):
+        if plan.num_vars > n and torch.is_grad_enabled():  # what completes a point has a use later
+            y = torch.cat([y, y.new_zeros(len(y), plan.num_vars - n)], 1)
         if torch.is_grad_enabled() and polytope.requires_grad:
             limits = limits_with_graph(polytope, plan, batch, y.device, y.dtype)
             values = [v for limit in limits for v in limit]
@@ -43,8 +45,8 @@ def project(
         elif torch.is_grad_enabled() and y.requires_grad:
             z = Project.apply(y, plan, ready.limits, report)  # type: ignore[assignment]
         else:
-            z = plan.forward(y, ready.limits, report)
-        return _without_point(z, ready, report)
+            z = plan.complete(y, ready.limits, report)
+        return _without_point(z[:, :n], ready, report)
 
 
 def at_once(polytope: Polytope, table: Table, x: Tensor, report: Report) -> Tensor | None:
@@ -87,7 +89,7 @@ class Project(torch.autograd.Function):
 
     @staticmethod
     def forward(y, plan, limits, report):
-        return plan.forward(y, limits, report)
+        return plan.complete(y, limits, report)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -155,7 +157,7 @@ class ProjectWithLimits(torch.autograd.Function):
 
     @staticmethod
     def forward(y, plan, report, *values):
-        return plan.forward(y, _as_limits(values), report)
+        return plan.complete(y, _as_limits(values), report)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

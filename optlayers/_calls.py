@@ -36,7 +36,7 @@ from ._plan.failures import (
 OnFailure = Literal["raise", "nan", "fallback"]
 OnTimeLimit = Literal["fail", "best"]
 _SMALL = 1 << 15  # entries up to which an answer at once is tried first
-_ADVICE = " With on_failure='nan' the other instances keep their answers."
+ADVICE = " With on_failure='nan' the other instances keep their answers."
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ class Call:
         self.masked = mask_nonfinite(x, self.event_dim, name, on_nonfinite, self.report, free)
         self.low = None if self.masked.calm else self._low_parts(feasible_set, free, decides)
         if self.report.failures and on_failure == "raise":
-            self.report.raise_first(self._batch(self.masked.x), advice=_ADVICE)
+            self.report.raise_first(self._batch(self.masked.x), advice=ADVICE)
 
     def _low_parts(self, feasible_set: Asked, free: Tensor | None, decides: bool) -> Low | None:
         """Parts that are to stay at their bound, and what is asked in float32 at least then."""
@@ -388,7 +388,7 @@ class Call:
     def _apply_policy(self, z: Tensor, batch: torch.Size) -> tuple[Tensor, Status]:
         report = self.report
         if self.on_failure == "raise":
-            report.raise_first(batch, advice=_ADVICE)
+            report.raise_first(batch, advice=ADVICE)
         if self.on_failure == "fallback":
             keep = torch.ones(batch.numel(), dtype=torch.bool, device="cpu")
             keep[list(report.failures)] = False

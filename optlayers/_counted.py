@@ -80,7 +80,7 @@ class Counted:
 
     def draw(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a point of every instance."""
-        return self._by_group(s, lambda *args: _draw(*args, generator))
+        return self._by_group(s, lambda group, steps: _draw(group, steps, generator))
 
     def _by_group(self, s: Tensor, compute) -> Tensor:
         out = torch.zeros_like(s)
@@ -110,8 +110,8 @@ class _Steps(NamedTuple):
         logit = group.sign * s
         logit = torch.where(upper <= lower, _NOTHING, logit)
         batch = torch.broadcast_shapes(s.shape[:1], anchor.shape[:1])
-        expand = [v.expand(*batch, *v.shape[1:]) for v in (s, anchor, logit)]
-        return cls(*expand, low - offset, high - offset)
+        s, anchor, logit = (v.expand(*batch, *v.shape[1:]) for v in (s, anchor, logit))
+        return cls(s, anchor, logit, low - offset, high - offset)
 
 
 def _groups(block: Block, device: torch.device) -> list[_Group]:

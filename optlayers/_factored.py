@@ -15,6 +15,7 @@ from ._paths.rows import Ends, Network, find_ends, read_network
 from ._plan.blocks import Block
 from ._plan.compile import compile_plan, limits_of, ready
 from ._plan.maps import AbstractBlockMap, Limits
+from ._polytope.joint import joint_of, lead_of
 from ._polytope.polytope import Polytope
 from ._projections import PROJECTIONS
 from ._projections.box import Box
@@ -151,6 +152,10 @@ def _ends(block: Block, limits: Limits) -> Ends:
 
 def _by_block(polytope: Polytope, scores: Tensor, compute) -> Tensor:
     """Apply to every block; refuse polytopes with another kind of block."""
+    if polytope.rows_batch:
+        batch = scores.shape[:-1]
+        joint, lead = joint_of(polytope, batch), lead_of(polytope, batch)
+        return _by_block(joint, scores.reshape(*lead, joint.n), compute).reshape(scores.shape)
     _check(polytope)
     batch, dtype = scores.shape[:-1], torch.promote_types(scores.dtype, torch.float32)
     flat = scores.reshape(-1, polytope.n).to(dtype)

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from . import _autograd, _factored
+from ._by_plan import by_plan, lowest, ready_for
 from ._calls import decision
 from ._checks import floats, function, tensor, untraced
 from ._decoders import DECODERS
 from ._deprecated import warn_deprecated
 from ._errors import InputError
-from ._plan.compile import ready
 from ._plan.failures import Report, TimeLimit
-from ._plan.maps import Table
 from ._polytope.polytope import Polytope
 from ._projections import PROJECTIONS
 
@@ -276,18 +275,9 @@ class PolytopeSet(AbstractFeasibleSet):
 
     def least_parts(self, like: Tensor, decides: bool) -> Tensor:
         """Return the lower bounds; of a decision of integers, rounded up."""
-        table, polytope, batch = (
-            DECODERS if decides else PROJECTIONS,
-            self.polytope,
-            like.shape[:-1],
-        )
-        if 0 in batch:
+        if 0 in like.shape[:-1]:
             return like.new_zeros(())
-        found = ready(polytope, table, like.device, like.dtype).of_batch(
-            polytope.batch_shape, batch
-        )
-        least = found.lowest
-        return least[0] if len(least) == 1 else least.reshape(*batch, polytope.n)
+        return lowest(self.polytope, DECODERS if decides else PROJECTIONS, like)
 
     def decode(self, scores: Tensor) -> Tensor:
         """Return the best vertex, or integral point, for every instance; raise if one has none."""
@@ -295,31 +285,20 @@ class PolytopeSet(AbstractFeasibleSet):
 
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decode by the plan of decoders; NaN where `report` is told of a failure."""
-        return self._by_plan(DECODERS, self.admit(scores, "scores"), report)
+        return by_plan(self.polytope, DECODERS, self.admit(scores, "scores"), report)
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project by the plan of projections; NaN where `report` is told of a failure."""
-        return self._by_plan(PROJECTIONS, self.admit(y, "y"), report)
+        return by_plan(self.polytope, PROJECTIONS, self.admit(y, "y"), report)
 
     def at_once(self, x: Tensor, decides: bool, report: Report) -> Tensor | None:
         """Return closed forms of usual numbers."""
         polytope = self.polytope
         if x.ndim == 0 or x.shape[-1] != polytope.n or polytope.batch_shape:
             return None
+        if polytope.rows_require_grad:
+            return None
         return _autograd.at_once(polytope, DECODERS if decides else PROJECTIONS, x, report)
-
-    def _by_plan(self, table: Table, x: Tensor, report: Report) -> Tensor:
-        polytope, batch = self.polytope, x.shape[:-1]
-        if 0 in batch:
-            return x.clone()
-        found = ready(polytope, table, x.device, x.dtype).of_batch(polytope.batch_shape, batch)
-        report.polytope = polytope
-        report.lowest = found.lowest if table is DECODERS else None
-        report.fits_half = found.fits_half
-        flat = x.reshape(-1, polytope.n)
-        if table is DECODERS:
-            return _autograd.decide(found, flat, report).reshape(x.shape)
-        return _autograd.project(found, polytope, batch, flat, report).reshape(x.shape)
 
     def decode_rows(
         self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
@@ -337,7 +316,9 @@ class PolytopeSet(AbstractFeasibleSet):
         """Compile the plan, and what it needs on that device and in that dtype."""
         if 0 not in self.polytope.batch_shape:
             dtype = like.dtype if like.dtype == torch.float64 else torch.float32
-            ready(self.polytope, DECODERS if decides else PROJECTIONS, like.device, dtype)
+            table, batch = DECODERS if decides else PROJECTIONS, self.polytope.batch_shape
+            shape = like.new_empty(0, dtype=dtype).expand(*batch, 0)
+            ready_for(self.polytope, table, shape)
 
     def log_partition(self, scores: Tensor) -> Tensor:
         """Return the sum of a product of choices; other polytopes have none."""

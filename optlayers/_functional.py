@@ -15,6 +15,7 @@ from ._own_decoders import looks_at
 from ._plan.compile import compile_plan
 from ._plan.failures import ACCURACY
 from ._plan.plan import Plan
+from ._polytope.joint import joint_of
 from ._polytope.polytope import Polytope, as_polytope
 from ._projections import PROJECTIONS
 
@@ -24,7 +25,8 @@ _TABLES = {"projection": PROJECTIONS, "decoder": DECODERS}
 def plan(polytope: Polytope, kind: Literal["projection", "decoder"] = "projection") -> Plan:
     """Return the compiled plan of a polytope: which block goes to which map.
 
-    It is compiled once, then kept.
+    It is compiled once, then kept. Where rows differ from instance to instance, it is that of all
+    instances side by side.
 
     Examples:
         >>> import optlayers as ol
@@ -36,7 +38,8 @@ def plan(polytope: Polytope, kind: Literal["projection", "decoder"] = "projectio
     """
     if not isinstance(kind, str) or kind not in _TABLES:
         raise InputError(f"`kind` must be one of {tuple(_TABLES)}. Got {kind!r}.")
-    return compile_plan(as_polytope(polytope, "plan"), _TABLES[kind])
+    polytope = as_polytope(polytope, "plan")
+    return compile_plan(joint_of(polytope) if polytope.rows_batch else polytope, _TABLES[kind])
 
 
 @overload
@@ -90,10 +93,10 @@ def project(
 
     Exact: closed forms where the structure of (A, b) allows (see `plan`), else a QP whose answer
     has a KKT residual of at most `tolerance`, relative to 1 + max(|y|, |z|). Differentiable by the
-    active face: in `y`, also twice, and in those of `b`, `b_eq`, `lower` and `upper` that were
-    declared with tensors that require grad. At a kink, where the derivative jumps, it is that of
-    the smallest face, a limit of derivatives nearby. Blocks with auxiliary variables cost one
-    linear program per instance for it.
+    active face: in `y`, also twice, and in those of `A`, `A_eq`, `b`, `b_eq`, `lower` and `upper`
+    that were declared with tensors that require grad. At a kink, where the derivative jumps, it is
+    that of the smallest face, a limit of derivatives nearby. Blocks with auxiliary variables cost
+    one linear program per instance for it.
 
     Args:
         feasible_set: A polytope, whose batch dimensions broadcast against those of `y`, or a

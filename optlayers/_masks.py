@@ -215,7 +215,7 @@ def answer(
         open_ = open_ & ~failed & (agreed < (1 if decides else 2)) & _unsettled(z, low, failures)
     left = open_ & (agreed == 0)
     report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
-    report.residuals, report.answers = own.residuals, own.answers
+    report.residuals, report.blocks, report.answers = own.residuals, own.blocks, own.answers
     report.unexplained |= own.unexplained & failures.keys()
     report.gaps |= own.gaps
     for i, failure in failures.items():

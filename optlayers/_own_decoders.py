@@ -16,6 +16,7 @@ from ._feasible_set import AbstractFeasibleSet
 from ._limited import is_checked
 from ._plan.failures import Report
 from ._polytope.conflicts import find_conflict
+from ._polytope.joint import lead_of, tail_of
 from ._polytope.polytope import Polytope
 
 _FIRST_CALLS = 3  # of a decoder, that are looked at without being asked to
@@ -109,6 +110,15 @@ def broken_instances(
     """
     if len(points) == 0:
         return {}
+    if polytope.rows_batch:
+        found = dict[int, str]()
+        numbers = np.arange(len(points)).reshape(batch)
+        lead = lead_of(polytope, batch)
+        for index in np.ndindex(*tail_of(polytope, batch)):
+            own = numbers[(..., *index)].ravel()
+            alone = broken_instances(polytope.of_rows(index), lead, points[own], eps, most)
+            found |= {int(own[i]): why for i, why in alone.items()}
+        return found
     b, b_eq, lower, upper = (
         v.detach().cpu().expand(*batch, -1).reshape(len(points), -1).numpy()
         for v in (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)

@@ -116,7 +116,7 @@ def test_losses(name, reduction):
                 P, s, g, samples=2, generator=torch.Generator().manual_seed(0), reduction=reduction
             ),
         ]
-        sum(loss.sum() for loss in losses).backward()
+        torch.stack([loss.sum() for loss in losses]).sum().backward()
         found.append(([loss.detach() for loss in losses], s.grad))
     for one, two in zip(found[0][0], found[1][0], strict=True):
         torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
@@ -133,7 +133,7 @@ def test_sums(name):
     assert torch.equal(ol.entropy(P, x), ol.entropy(P, flat))
     same(ol.marginals(P, x), ol.marginals(P, flat), P)
     drawn = [ol.sample(P, v, 4, generator=torch.Generator().manual_seed(0)) for v in (x, flat)]
-    same(*drawn, P)
+    same(drawn[0], drawn[1], P)
     gold = ol.decode(P, x)
     torch.testing.assert_close(
         ol.log_loss(P, x, gold), ol.log_loss(P, flat, gold.flatten(-len(P.shape)))

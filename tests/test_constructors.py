@@ -158,7 +158,7 @@ def test_large_ones_are_built_at_once():
         (lambda: ol.cardinality(3, at_most=-1), "`at_most` must be at least 0. Got -1"),
         (lambda: ol.cardinality(3, at_least=2, at_most=1), "`at_least` must not exceed `at_most`"),
         (lambda: ol.budget([0.1], float("inf")), "`limit` must be finite"),
-        (lambda: ol.budget([[1.0]], 1.0), r"`weights` must have shape \(n,\)"),
+        (lambda: ol.budget(1.0, 1.0), r"`weights` must have shape \(..., n\)"),
         (lambda: ol.head_selection(0), "`n` must be a positive integer"),
         (lambda: ol.label_sum(2, 0), "`labels` must be a positive integer"),
         (lambda: ol.assignment(2, True), "`m` must be a positive integer"),

@@ -32,6 +32,8 @@ from optlayers._plan.failures import Report
 from optlayers._solvers import SOLVERS, Solver, available_solvers, require
 from optlayers._solvers.highs import Solution
 
+from .helpers import raw_chain
+
 GRID = st.integers(-3, 3).map(lambda k: k / 2)
 
 
@@ -395,7 +397,7 @@ def test_instances_without_integral_point_are_named_once_and_the_rest_is_well():
 
 def test_no_integral_point_at_all():
     for polytope in (ol.box(2, 0.2, 0.8), ol.cardinality(3, at_least=1.2, at_most=1.8)):
-        assert names(polytope) == ["MILP"]
+        assert names(polytope) == ["Knapsack"]
         report = Report()
         assert run(polytope, torch.ones(2, polytope.n), report).isnan().all()
         assert report.failures[1] == "no integral point satisfies all constraints"
@@ -575,6 +577,7 @@ def test_scores_of_any_scale(scale):
         (Transport, ol.spans(3, 1, 1), "it has auxiliary variables"),
         (Knapsack, ol.budget([1.0, 2.0], 1.0).with_(integral=False), "it decodes integers only"),
         (Knapsack, ol.box(2), "it has no rows"),
+        (Knapsack, raw_chain(25), "it has more than 22 rows"),
         (Knapsack, ol.spans(3, 1, 1), "it has auxiliary variables"),
         (Knapsack, ol.budget([1.0, 2.0], 1.0).with_(upper=np.inf), "its bounds are infinite"),
         (Knapsack, ol.budget([1.0, 2**0.5], 1.0), "no multiples of one number"),

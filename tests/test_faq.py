@@ -63,12 +63,12 @@ def test_vmap_is_refused(function):
 
 
 @pytest.mark.parametrize("name", ["A", "A_eq"])
-def test_rows_that_want_a_gradient_are_refused(name):
+def test_rows_over_auxiliary_variables_that_want_a_gradient_are_refused(name):
     rows = torch.tensor([[1.0, 1.0, 1.0]], requires_grad=True)
     right = {"A": "b", "A_eq": "b_eq"}[name]
-    with pytest.raises(ol.PolytopeError, match=f"`{name}` requires a gradient, and rows get none"):
-        ol.Polytope(**{name: rows, right: [1.0]})
-    assert ol.Polytope(**{name: rows.detach(), right: [1.0]}).n == 3
+    with pytest.raises(ol.PolytopeError, match=f"`{name}` requires a gradient, and rows with aux"):
+        ol.Polytope(**{name: rows, right: [1.0]}, num_aux=1)
+    assert ol.Polytope(**{name: rows.detach(), right: [1.0]}, num_aux=1).n == 2
 
 
 @pytest.mark.filterwarnings("ignore::optlayers.NoGradientWarning")

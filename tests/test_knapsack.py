@@ -11,7 +11,7 @@ from optlayers import Polytope
 from optlayers._decoders import MILP, Knapsack
 
 from .test_decoders import names, run, run_map
-from .test_transport import by_the_rule
+from .test_transport import agree_with_highs, by_the_rule
 
 inf = torch.inf
 
@@ -135,3 +135,29 @@ def test_minus_infinity_keeps_a_part_out():
     needs = Polytope(A_eq=[[2.0, 1.0, 2.0]], b_eq=[3.0])
     with pytest.raises(ol.InfeasibleError, match="scores of -inf forbid every point"):
         ol.decode(needs, torch.tensor([1.0, -inf, 2.0]))
+
+
+def random_rows(rng: np.random.Generator) -> Polytope:
+    """One to three rows of integers in some unit, with two sides, over bounded integers."""
+    n, count = int(rng.integers(2, 8)), int(rng.choice([1, 1, 2, 3]))
+    A = rng.integers(-3, 9 if rng.random() < 0.5 else 3, (count, n)).astype(float)
+    A[A == 0] = 1.0
+    lower = rng.choice([0.0, 0.0, 1.0, -1.0, -0.5], n)
+    upper = lower + rng.choice([0.0, 1.0, 1.0, 2.0, 3.5], n)
+    activity = A @ np.floor(lower + (upper - lower) * rng.random(n))
+    high = activity + rng.integers(0, 4, count) + rng.choice([0.0, 0.5])
+    low = activity - rng.choice([0.0, 1.0, 5.0, np.inf], count)
+    unit = rng.choice([1.0, 0.1, 1 / 3, 7.0])
+    b = np.append(high, -low)
+    kept = np.isfinite(b)
+    return Polytope(unit * np.vstack([A, -A])[kept], unit * b[kept], lower=lower, upper=upper)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_rows_of_integers_are_decided_as_highs_does(seed):
+    rng = np.random.default_rng(seed)
+    P = random_rows(rng)
+    s = torch.from_numpy(rng.integers(-3, 4, (3, P.n)) / 2.0)
+    if seed % 5 == 0:
+        s[1, int(rng.integers(P.n))] = -inf
+    agree_with_highs(P, s)

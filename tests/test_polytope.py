@@ -90,7 +90,10 @@ def test_words(polytope, text):
     ("arguments", "message"),
     [
         ({}, "needs rows `A` or `A_eq`, or bounds with one entry per variable"),
-        ({"A": [1.0, 2.0], "b": [1.0]}, r"`A` must have shape \(rows, variables\). Got \(2,\)"),
+        (
+            {"A": [1.0, 2.0], "b": [1.0]},
+            r"`A` must have shape \(rows, variables\), or .* Got \(2,\)",
+        ),
         ({"A": sp.coo_array([1.0, 2.0]), "b": [1.0]}, r"`A` must have shape \(rows, variables\)"),
         ({"A": "rows", "b": [1.0]}, "`A` must be a matrix of numbers. Got str"),
         ({"A": [[1.0], [1.0, 2.0]], "b": [1.0]}, "`A` must be a matrix of numbers. Got list"),
@@ -433,13 +436,14 @@ def test_cvxpy_scalar():
     [
         (lambda _: (np.zeros(2), []), "`z` must be a cvxpy Variable. Got ndarray"),
         (lambda z: (z, [cp.norm(z) <= 1]), r"something else: .*<= 1"),
-        (lambda z: (z, [cp.abs(z) <= 1]), "This constraint is something else: abs"),
-        (lambda z: (z, [cp.SOC(z[0], z)]), "affine equalities and inequalities only"),
+        (lambda z: (z, [cp.abs(z) >= 1]), "This constraint is something else: 1"),
+        (lambda z: (z, [cp.SOC(z[0], z)]), "affine equalities and inequalities, and what rows"),
         (lambda z: (z, [True]), "something else: True"),
-        (
-            lambda z: (z, [z <= cp.Parameter(name="limit")]),
-            "Give the parameters limit a value first",
-        ),
+        (lambda z: (z, [cp.Parameter() * cp.Parameter() * z <= 1]), "not times each other"),
+        (lambda z: (z, [cp.exp(z) <= 1]), "something else: exp"),
+        (lambda z: ([z, z], []), "must be given once"),
+        (lambda _: ([], []), "at least one variable"),
+        (lambda z: (cp.Problem(cp.Minimize(0), [z <= 1]), []), "takes a Problem alone"),
         (
             lambda _: (cp.Variable((2, 2), symmetric=True, name="S"), []),
             "Variable S has the attribute 'symmetric'",

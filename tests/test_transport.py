@@ -1,5 +1,6 @@
 """Transport plans and b-matchings: decisions against enumeration, HiGHS and the rule for ties."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -9,8 +10,9 @@ from scipy.optimize import linear_sum_assignment, linprog
 
 import optlayers as ol
 from optlayers import PolytopeError
-from optlayers._decoders import DECODERS
-from optlayers._plan.compile import compile_plan
+from optlayers._decoders import DECODERS, MILP
+from optlayers._plan.compile import compile_plan, limits_of
+from optlayers._plan.failures import Report
 
 from .helpers import QP_TOL, TOL
 
@@ -32,6 +34,24 @@ def by_the_rule(points: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     value = points @ scores
     best = points[value == value.max()]
     return best[best.sum(1).argmin()]  # points come in the order of the rule, argmin is the first
+
+
+def agree_with_highs(P: ol.Polytope, s: torch.Tensor) -> None:
+    """The maps of the plan and HiGHS on the same blocks: equal scores, or the same failure."""
+    plan = compile_plan(P, DECODERS)
+    limits = limits_of(P, plan, s.device, s.dtype)
+    general, own, other = copy.copy(plan), Report(), Report()
+    general.maps = [MILP(map_.block) for map_ in plan.maps]
+    z, expected = plan.forward(s, limits, own), general.forward(s, limits, other)
+    kinds = [{i: f.kind for i, f in report.failures.items()} for report in (own, other)]
+    assert kinds[0] == kinds[1]
+    fine = [i for i in range(len(s)) if i not in own.failures]
+    value, best = ((v * torch.where(s > -inf, s, 0)).sum(1)[fine] for v in (z, expected))
+    torch.testing.assert_close(value, best, rtol=0, atol=1e-8)
+    assert bool((z[fine] >= P.lower - 1e-9).all() and (z[fine] <= P.upper + 1e-9).all())
+    for i in fine:
+        assert (P.A @ z[i].numpy() <= P.b.numpy() + 1e-8).all()
+        np.testing.assert_allclose(P.A_eq @ z[i].numpy(), P.b_eq.numpy(), rtol=0, atol=1e-8)
 
 
 SMALL = {
@@ -244,3 +264,37 @@ def test_other_rows_with_the_same_structure_go_the_same_way():
 def test_refusals_say_what_to_do(build, message):
     with pytest.raises(PolytopeError, match=message):
         build()
+
+
+def random_sums(rng: np.random.Generator) -> ol.Polytope:
+    """Ranges of sums of pairs, some of which are missing; any bounds; rows in any unit."""
+    n, m = rng.integers(2, 6, 2)
+    kept = rng.random((n, m)) < rng.choice([1.0, 0.7])
+    kept[0], kept[:, 0] = True, True
+    at = np.flatnonzero(kept.ravel())
+    sums = np.vstack([np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))])[:, at]
+    lower = rng.choice([0.0, 0.0, 1.0, -1.0], len(at))
+    upper = lower + rng.choice([0.0, 1.0, 2.0, np.inf], len(at), p=[0.1, 0.4, 0.4, 0.1])
+    integral = rng.random() < 0.7
+    width = np.where(np.isfinite(upper), upper - lower, 2.0)
+    x = lower + width * rng.choice([0.0, 0.5, 1.0], len(at))
+    activity = sums @ (np.floor(x) if integral else x)
+    equal, unit = rng.random(n + m) < 0.4, rng.choice([1.0, 2.5, 0.1], (n + m, 1))
+    high = activity + rng.choice([0.0, 1.0, 0.3, np.inf], n + m)
+    low = activity - rng.choice([0.0, 1.0, 0.3, np.inf], n + m)
+    A, b = np.vstack([sums[~equal], -sums[~equal]]), np.append(high[~equal], -low[~equal])
+    miss = rng.integers(-1, 2, n + m) * (rng.random() < 0.2)  # then there may be no point
+    return ol.Polytope(
+        A[np.isfinite(b)], b[np.isfinite(b)], lower=lower, upper=upper, integral=integral,
+        A_eq=(unit * sums)[equal], b_eq=(unit[:, 0] * (activity + miss))[equal],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_sums_of_pairs_are_decided_as_highs_does(seed):
+    rng = np.random.default_rng(seed)
+    P = random_sums(rng)
+    s = torch.from_numpy(rng.integers(-3, 4, (3, P.n)) / 2.0)
+    if seed % 5 == 0:
+        s[1, int(rng.integers(P.n))] = -inf
+    agree_with_highs(P, s)

@@ -131,7 +131,8 @@ axes = plotting.draw_step(Q, z_hat=[1.0, 0.0], grad=[-0.15, -0.8])
 # %% [markdown]
 # ## Sets that depend on the input
 #
-# Rows are shared, right-hand sides and bounds may differ per instance. Here the second instance
+# Right-hand sides and bounds may differ per instance (rows too, see the page *Instances that
+# differ*). Here the second instance
 # may choose only one candidate, and the first must not choose its first (padding works the same
 # way: an upper bound of zero).
 

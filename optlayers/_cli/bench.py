@@ -16,8 +16,7 @@ from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode, project
 from .._judge.certificate import certify
-from .._judge.multipliers import problem_of
-from .._judge.references import REFERENCES, check_installed
+from .._judge.references import check_installed, solve
 from .._layer import structured_argmax
 from .._surrogates import SPIGOT, StraightThrough
 
@@ -142,15 +141,14 @@ def _row(task, method, times, instances, residual=None) -> dict[str, Any]:
 def _reference(name: str, polytope, y: Tensor, ours: float) -> dict[str, Any]:
     """Time a solver, point by point, on as many points as a second allows."""
     points = y.cpu().double()
-    problem = problem_of(polytope, points.shape[:-1])
     flat = points.reshape(-1, polytope.n)
     count = 1 if polytope.batch_shape else min(2, len(flat))
     if not polytope.batch_shape:
-        _, ms = REFERENCES[name](problem_of(polytope, torch.Size([count])), flat[:count].numpy())
+        _, ms = solve(name, polytope, flat[:count])
         count = max(count, min(len(flat), int(1e3 * _SECONDS / max(ms, 1e-3))))
-        problem, points = problem_of(polytope, torch.Size([count])), flat[:count]
-    found, ms = REFERENCES[name](problem, points.reshape(-1, polytope.n).numpy())
-    judged = certify(polytope, points, torch.from_numpy(found).reshape(points.shape))
+        points = flat[:count]
+    found, ms = solve(name, polytope, points)
+    judged = certify(polytope, points, found)
     instances = points[..., 0].numel()
     met = [value for value in judged.residual.flatten().tolist() if math.isfinite(value)]
     result = _row("project", name, [ms * instances], instances, max(met, default=None))

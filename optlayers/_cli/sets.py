@@ -19,7 +19,7 @@ from .._polytope.constructors import (
     simplex,
     spans,
 )
-from .._polytope.matrices import assignment, head_selection
+from .._polytope.matrices import assignment, head_selection, transport
 from .._polytope.npz import load
 from .._polytope.polytope import Polytope
 from .._sets import DependencyTrees, SemanticGraphs
@@ -34,6 +34,12 @@ def _dag_path(args: argparse.Namespace) -> Polytope:
     n = args.size
     edges = [(i, j) for i in range(n) for j in range(i + 1, min(i + 4, n))]
     return dag_path(n, edges, 0, n - 1)
+
+
+def _transport(args: argparse.Namespace) -> Polytope:
+    experts = math.ceil(args.size / 4) + 1
+    capacity = math.ceil(2.5 * args.size / experts)
+    return transport([2.0] * args.size, [capacity] * experts, least_demand=0.0, capacity=1.0)
 
 
 def _trees(args: argparse.Namespace) -> DependencyTrees:
@@ -61,6 +67,10 @@ NAMES: dict[str, tuple[str, Callable[[argparse.Namespace], FeasibleSet]]] = {
         lambda args: label_sum(args.size, args.labels),
     ),
     "assignment": ("SIZE x SIZE permutations", lambda args: assignment(args.size, args.size)),
+    "transport": (
+        "SIZE tokens, each to two of a quarter as many experts with a quarter of room to spare",
+        _transport,
+    ),
     "spans": (
         "a fifth of SIZE words in at most 3 contiguous spans",
         lambda args: spans(args.size, math.ceil(args.size / 5), 3),
@@ -75,7 +85,7 @@ NAMES: dict[str, tuple[str, Callable[[argparse.Namespace], FeasibleSet]]] = {
 
 
 _MOST_VARIABLES = 2 * 10**7
-_SQUARES = ("head-selection", "assignment", "trees", "graphs")
+_SQUARES = ("head-selection", "assignment", "transport", "trees", "graphs")
 
 
 def _check_size(args: argparse.Namespace) -> None:

@@ -24,7 +24,11 @@ class Pairs(NamedTuple):
 
 
 def pairs_of(block: Block) -> Pairs | str:
-    """Return the two sides of a block, or why it has none."""
+    """Return the two sides of a block, or why it has none; found once."""
+    return block.kept("pairs", lambda: _find_pairs(block))
+
+
+def _find_pairs(block: Block) -> Pairs | str:
     R = block.matrix
     if block.num_rows < 2:
         return "it needs one row per element of two sides"
@@ -37,7 +41,7 @@ def pairs_of(block: Block) -> Pairs | str:
     if side is None:
         return "its rows do not fall into two sides"
     order = np.where(side[ends[:, :1]] == 0, ends, ends[:, ::-1])
-    if len(np.unique(order, axis=0)) < len(order):
+    if len(np.unique(order @ [block.num_rows, 1])) < len(order):
         return "two variables stand for one pair"
     shape = (int((side == 0).sum()), int((side == 1).sum()))
     rank = np.where(side == 0, np.cumsum(side == 0), np.cumsum(side == 1)) - 1

@@ -57,6 +57,8 @@ class Knapsack(AbstractBlockMap):
             return "it decodes integers only"
         if not block.num_rows:
             return "it has no rows"
+        if block.num_rows > _MOST.bit_length():  # each at least doubles the table
+            return f"it has more than {_MOST.bit_length()} rows"
         if block.is_aux.any():
             return "it has auxiliary variables"
         if not block.finite_bounds:
@@ -80,7 +82,7 @@ class Knapsack(AbstractBlockMap):
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:
         """Decide instance by instance, in compiled code."""
-        scores, values = on_host(x, limits)
+        scores, values = on_host(x, limits, self.block)
         low, high = _whole(values[0] * self.scale, values[1] * self.scale)
         lower, upper = _whole(*values[2:])
         z, state = np.zeros_like(scores), np.zeros(scores.shape[:2], dtype=np.int64)
@@ -99,6 +101,10 @@ def _whole(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _integer_rows(block: Block) -> tuple[np.ndarray, np.ndarray] | str:
     """Return `(rows, size)` integers, and what the rows of the block were multiplied by."""
+    return block.kept("integer rows", lambda: _find_integers(block))
+
+
+def _find_integers(block: Block) -> tuple[np.ndarray, np.ndarray] | str:
     R = block.matrix
     rows, scale = np.zeros(R.shape, dtype=np.int64), np.empty(R.shape[0])
     for i in range(R.shape[0]):

@@ -75,6 +75,6 @@ class Paths(PreparedDecoder):
         self, x: Tensor, z: np.ndarray, plain: np.ndarray, limits: Limits, report: Report
     ) -> None:
         """Answer the components whose limits are not those of one path."""
-        scores, values = on_host(x, limits)
+        scores, values = on_host(x, limits, self.block)
         for n, c in np.argwhere(~np.broadcast_to(plain, z.shape[:2])):
             z[n, c] = self._general.decode(instance_of(scores, values, n, c), int(n), report)

@@ -74,7 +74,7 @@ class Transport(AbstractBlockMap):
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:
         """Decide instance by instance, in compiled code."""
-        scores, values = on_host(x, limits)
+        scores, values = on_host(x, limits, self.block)
         low, high, lower, upper = (
             self._whole(*values[:2]) + self._whole(*values[2:])
             if self.block.integral

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError
+from .._polytope.joint import lead_of, tail_of
 from .._polytope.polytope import Polytope, as_polytope
 from .multipliers import CertifiedProblem, find_auxiliary, flatten, problem_of, recompute
 from .repair import feasible_near
@@ -141,9 +142,8 @@ def certify(
         False
     """
     as_polytope(polytope, "certify")
-    eps = torch.finfo(
-        z.dtype if isinstance(z, Tensor) and z.is_floating_point() else torch.float64
-    ).eps
+    dtype = z.dtype if isinstance(z, Tensor) and z.is_floating_point() else torch.float64
+    eps = torch.finfo(dtype).eps
     y, z = (_as_points(v, polytope.n, name, polytope) for v, name in ((y, "y"), (z, "z")))
     try:
         batch = torch.broadcast_shapes(y.shape[:-1], z.shape[:-1], polytope.batch_shape)
@@ -152,6 +152,9 @@ def certify(
             "The batch dimensions of `y`, `z` and the polytope must agree. Got "
             f"{tuple(y.shape[:-1])}, {tuple(z.shape[:-1])} and {tuple(polytope.batch_shape)}."
         ) from None
+    if polytope.rows_batch:
+        y, z = (v.expand(*batch, -1) for v in (y, z.to(dtype)))
+        return _by_rows(polytope, batch, y, z, multipliers, psi)
     problem = problem_of(polytope, batch)
     y, z = flatten(y, batch), flatten(z, batch)
     # An instance that is not finite is judged at zero, and then told that it is infinitely wrong.
@@ -181,6 +184,33 @@ def certify(
         for v, s in ((lam, row_scale[:m]), (nu, row_scale[m:]))
     )
     return Certificate(primal, dual, complementarity, distance, scale, lam, nu)
+
+
+def _by_rows(polytope: Polytope, batch: torch.Size, y: Tensor, z: Tensor, multipliers, psi):
+    """Judge the instances of each matrix of rows on their own."""
+    tail, lead = tail_of(polytope, batch), lead_of(polytope, batch)
+    sizes = (polytope.rows.count, polytope.rows_eq.count)
+    if multipliers is not None:
+        pairs = zip(multipliers, sizes, ("lam", "nu"), strict=True)
+        multipliers = [_as_points(v, m, name).expand(*batch, -1) for v, m, name in pairs]
+    if psi is not None:
+        psi = _as_points(psi, polytope.num_aux, "psi").expand(*batch, -1)
+    found: list[Certificate] = []
+    for index in np.ndindex(*tail):
+        at = (..., *index, slice(None))
+        given = None if multipliers is None else tuple(v[at] for v in multipliers)
+        own = None if psi is None else psi[at]
+        single = certify(polytope.of_rows(index), y[at], z[at], multipliers=given, psi=own)
+        found.append(single)
+    per_instance = (
+        torch.stack([getattr(c, name) for c in found], len(lead)).reshape(batch)
+        for name in ("primal", "dual", "complementarity", "distance", "scale")
+    )
+    of_rows = (
+        torch.stack([getattr(c, name) for c in found], len(lead)).reshape(*batch, m)
+        for name, m in zip(("lam", "nu"), sizes, strict=True)
+    )
+    return Certificate(*per_instance, *of_rows)
 
 
 def _shortened(problem: CertifiedProblem, y: np.ndarray, z: np.ndarray, eps: float) -> np.ndarray:

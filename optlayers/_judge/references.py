@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError, SolverFailed
+from .._polytope.joint import tail_of
 from .._polytope.polytope import Polytope
 from .._solvers import require
 from .multipliers import CertifiedProblem, problem_of
@@ -27,10 +28,23 @@ _INFINITE = 1e20  # stands for an infinite limit that only some instances have
 def exact_projection(polytope: Polytope, y: Tensor, solver: str = "cvxpy") -> Tensor:
     """Project by a solver of `validate`, in float64 on the CPU; NaN where it failed."""
     check_installed(solver)
+    return solve(solver, polytope, y)[0]
+
+
+def solve(solver: str, polytope: Polytope, y: Tensor) -> tuple[Tensor, float]:
+    """Return projections `(*batch, n)`, NaN where a solver failed, and its milliseconds a point."""
     batch = torch.broadcast_shapes(y.shape[:-1], polytope.batch_shape)
-    points = y.detach().cpu().double().expand(*batch, -1).reshape(-1, polytope.n)
-    found, _ = REFERENCES[solver](problem_of(polytope, batch), points.numpy())
-    return torch.from_numpy(found).reshape(*batch, polytope.n)
+    y = y.detach().cpu().double().expand(*batch, -1)
+    if not polytope.rows_batch:
+        points = y.reshape(-1, polytope.n).numpy()
+        found, ms = REFERENCES[solver](problem_of(polytope, batch), points)
+        return torch.from_numpy(found).reshape(*batch, polytope.n), ms
+    out, times = torch.empty_like(y), []
+    for index in np.ndindex(*tail_of(polytope, batch)):
+        at = (..., *index, slice(None))
+        out[at], ms = solve(solver, polytope.of_rows(index), y[at])
+        times.append(ms)
+    return out, float(np.mean(times))
 
 
 def check_installed(name: str) -> None:

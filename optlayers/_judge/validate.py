@@ -15,8 +15,7 @@ from .._feasible_set import FeasibleSet, as_set
 from .._functional import project
 from .._polytope.polytope import Polytope
 from .certificate import Certificate, certify
-from .multipliers import problem_of
-from .references import REFERENCES, check_installed
+from .references import check_installed, solve
 
 
 @dataclass(frozen=True)
@@ -145,10 +144,8 @@ def validate(
         at = list(certificate.worst())
         problems.append(f"residual {float(certificate.residual.max()):.1e} at sample {at}")
     flat = y.reshape(-1, polytope.n).double()
-    problem = problem_of(polytope, y.shape[:-1])
     for name in against:
-        found, ms = REFERENCES[name](problem, flat.numpy())
-        reference = torch.from_numpy(found).reshape(y.shape)
+        reference, ms = solve(name, polytope, y)
         judged = certify(polytope, y, reference)
         failed = ~np.isfinite(judged.distance.numpy())
         if failed.all():

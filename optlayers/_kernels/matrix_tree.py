@@ -183,6 +183,17 @@ def eliminate(n, single, W, P, D):
     return 0
 
 
+@in_order
+def reorder(n, order, given, out):
+    """Copy with words in an order that swaps two of them at most: word 1 and another."""
+    swapped = order[1]
+    for h in range(n + 1):
+        target, source = out[h], given[order[h]]
+        for m in range(n + 1):
+            target[m] = source[m]
+        target[1], target[swapped] = source[swapped], source[1]
+
+
 @njit(cache=True, nogil=True)
 def reduce(n, single, W0, order, W, P, D):
     """Eliminate all words; the logarithm of the sum of all trees, -inf where it is too small.
@@ -192,12 +203,7 @@ def reduce(n, single, W0, order, W, P, D):
     for k in range(n + 1):
         order[k] = k
     for attempt in range(2):
-        for h in range(n + 1):
-            target, source = W[h], W0[order[h]]
-            for m in range(n + 1):
-                target[m] = source[m]
-            if attempt == 1:
-                target[1], target[order[1]] = source[order[1]], source[1]
+        reorder(n, order, W0, W)
         alone = eliminate(n, single, W, P, D)
         if alone == 0:
             break
@@ -285,9 +291,7 @@ def values(start, stop, scores, lengths, allowed, masked, single, state, log_z):
 @in_order
 def write_marginals(n, order, W0, A, mu):
     """Write w(h, m) A(h, m), words back in their own order."""
-    swapped = 0
-    for k in range(1, n + 1):
-        swapped = order[k] if order[k] > k else swapped
+    swapped = order[1] if n > 0 and order[1] != 1 else 0
     for h in range(n + 1):
         weight, slope, out = W0[order[h]], A[h], mu[order[h]]
         for m in range(1, n + 1):
@@ -317,56 +321,117 @@ def marginals(start, stop, scores, lengths, allowed, masked, single, state, mu):
             write_marginals(n, order, W0, A, mu[b])
 
 
-@njit(cache=True, nogil=True, fastmath=REASSOCIATE)
-def eliminate_slopes(n, single, W, P, D, dW, dP, dD):
-    """Do as `eliminate`, with the derivatives of everything along those of W."""
-    for k in range(n, 0, -1):
-        first = 1 if single and k > 1 else 0
-        d, change = 0.0, 0.0
-        for h in range(first, k):
-            d += W[h, k]
-            change += dW[h, k]
-        D[k], dD[k] = d, change
-        row, slope = W[k], dW[k]
+@inlined
+def add_four(k, top, share, table, out):
+    """Add share[q] table[q] of the four words q up to `top` to the first k entries, but for 0."""
+    row0, row1, row2, row3 = table[top], table[top - 1], table[top - 2], table[top - 3]
+    p0, p1, p2, p3 = share[0], share[1], share[2], share[3]
+    for m in range(1, k):
+        out[m] += (p0 * row0[m] + p1 * row1[m]) + (p2 * row2[m] + p3 * row3[m])
+
+
+@inlined
+def turn_of_slopes(k, top, first, W, P, dW, dP):
+    """Do as `take_turn`, for the derivatives alone."""
+    row, into = dW[k], dP[k]
+    for h in range(k):
+        into[h] = dW[h, k]
+    for q in range(top, k, -1):
+        other, share, slope, change = W[q], P[q], dW[q], dP[q]
+        w, dw, p, dp = W[q, k], dW[q, k], P[q, k], dP[q, k]
         for h in range(k):
-            p = W[h, k] / d
-            dp = (dW[h, k] - p * change) / d
-            P[k, h], dP[k, h] = p, dp
-            target, moved = W[h], dW[h]
-            for m in range(1, k):
-                target[m] += p * row[m]
-                moved[m] += p * slope[m] + dp * row[m]
+            into[h] += share[h] * dw + change[h] * w
+        for m in range(1, k):
+            row[m] += p * slope[m] + dp * other[m]
+    d = 0.0
+    for h in range(first, k):
+        d += into[h]
+    return d
 
 
-@njit(cache=True, nogil=True, fastmath=REASSOCIATE)
+@inlined
+def eliminate_slopes(n, single, W, P, D, dW, dP, dD, share):
+    """Do as `eliminate`, with the derivatives of everything along those of W."""
+    for top in range(n, 0, -4):
+        low = max(top - 4, 0)
+        for k in range(top, low, -1):
+            first = 1 if single and k > 1 else 0
+            dD[k] = turn_of_slopes(k, top, first, W, P, dW, dP)
+            D[k] = take_turn(k, top, first, W, P)
+            for h in range(k):
+                P[k, h] /= D[k]
+                dP[k, h] = (dP[k, h] - P[k, h] * dD[k]) / D[k]
+        if low == 0:
+            break
+        for h in range(low + 1):
+            for q in range(4):
+                share[q] = P[top - q, h]
+            add_four(low + 1, top, share, W, W[h])
+            add_four(low + 1, top, share, dW, dW[h])
+            for q in range(4):
+                share[q] = dP[top - q, h]
+            add_four(low + 1, top, share, W, dW[h])
+
+
+@inlined
+def look_back_along(k, source, p, table, row, out):
+    """Add sum_h p(h) table(h, m) to the row, and sum_m w(k, m) table(h, m) to out(h, k)."""
+    for h in range(0, k - 1, 2):
+        a0, a1, p0, p1, t0, t1 = table[h], table[h + 1], p[h], p[h + 1], 0.0, 0.0
+        for m in range(1, k):
+            w = source[m]
+            row[m] += p0 * a0[m] + p1 * a1[m]
+            t0 += w * a0[m]
+            t1 += w * a1[m]
+        out[h, k] += t0
+        out[h + 1, k] += t1
+    if k % 2 == 1:
+        own, share, total = table[k - 1], p[k - 1], 0.0
+        for m in range(1, k):
+            row[m] += share * own[m]
+            total += source[m] * own[m]
+        out[k - 1, k] += total
+
+
+@inlined
 def derivatives_slopes(n, single, W, P, D, A, dW, dP, dD, dA):
     """Do as `derivatives`, with the derivatives of everything."""
     for k in range(n + 1):
         A[k, k] = dA[k, k] = 0.0
     for k in range(1, n + 1):
         row, moved, source, slope = A[k], dA[k], W[k], dW[k]
-        for m in range(1, k):
-            row[m] = moved[m] = 0.0
-        for h in range(k):
-            p, dp, other, change = P[k, h], dP[k, h], A[h], dA[h]
-            for m in range(1, k):
-                row[m] += p * other[m]
-                moved[m] += p * change[m] + dp * other[m]
+        for m in range(k):
+            moved[m] = dA[m, k] = 0.0
+        look_back(k, source, P[k], A)
+        look_back_along(k, source, P[k], dA, moved, dA)
+        look_back_along(k, slope, dP[k], A, moved, dA)
         spent, spending = 0.0, 0.0
         for m in range(1, k):
             spent += source[m] * row[m]
             spending += source[m] * moved[m] + slope[m] * row[m]
         first = 1 if single and k > 1 else 0
         for h in range(k):
-            other, change, through, turn = A[h], dA[h], 0.0, 0.0
-            for m in range(1, k):
-                through += source[m] * other[m]
-                turn += source[m] * change[m] + slope[m] * other[m]
+            through, turn = A[h, k], dA[h, k]
             if h >= first:
                 through += 1.0 - spent
                 turn -= spending
             A[h, k] = through / D[k]
             dA[h, k] = (turn - A[h, k] * dD[k]) / D[k]
+
+
+@in_order
+def write_slopes(n, order, W0, vector, A, dA, out):
+    """Write w(h, m) (dA(h, m) + v(h, m) A(h, m)), words back in their own order."""
+    swapped = order[1] if order[1] != 1 else 0
+    for h in range(n + 1):
+        at = order[h]
+        weight, v, slope, change, row = W0[at], vector[at], A[h], dA[h], out[at]
+        for m in range(1, n + 1):
+            row[m] = weight[m] * (change[m] + v[m] * slope[m]) if weight[m] > 0.0 else 0.0
+        if swapped > 0:
+            for m, to in ((1, swapped), (swapped, 1)):
+                w = weight[to]
+                row[to] = w * (change[m] + v[to] * slope[m]) if w > 0.0 else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -386,17 +451,12 @@ def hessian_product(start, stop, scores, lengths, allowed, masked, single, state
         )
         if n == 0 or state[b] != 0:
             continue
+        reorder(n, order, W0, W)
+        reorder(n, order, vector[b], dW)
         for h in range(n + 1):
+            weight, slope = W[h], dW[h]
             for m in range(n + 1):
-                at, to = order[h], order[m]
-                w = W0[at, to]
-                W[h, m] = w
-                dW[h, m] = w * vector[b, at, to] if w > 0.0 else 0.0
-        eliminate_slopes(n, single, W, P, D, dW, dP, dD)
+                slope[m] = weight[m] * slope[m] if weight[m] > 0.0 else 0.0
+        eliminate_slopes(n, single, W, P, D, dW, dP, dD, work[0])
         derivatives_slopes(n, single, W, P, D, A, dW, dP, dD, dA)
-        for h in range(n + 1):
-            for m in range(1, n + 1):
-                at, to = order[h], order[m]
-                w = W0[at, to]
-                if w > 0.0:
-                    out[b, at, to] = w * (dA[h, m] + vector[b, at, to] * A[h, m])
+        write_slopes(n, order, W0, vector[b], A, dA, out[b])

@@ -224,7 +224,7 @@ def limits_with_graph(
 
 def ready(polytope: Polytope, table: Table, device: torch.device, dtype: torch.dtype) -> Ready:
     """Return what a call needs; made on first use, also after a map was registered."""
-    if polytope.requires_grad:
+    if polytope.requires_grad or polytope.rows_require_grad:
         polytope.read_again()
     own = getattr(polytope, "compiled", None)
     key = (table.name, str(device), dtype)

@@ -18,6 +18,7 @@ from .._errors import (
     name_of,
 )
 from .._polytope.polytope import Polytope
+from .blocks import Block
 
 ACCURACY = 1e-9  # KKT residual, relative to 1 + max(|y|, |z|), above which an answer is a failure
 FORBIDDEN = "scores of -inf forbid every point"
@@ -69,8 +70,9 @@ class Answers:
         """Return the names, of the worst answer where an instance has several."""
         names, each = [CLOSED_FORM] * count, self._each(count)
         if each:
-            worst = torch.stack(each).max(0).indices.tolist()
-            names = [self.residuals[k][0] for k in worst]
+            worst, which = torch.stack(each).max(0)
+            known = zip(which.tolist(), (worst < 0).tolist(), strict=True)
+            names = [CLOSED_FORM if other else self.residuals[k][0] for k, other in known]
         for i, (solver, _) in self.others.items():
             names[i] = solver
         return names
@@ -107,7 +109,9 @@ class Report:
         fits_half: Told by plans: whether float16 holds every point of the polytope.
         tolerance: Residual that an answer must reach, unless it has a closed form.
         may_look: Whether the host may look at numbers on a GPU, which waits for them.
-        residuals: Who answered, and the residual of each instance and component, `(N, count)`.
+        residuals: Who answered, and the residual of each instance and component, `(N, count)`;
+            negative for instances that it was not asked about.
+        blocks: Of which block each of `residuals` is, told by plans.
         answers: Of instances that went on to other solvers: the name of the one that answered,
             and its residual, which counts in place of the above.
         unexplained: Instances that failed only because their answer is NaN.
@@ -122,6 +126,7 @@ class Report:
     tolerance: float = ACCURACY
     may_look: bool = True
     residuals: list[tuple[str, Tensor]] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     answers: dict[int, tuple[str, float]] = field(default_factory=dict)
     unexplained: set[int] = field(default_factory=set)
     limit: TimeLimit | None = None

@@ -1,5 +1,6 @@
 """A plan sends every block of a polytope to the cheapest map of a table that accepts it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class Plan:
                 self.refusals.append(refusals)
         self._index = [_as_index(m.block.index) for m in self.maps]
         self._on_device: dict[torch.device, list[Any]] = {}
+        self._all_have_maps = sum(m.block.index.size for m in self.maps) == self.num_vars
         self.covers_in_order = len(self.maps) == 1 and self._index[0] == slice(0, self.num_vars)
 
     def _choose(self, block: Block) -> tuple[type[AbstractBlockMap], list[str]]:
@@ -97,8 +99,17 @@ class Plan:
             near: `(N, n)`, where answers are expected: less work for maps with `uses_near`, and
                 the same answers.
         """
+        return self.complete(x, limits, report, near)[:, : self.n]
+
+    def complete(
+        self, x: Tensor, limits: list[Limits], report: Report, near: Tensor | None = None
+    ) -> Tensor:
+        """Return what `forward` does, with auxiliary variables behind: `(N, num_vars)`.
+
+        They complete the point where their map tells; at blocks without a map they are zero.
+        """
         z = self._forward(x, limits, report, near)
-        report.refuse_nan(x, z)
+        report.refuse_nan(x, z[:, : self.n])
         return z
 
     def at_once(self, x: Tensor, limits: list[Limits], report: Report) -> Tensor | None:
@@ -113,58 +124,76 @@ class Plan:
     def _forward(
         self, x: Tensor, limits: list[Limits], report: Report, near: Tensor | None
     ) -> Tensor:
-        if self.num_vars > self.n:
+        if self.num_vars > x.shape[1]:
             x = torch.cat([x, x.new_zeros(x.shape[0], self.num_vars - self.n)], 1)
             if near is not None:
                 near = torch.cat([near, near.new_zeros(len(near), self.num_vars - self.n)], 1)
         if self.covers_in_order:
             result = self._apply(self.maps[0], slice(None), x, limits[0], report, near)
-            return result.reshape(x.shape)[:, : self.n]
-        out = torch.empty_like(x)
+            return result.reshape(x.shape)
+        out = torch.empty_like(x) if self._all_have_maps else torch.zeros_like(x)
         for map_, at, limit in zip(self.maps, self.index(x.device), limits, strict=True):
             result = self._apply(map_, at, x, limit, report, near).flatten(1)
             if isinstance(at, slice):
                 out[:, at] = result
             else:
                 out.index_copy_(1, at, result)
-        return out[:, : self.n]
+        return out
 
     def _apply(self, map_: AbstractBlockMap, at: Any, x, limits, report, near) -> Tensor:
-        part = self.gather(x, at, map_)
+        part, before = self.gather(x, at, map_), len(report.residuals)
         if near is None or not map_.uses_near:
-            return map_.forward(part, limits, report)
-        return map_.forward(part, limits, report, self.gather(near, at, map_))  # type: ignore[call-arg]
+            result = map_.forward(part, limits, report)
+        else:
+            near = self.gather(near, at, map_)
+            result = map_.forward(part, limits, report, near)  # type: ignore[call-arg]
+        report.blocks += [map_.block] * (len(report.residuals) - before)
+        return result
 
     def vjp_limits(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:
         """Return the vector-Jacobian product of `forward` in the limits, map by map."""
-        if self.num_vars > self.n:
-            pad = z.new_zeros(z.shape[0], self.num_vars - self.n)
-            x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))
         return [
-            map_.vjp_limits(
-                self.gather(x, at, map_),
-                self.gather(z, at, map_),
-                limit,
-                self.gather(grad, at, map_),
-            )
-            for map_, at, limit in zip(self.maps, self.index(z.device), limits, strict=True)
+            map_.vjp_limits(px, pz, limit, pg)
+            for map_, _, limit, px, pz, pg in self._parts(x, z, limits, grad)
         ]
+
+    def vjp_face(
+        self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor
+    ) -> tuple[Tensor, list[Limits]]:
+        """Return the products in the points and in the limits, both of one face of each block.
+
+        Points may have their auxiliary variables behind, `(N, num_vars)`; so may what is returned.
+        """
+        out, found = x.new_zeros(len(x), self.num_vars), []
+        for map_, at, limit, px, pz, pg in self._parts(x, z, limits, grad):
+            of_point, of_limits = map_.vjp_face(px, pz, limit, pg)
+            found.append(of_limits)
+            if isinstance(at, slice):
+                out[:, at] = of_point.flatten(1)
+            else:
+                out.index_copy_(1, at, of_point.flatten(1))
+        return out[:, : grad.shape[1]], found
+
+    def _parts(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> Iterator[Any]:
+        """Yield every map, where its variables are, its limits, and its part of the tensors."""
+        if self.num_vars > self.n:
+            x, z, grad = (
+                torch.cat([v, v.new_zeros(len(v), self.num_vars - v.shape[1])], 1)
+                for v in (x, z, grad)
+            )
+        for map_, at, limit in zip(self.maps, self.index(z.device), limits, strict=True):
+            yield map_, at, limit, *(self.gather(v, at, map_) for v in (x, z, grad))
 
     def vjp(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> Tensor:
         """Return the vector-Jacobian product of `forward`, map by map."""
-        if self.num_vars > self.n:
-            pad = x.new_zeros(x.shape[0], self.num_vars - self.n)
-            x, z, grad = (torch.cat([v, pad], 1) for v in (x, z, grad))
-        out = torch.zeros_like(x)
-        for map_, at, limit in zip(self.maps, self.index(x.device), limits, strict=True):
-            parts = (self.gather(v, at, map_) for v in (x, z, grad))
-            px, pz, pg = parts
+        out = x.new_zeros(len(x), self.num_vars)
+        for map_, at, limit, px, pz, pg in self._parts(x, z, limits, grad):
             result = map_.vjp(px, pz, limit, pg).flatten(1)
             if isinstance(at, slice):
                 out[:, at] = result
             else:
                 out.index_copy_(1, at, result)
-        return out[:, : self.n]
+        return out[:, : grad.shape[1]]
 
 
 def _as_index(index: np.ndarray) -> slice | Tensor:

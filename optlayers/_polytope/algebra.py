@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._errors import PolytopeError
 from .polytope import Polytope, as_polytope
+from .rows import Rows
 
 
 def _columns(P: Polytope, Q: Polytope, shared: bool) -> tuple[list, list]:
@@ -25,6 +26,21 @@ def _embed(rows: sp.csr_array, columns: Sequence[int], width: int) -> sp.csr_arr
     return sp.csr_array((rows.data, indices, rows.indptr), shape=(rows.shape[0], width))
 
 
+def _stacked(one: Rows, two: Rows, in_p, in_q, width: int, batch: torch.Size) -> Rows:
+    """Put the rows of two polytopes one below the other, in every instance."""
+    pair = (one.expanded(batch), two.expanded(batch))
+    parts = [_embed(r.matrix, at, width) for r, at in zip(pair, (in_p, in_q), strict=True)]
+    rows = sp.csr_array(sp.vstack(parts, format="csr"))
+    count = batch.numel()
+    if count > 1:  # now all of the one above all of the other
+        first, second = (
+            np.arange(count * r.count).reshape(count, -1) + start
+            for r, start in zip(pair, (0, count * one.count), strict=True)
+        )
+        rows = sp.csr_array(rows[np.concatenate([first, second], 1).ravel()])
+    return Rows(rows, batch)
+
+
 def _cat(left: Tensor, right: Tensor) -> Tensor:
     right = right.to(left.device)
     shape = torch.broadcast_shapes(left.shape[:-1], right.shape[:-1])
@@ -34,11 +50,17 @@ def _cat(left: Tensor, right: Tensor) -> Tensor:
 def _join(P: Polytope, Q: Polytope, shared: bool) -> Polytope:
     in_p, in_q = _columns(P, Q, shared)
     width = max(in_p + in_q) + 1
+    try:
+        torch.broadcast_shapes(P.batch_shape, Q.batch_shape)
+        each = torch.broadcast_shapes(P.rows_batch, Q.rows_batch)
+    except RuntimeError:
+        raise PolytopeError(
+            "The batch dimensions of the polytopes must agree. "
+            f"Got {tuple(P.batch_shape)} and {tuple(Q.batch_shape)}."
+        ) from None
     stack = {
-        name: sp.vstack(
-            [_embed(getattr(P, name), in_p, width), _embed(getattr(Q, name), in_q, width)]
-        )
-        for name in ("A", "A_eq")
+        name: _stacked(getattr(P, kind), getattr(Q, kind), in_p, in_q, width, each)
+        for name, kind in (("A", "rows"), ("A_eq", "rows_eq"))
     }
     batch = torch.broadcast_shapes(P.batch_shape, Q.batch_shape)
     bounds = {}

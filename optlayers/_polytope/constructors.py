@@ -126,12 +126,14 @@ def budget(weights: Any, limit: Any, *, mask: Any = None) -> Polytope:
     `budget(...).with_(integral=False)`, is one sort, $O(n \log n)$.
 
     Args:
-        weights: `(n,)` weights $w$, of any sign.
+        weights: `(n,)` weights $w$, of any sign; `(..., n)` where each instance has its own. In
+            `project` they may require grad.
         limit: The limit $c$: a number or a tensor `(...)`.
         mask: Booleans `(..., n)`, true at parts that may be chosen.
 
     Raises:
-        PolytopeError: If `weights` is not a vector of finite numbers.
+        PolytopeError: If `weights` are not finite numbers of such a shape, or the batch dimensions
+            of both do not agree.
 
     References:
         Dantzig (1957), *Discrete-variable extremum problems*.
@@ -139,12 +141,16 @@ def budget(weights: Any, limit: Any, *, mask: Any = None) -> Polytope:
     Examples:
         >>> budget([3.0, 1.0, 2.0], 4.0)
         Polytope(n=3, rows=1, integral)
+        >>> budget(torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 4.0]]), torch.tensor([4.0, 2.0]))
+        Polytope(n=3, rows=1, batch=(2,), integral)
     """
     weights = as_numbers(weights, "weights")
-    if weights.ndim != 1 or not len(weights):
-        raise PolytopeError(f"`weights` must have shape (n,), n >= 1. Got {tuple(weights.shape)}.")
-    upper = masked(1.0, mask, (len(weights),))
-    return Polytope(weights[None], as_numbers(limit, "limit")[..., None], upper=upper)
+    if weights.ndim < 1 or not weights.shape[-1]:
+        raise PolytopeError(
+            f"`weights` must have shape (..., n), n >= 1. Got {tuple(weights.shape)}."
+        )
+    upper = masked(1.0, mask, (weights.shape[-1],))
+    return Polytope(weights[..., None, :], as_numbers(limit, "limit")[..., None], upper=upper)
 
 
 def label_sum(arcs: int, labels: int, *, mask: Any = None) -> Polytope:

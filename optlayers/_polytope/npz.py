@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from .._errors import PolytopeError
 from .polytope import Polytope, as_polytope
+from .rows import Rows
 
 _VALUES = ("b", "b_eq", "lower", "upper")
 _SCALARS = ("num_aux", "integral")
@@ -25,13 +27,17 @@ def save(polytope: Polytope, path: str | PathLike[str]) -> None:
     """Write a polytope to a compressed .npz file.
 
     Rows are stored as the parts of a CSR matrix (`A_data`, `A_indices`, `A_indptr`, `A_shape`, and
-    likewise for `A_eq`), the rest under the names of the arguments of `Polytope`.
+    likewise for `A_eq`), the rest under the names of the arguments of `Polytope`. Where rows differ
+    from instance to instance, those of one are below those of the one before, and `rows_batch`
+    holds their batch dimensions.
     """
     as_polytope(polytope, "save")
     _check_path(path)
     arrays: dict[str, Any] = {name: getattr(polytope, name).cpu().numpy() for name in _VALUES}
     arrays |= {name: np.asarray(getattr(polytope, name)) for name in _SCALARS}
     arrays["shape"] = np.asarray(polytope.shape)
+    if polytope.rows_batch:
+        arrays["rows_batch"] = np.asarray(polytope.rows_batch, dtype=np.int64)
     for name in ("A", "A_eq"):
         rows = getattr(polytope, name)
         arrays |= {f"{name}_{part}": np.asarray(getattr(rows, part)) for part in _PARTS}
@@ -72,7 +78,8 @@ def load(path: str | PathLike[str]) -> Polytope:
             for info in file.zip.infolist():
                 _check_size(file.zip, info)
             arrays = {name: file[name] for name in file.files}
-        return Polytope(**_arguments(arrays))
+        batch = _rows_batch(arrays.pop("rows_batch", None))
+        return Polytope(**_split(_arguments(arrays), batch))
     except OSError:
         raise
     except Exception as error:  # zip, zlib, numpy and scipy raise a dozen kinds
@@ -125,6 +132,29 @@ def _arguments(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         result["shape"] = _sizes(arrays["shape"])
     _check_columns(result)
     return result
+
+
+def _rows_batch(array: np.ndarray | None) -> tuple[int, ...]:
+    """Read the batch dimensions of rows."""
+    if array is None:
+        return ()
+    if array.ndim != 1 or array.dtype.kind not in "iu" or (array < 1).any():
+        raise PolytopeError(f"`rows_batch` must be positive integers. Got {array!r}")
+    return tuple(int(k) for k in array)
+
+
+def _split(arguments: dict[str, Any], batch: tuple[int, ...]) -> dict[str, Any]:
+    """Give the rows of each instance to that instance."""
+    for name in ("A", "A_eq"):
+        rows, count = arguments.get(name), math.prod(batch)
+        if batch and rows is not None:
+            if rows.ndim != 2 or rows.shape[0] % count:
+                raise PolytopeError(
+                    f"`{name}` must have a multiple of {count} rows, those of a batch {batch}. "
+                    f"Got shape {rows.shape}"
+                )
+            arguments[name] = Rows(sp.csr_array(rows, dtype=np.float64), torch.Size(batch))
+    return arguments
 
 
 def _scalar(name: str, array: np.ndarray, kind: type) -> Any:

@@ -1,8 +1,7 @@
 """The declaration: a polytope by rows, right-hand sides and bounds, validated once, then frozen."""
 
-import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -12,8 +11,10 @@ from torch import Tensor
 
 from .._errors import InfeasibleError, InputError, PolytopeError, name_of
 from .._kernels.untraced import ordinary
-from .arguments import as_rows, as_values, check_bounds, check_empty_rows, read_cvxpy
+from .arguments import as_values, check_bounds, check_empty_rows
 from .conflicts import Conflict, find_conflict
+from .cvxpy_rows import CvxpyRows
+from .rows import Rows, as_rows, fingerprint, join, number_of_variables
 from .shapes import holds_arrays, read_shape
 from .sources import Sources
 
@@ -24,8 +25,10 @@ class Polytope:
     **Bounds default to [0, 1]**, because parts of a structure are boolean; pass `lower=-inf,
     upper=inf` for free variables. Names follow `scipy.optimize.linprog`. The last `num_aux`
     columns are auxiliary variables $\psi$: they take part in the rows and are projected out, in
-    decoding and in projection alike. `A` and `A_eq` are shared by a batch; `b`, `b_eq`, `lower`
-    and `upper` may carry batch dimensions (torch tensors, on any device), one set per instance.
+    decoding and in projection alike. `b`, `b_eq`, `lower` and `upper` may carry batch dimensions
+    (torch tensors, on any device), one set per instance. `A` and `A_eq` are best shared by a batch,
+    because what is compiled from them is kept; where rows differ they may carry batch dimensions
+    too, the last ones of the batch, whether or not their zeros are in the same places.
 
     Arrays and tensors are copied: what happens to them later changes nothing. An `nn.Parameter` (or
     another leaf that requires grad) given as a right-hand side or a bound is read again when it has
@@ -33,9 +36,10 @@ class Polytope:
     once that has changed: declare the polytope anew after each step.
 
     Args:
-        A: Inequality rows, `(m, n + num_aux)`: dense numpy or torch, nested lists, or scipy.sparse.
+        A: Inequality rows, `(m, n + num_aux)`: dense numpy or torch, nested lists, or scipy.sparse;
+            or `(..., m, n + num_aux)`, dense. With auxiliary variables they must not require grad.
         b: Right-hand side `(..., m)` of the inequality rows.
-        A_eq: Equality rows, `(m_eq, n + num_aux)`.
+        A_eq: Equality rows, `(m_eq, n + num_aux)` or `(..., m_eq, n + num_aux)`, likewise.
         b_eq: Right-hand side `(..., m_eq)` of the equality rows.
         lower: Lower bounds, a number or `(..., n + num_aux)`; `-inf` is allowed.
         upper: Upper bounds, likewise.
@@ -77,35 +81,57 @@ class Polytope:
         shape: Sequence[int] | None = None,
     ):
         rows, rows_eq = as_rows(A, "A"), as_rows(A_eq, "A_eq")
-        num_vars = _number_of_variables(rows, rows_eq, lower, upper)
+        num_vars = number_of_variables(rows, rows_eq, lower, upper)
         if not isinstance(num_aux, int | np.integer) or not 0 <= num_aux < num_vars:
             raise PolytopeError(
                 f"`num_aux` must be an integer from 0 to {num_vars - 1}, one less than the number "
                 f"of columns. Got {num_aux!r}."
             )
-        empty = sp.csr_array((0, num_vars), dtype=np.float64)
+        empty = Rows(sp.csr_array((0, num_vars), dtype=np.float64))
         rows, rows_eq = empty if rows is None else rows, empty if rows_eq is None else rows_eq
         self._fill(rows, rows_eq, b, b_eq, lower, upper, int(num_aux), integral, shape)
 
     @ordinary
     def _fill(
-        self, A, A_eq, b, b_eq, lower, upper, num_aux, integral, shape=None, fingerprint=None,
-        instance=False,
-    ) -> None:  # fmt: skip
+        self,
+        A: Rows,
+        A_eq: Rows,
+        b,
+        b_eq,
+        lower,
+        upper,
+        num_aux,
+        integral,
+        shape=None,
+        digest: bytes | None = None,
+        instance: bool = False,
+    ) -> None:
         """Set every field; an instance of a batch is not refused for being empty."""
-        sources = Sources({"b": b, "b_eq": b_eq, "lower": lower, "upper": upper})
-        m, m_eq, num_vars = A.shape[0], A_eq.shape[0], A.shape[1]
+        given = {"b": b, "b_eq": b_eq, "lower": lower, "upper": upper}
+        sources = Sources(given | {"A": A.source, "A_eq": A_eq.source})
+        A, A_eq, rows_batch = join(A, A_eq)
+        if num_aux and (A.source is not None or A_eq.source is not None):
+            name = "A_eq" if A.source is None else "A"
+            raise PolytopeError(
+                f"`{name}` requires a gradient, and rows with auxiliary variables get none: the "
+                "point may jump where their coefficients change. Detach it, or write the set "
+                "without `num_aux`."
+            )
+        num_vars = A.matrix.shape[1]
         fields = {
-            "A": A,
-            "A_eq": A_eq,
-            "b": as_values(b, m, "b", "A"),
-            "b_eq": as_values(b_eq, m_eq, "b_eq", "A_eq"),
+            "A": A.matrix,
+            "A_eq": A_eq.matrix,
+            "rows": A,
+            "rows_eq": A_eq,
+            "rows_batch": rows_batch,
+            "b": as_values(b, A.count, "b", "A"),
+            "b_eq": as_values(b_eq, A_eq.count, "b_eq", "A_eq"),
             "lower": as_values(lower, num_vars, "lower"),
             "upper": as_values(upper, num_vars, "upper"),
             "num_aux": num_aux,
             "integral": bool(integral),
             "shape": read_shape(shape, num_vars - num_aux),
-            "fingerprint": fingerprint or _fingerprint(A, A_eq, num_aux),
+            "fingerprint": digest or fingerprint(A, A_eq, num_aux),
         }
         values = [fields[k] for k in _VALUES]
         # Values stay tensors without a graph, as the host code wants them; the graph of those that
@@ -113,23 +139,28 @@ class Polytope:
         graphs = {k: fields[k] for k in _VALUES if fields[k].requires_grad}
         fields |= {k: v.detach() for k, v in graphs.items()}
         try:
-            batch_shape = torch.broadcast_shapes(*(v.shape[:-1] for v in values))
+            batch_shape = torch.broadcast_shapes(rows_batch, *(v.shape[:-1] for v in values))
         except torch.OutOfMemoryError:  # it is a RuntimeError too
             raise
         except RuntimeError:
             shapes = {k: tuple(fields[k].shape) for k in _VALUES}
+            shapes |= {"batch of the rows": tuple(rows_batch)} if rows_batch else {}
             raise PolytopeError(
                 f"The batch dimensions of the right-hand sides and bounds must agree. Got {shapes}."
             ) from None
         if not instance:
             check_bounds(fields["lower"], fields["upper"])
-            check_empty_rows(A, fields["b"], A_eq, fields["b_eq"])
+            if not rows_batch:
+                check_empty_rows(A.matrix, fields["b"], A_eq.matrix, fields["b_eq"])
         fields |= {"_values": {k: fields.pop(k) for k in _VALUES}, "batch_shape": batch_shape}
         for key, value in (fields | {"_graphs": graphs, "_sources": sources}).items():
             object.__setattr__(self, key, value)
 
     batch_shape: torch.Size
     shape: tuple[int, ...]  # of one point: `(n,)`, or what it is an array of
+    rows: Rows  # what `A` holds, and how it was declared
+    rows_eq: Rows
+    rows_batch: torch.Size  # batch dimensions of the rows; () where all instances share them
     fingerprint: bytes  # of the rows: polytopes with equal rows share what is compiled from them
     _values: dict[str, Tensor]
     _graphs: dict[str, Tensor]
@@ -156,16 +187,20 @@ class Polytope:
         """
         if changed := self._sources.changed():
             values: dict[str, Any] = self._values | self._graphs | changed
+            rows = {"A": self.rows, "A_eq": self.rows_eq}
+            same = not set(rows) & set(changed)
+            for name in set(rows) & set(changed):
+                rows[name] = as_rows(values.pop(name), name)  # type: ignore[assignment]
             self._fill(
-                self.A,
-                self.A_eq,
+                *rows.values(),
                 num_aux=self.num_aux,
                 integral=self.integral,
                 shape=self.shape,
-                fingerprint=self.fingerprint,
+                digest=self.fingerprint if same else None,
                 **values,
             )
             self.__dict__.pop("compiled", None)
+            self.__dict__.pop("joint", None)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(
@@ -175,6 +210,11 @@ class Polytope:
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"A Polytope is frozen; `{name}` cannot be deleted.")
+
+    @property
+    def rows_shape(self) -> torch.Size:
+        """The last dimensions of the batch, those over which rows differ; () where none do."""
+        return self.batch_shape[len(self.batch_shape) - len(self.rows_batch) :]
 
     @property
     def num_vars(self) -> int:
@@ -192,10 +232,12 @@ class Polytope:
         return self
 
     def __repr__(self) -> str:
+        if "A" not in self.__dict__:
+            return f"Polytope(open: {', '.join(self._read_from_cvxpy('repr').open)})"
         parts = [f"n={self.n}"]
         parts += [f"num_aux={self.num_aux}"] if self.num_aux else []
-        parts += [f"rows={self.A.shape[0]}"] if self.A.shape[0] else []
-        parts += [f"equalities={self.A_eq.shape[0]}"] if self.A_eq.shape[0] else []
+        parts += [f"rows={self.rows.count}"] if self.rows.count else []
+        parts += [f"equalities={self.rows_eq.count}"] if self.rows_eq.count else []
         parts += [f"batch={tuple(self.batch_shape)}"] if self.batch_shape else []
         return f"Polytope({', '.join([*parts, 'integral' if self.integral else 'continuous'])})"
 
@@ -216,17 +258,21 @@ class Polytope:
         if unknown := sorted(set(changes) - set(names)):
             raise PolytopeError(f"`with_` changes {', '.join(names)}. Got {', '.join(unknown)}.")
         values = {name: changes.get(name, self.with_graph(name)) for name in names}
+        rows, fields = (self.rows, self.rows_eq), {"num_aux": self.num_aux, "shape": self.shape}
+        return self._made(*rows, digest=self.fingerprint, **fields, **values)
+
+    def _made(self, *rows: Rows, **fields: Any) -> "Polytope":
+        """Return a polytope that was read where this one was, from parts that were checked."""
         other = object.__new__(Polytope)
-        Polytope._fill(
-            other,
-            self.A,
-            self.A_eq,
-            num_aux=self.num_aux,
-            shape=self.shape,
-            fingerprint=self.fingerprint,
-            **values,
-        )
+        other._fill(*rows, **fields)
+        if "_cvxpy" in self.__dict__:
+            object.__setattr__(other, "_cvxpy", self._cvxpy)
         return other
+
+    def beside(self, *rows: Rows, count: int, **values: Tensor) -> "Polytope":
+        """Return `count` instances as one: their rows, `b`, `b_eq`, `lower` and `upper` joined."""
+        num_aux, integral = count * self.num_aux, self.integral
+        return self._made(*rows, num_aux=num_aux, integral=integral, instance=True, **values)
 
     @property
     def requires_grad(self) -> bool:
@@ -237,6 +283,11 @@ class Polytope:
     def fields_with_graph(self) -> tuple[str, ...]:
         """The right-hand sides and bounds that were declared with tensors that require grad."""
         return tuple(self._graphs)
+
+    @property
+    def rows_require_grad(self) -> bool:
+        """Whether `A` or `A_eq` was declared with a tensor that requires grad."""
+        return self.rows.source is not None or self.rows_eq.source is not None
 
     def with_graph(self, name: str) -> Any:
         """Return a field; if it was declared with a tensor that requires grad, with its graph.
@@ -273,62 +324,142 @@ class Polytope:
 
     @classmethod
     def from_cvxpy(
-        cls, z: Any, constraints: Sequence[Any], *, integral: bool | None = None
+        cls, z: Any, constraints: Any = None, *, integral: bool | None = None
     ) -> "Polytope":
-        """Read a polytope from affine constraints of a cvxpy variable of any shape.
+        """Read a polytope from constraints of cvxpy.
 
-        Scores are `(..., *z.shape)`, or that flattened in C order, as torch flattens. Attributes of
-        `z` (`boolean`, `integer`, `nonneg`, `nonpos`, `bounds`) are kept; otherwise there are
-        **no** default bounds here. Every other variable in the constraints becomes auxiliary.
+        Scores are `(..., *z.shape)`, or that flattened in C order, as torch flattens; of several
+        variables, one behind the other: `split` and `join` go there and back. Attributes of `z`
+        (`boolean`, `integer`, `nonneg`, `nonpos`, `bounds`) are kept; otherwise there are **no**
+        default bounds here. Every other variable in the constraints becomes auxiliary, and atoms
+        that rows can express, where they are convex (abs, norm1, norm_inf, max, min, pos,
+        sum_largest), add auxiliary variables of their own.
+
+        A `cvxpy.Parameter` without a value stays open: nothing can be asked before `bind` has given
+        it one. One with a value has that value, until `bind` gives it another.
 
         Args:
-            z: A `cvxpy.Variable`.
-            constraints: cvxpy constraints with affine sides.
+            z: A `cvxpy.Variable`, a list of them, or a `cvxpy.Problem`: all its variables.
+            constraints: cvxpy constraints, or a `cvxpy.Problem`, whose constraints count; its
+                objective does not.
             integral: Overrides what the attributes of `z` say.
 
         Raises:
-            PolytopeError: If a constraint is not affine; the constraint is printed.
+            PolytopeError: If rows cannot express a constraint, or parameters are multiplied with
+                each other; the constraint is printed.
 
         Examples:
             >>> import cvxpy as cp
             >>> z = cp.Variable((2, 2), boolean=True)
             >>> Polytope.from_cvxpy(z, [cp.sum(z, axis=0) == 1, cp.trace(z) <= 1])
             Polytope(n=4, rows=1, equalities=2, integral)
+            >>> P = Polytope.from_cvxpy(z, [cp.sum(z) <= cp.Parameter(name="cap")])
+            >>> P
+            Polytope(open: cap)
+            >>> P.bind(cap=torch.tensor([1.0, 3.0]))
+            Polytope(n=4, rows=1, batch=(2,), integral)
         """
-        if not isinstance(constraints, Iterable):
-            raise PolytopeError(
-                "`constraints` must be a list of cvxpy constraints. "
-                f"Got {type(constraints).__name__}."
-            )
-        fields = read_cvxpy(z, list(constraints))
+        rows, other = CvxpyRows(z, constraints), object.__new__(cls)
         if integral is not None:
-            fields["integral"] = integral
-        return cls(**fields)
+            rows.integral = [np.full_like(mask, integral) for mask in rows.integral]
+        object.__setattr__(other, "_cvxpy", rows)
+        return other if rows.open else other.bind()
 
-    def instance(self, index: tuple[int, ...]) -> "Polytope":
+    def bind(self, values: Mapping[Any, Any] | None = None, **named: Any) -> "Polytope":
+        """Return a polytope from cvxpy with values for its parameters.
+
+        Values have the shape of the parameter, or batch dimensions before it, and may require grad.
+        Where parameters are factors of variables the rows depend on them: a batch of values makes a
+        batch of rows.
+
+        Args:
+            values: Parameter, or its name, -> value.
+            **named: Name -> value.
+
+        Raises:
+            PolytopeError: If a parameter is unknown or still open, or a value does not fit it.
+        """
+        rows = self._read_from_cvxpy("bind")
+        fields = rows.arguments({**(values or {}), **named})
+        other = Polytope(**fields)
+        object.__setattr__(other, "_cvxpy", rows)
+        return other
+
+    def split(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Return one tensor `(..., *shape)` for each variable of cvxpy, of points `(..., n)`."""
+        return self._read_from_cvxpy("split").split(self.flat(z))
+
+    def join(self, *parts: Tensor) -> Tensor:
+        """Return points or scores `(..., n)` of a tensor for each variable of cvxpy."""
+        return self._read_from_cvxpy("join").join(parts)
+
+    def _read_from_cvxpy(self, verb: str) -> CvxpyRows:
+        rows = self.__dict__.get("_cvxpy")
+        if rows is None:
+            raise PolytopeError(f"`{verb}` is for polytopes that `from_cvxpy` has read.")
+        return rows
+
+    def __getattr__(self, name: str) -> NoReturn:
+        rows = self.__dict__.get("_cvxpy")
+        if rows is not None and "A" not in self.__dict__ and not name.startswith("__"):
+            names = ", ".join(rows.open)
+            raise PolytopeError(
+                f"Nothing is known of a polytope whose parameters are open. Bind {names} first: "
+                f"`P.bind({rows.open[0]}=...)`."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def instance(self, index: tuple[int, ...], graph: bool = False) -> "Polytope":
         """Return one instance as a polytope without batch dimensions.
 
         Args:
             index: Its place in the batch, or in a batch that this one broadcasts to.
+            graph: Whether values that were declared with tensors that require grad keep their
+                graph; that of rows is left behind.
         """
         if not self.batch_shape:
             return self
         own = index[len(index) - len(self.batch_shape) :]
         own = tuple(k if size > 1 else 0 for k, size in zip(own, self.batch_shape, strict=True))
-        values = {k: getattr(self, k).expand(*self.batch_shape, -1)[own] for k in _VALUES}
-        other = object.__new__(Polytope)
-        Polytope._fill(
-            other,
-            self.A,
-            self.A_eq,
+        given = {k: self.with_graph(k) if graph else getattr(self, k) for k in _VALUES}
+        values = {k: v.expand(*self.batch_shape, -1)[own] for k, v in given.items()}
+        return self._with_rows_of(own, values)
+
+    def of_rows(self, index: tuple[int, ...]) -> "Polytope":
+        """Return the instances that have the rows of one of them, as a polytope that shares rows.
+
+        Values that were declared with tensors that require grad keep their graph.
+
+        Args:
+            index: A place in the last dimensions of the batch, those of `rows_batch`, or of a batch
+                that this one broadcasts to.
+        """
+        tail, values = self.rows_shape, {}
+        index = tuple(k if size > 1 else 0 for k, size in zip(index, tail, strict=True))
+        for name in _VALUES:
+            v = self.with_graph(name)
+            lead = v.shape[: max(v.ndim - 1 - len(tail), 0)]
+            values[name] = v.expand(*lead, *tail, v.shape[-1])[(..., *index, slice(None))]
+        return self._with_rows_of(index, values)
+
+    def _with_rows_of(self, own: tuple[int, ...], values: dict[str, Tensor]) -> "Polytope":
+        """Return what has the rows of one instance, and those values."""
+        rows, rows_eq, digest = self.rows, self.rows_eq, self.fingerprint
+        if self.rows_batch:
+            tail = zip(own[len(own) - len(self.rows_batch) :], self.rows_batch, strict=True)
+            at = [k if size > 1 else 0 for k, size in tail]
+            number = int(np.ravel_multi_index(at, tuple(self.rows_batch)))
+            rows, rows_eq, digest = rows.of_instance(number), rows_eq.of_instance(number), None
+        return self._made(
+            rows,
+            rows_eq,
             num_aux=self.num_aux,
             integral=self.integral,
             shape=self.shape,
-            fingerprint=self.fingerprint,
+            digest=digest,
             instance=True,
             **values,
         )
-        return other
 
     # ------------------------------------------------------------------ questions
 
@@ -381,8 +512,12 @@ class Polytope:
             v.detach().expand(*self.batch_shape, -1).reshape(count, v.shape[-1]).cpu().numpy()
             for v in (self.b, self.b_eq, self.lower, self.upper)
         ]
-        for i in range(count):
-            yield find_conflict(self.A, self.A_eq, *(v[i] for v in flat))
+        of = torch.arange(self.rows_batch.numel(), device="cpu").reshape(self.rows_batch)
+        for i, number in enumerate(of.expand(self.batch_shape).flatten().tolist()):
+            rows = [self.rows, self.rows_eq]
+            if self.rows_batch:
+                rows = [r.of_instance(number) for r in rows]
+            yield find_conflict(*(r.matrix for r in rows), *(v[i] for v in flat))
 
     # ------------------------------------------------------------------ copies
 
@@ -393,11 +528,20 @@ class Polytope:
         return self  # frozen: a copy could not differ
 
     def __getstate__(self) -> dict[str, Any]:
+        if "A" not in self.__dict__:
+            return {"_cvxpy": self.__dict__["_cvxpy"]}
         names = ("A", "A_eq", "b", "b_eq", "lower", "upper", "num_aux", "integral", "shape")
-        return {name: getattr(self, name) for name in names}
+        state = {name: getattr(self, name) for name in names} | {"rows_batch": self.rows_batch}
+        return state | {"_cvxpy": self.__dict__.get("_cvxpy")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._fill(**state)
+        if (cvxpy := state.pop("_cvxpy", None)) is not None:
+            object.__setattr__(self, "_cvxpy", cvxpy)
+        if not state:
+            return
+        batch = state.pop("rows_batch", torch.Size())
+        rows = {name: Rows(state.pop(name), batch) for name in ("A", "A_eq")}
+        self._fill(**rows, **state)
 
 
 def as_polytope(given: Any, verb: str) -> Polytope:
@@ -421,32 +565,3 @@ def as_polytope(given: Any, verb: str) -> Polytope:
 
 
 _VALUES = ("b", "b_eq", "lower", "upper")
-
-
-def _fingerprint(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int) -> bytes:
-    digest = hashlib.blake2b(f"{A.shape} {A_eq.shape} {num_aux}".encode(), digest_size=16)
-    for rows in (A, A_eq):
-        for part in (rows.indptr, rows.indices, rows.data):
-            digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.digest()
-
-
-def _number_of_variables(A, A_eq, lower, upper) -> int:
-    """From the rows, else from the bounds; all of them must agree."""
-    widths = {}
-    for name, matrix in (("A", A), ("A_eq", A_eq)):
-        if matrix is not None:
-            widths[name] = matrix.shape[1]
-    for name, bound in (("lower", lower), ("upper", upper)):
-        if np.ndim(bound) > 0:
-            widths[name] = int(np.shape(bound)[-1])
-    if not widths:
-        raise PolytopeError(
-            "A polytope needs rows `A` or `A_eq`, or bounds with one entry per variable."
-        )
-    if len(set(widths.values())) > 1 or 0 in widths.values():
-        found = ", ".join(f"`{name}` has {width}" for name, width in widths.items())
-        raise PolytopeError(
-            f"Rows and bounds must have the same number of columns, at least 1. Got: {found}."
-        )
-    return next(iter(widths.values()))

@@ -59,6 +59,8 @@ def describe(polytope: Polytope, names: Sequence[str] | None = None, limit: int 
 
 
 def _rows(polytope: Polytope, name: Callable[[int], str], limit: int) -> list[str]:
+    if polytope.rows_batch:
+        return [_batch_of_rows(polytope)]
     lines: list[str] = []
     sides = (("A", polytope.A, polytope.b, "<="), ("A_eq", polytope.A_eq, polytope.b_eq, "="))
     for label, matrix, values, sign in sides:
@@ -68,6 +70,15 @@ def _rows(polytope: Polytope, name: Callable[[int], str], limit: int) -> list[st
             lines.append(f"{label}[{row}]: {_sum(matrix, row, name)} {sign} {right}")
     left = polytope.A.shape[0] + polytope.A_eq.shape[0] - len(lines)
     return lines + ([f"... and {left} more row{'s' * (left != 1)}"] if left else [])
+
+
+def _batch_of_rows(polytope: Polytope) -> str:
+    """Say that rows differ, and how to see those of one instance."""
+    first = ", ".join("0" for _ in polytope.batch_shape)
+    kinds = (("A", polytope.rows), ("A_eq", polytope.rows_eq))
+    shapes = [f"{name}: {r.count} of each instance" for name, r in kinds if r.count]
+    comma = "," * (len(polytope.batch_shape) == 1)
+    return f"rows differ ({'; '.join(shapes)}); those of one: `P.instance(({first}{comma}))`"
 
 
 def _sum(matrix: sp.csr_array, row: int, name: Callable[[int], str]) -> str:

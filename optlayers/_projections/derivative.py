@@ -23,6 +23,7 @@ from torch import Tensor
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits
 from .derivative_aux import free_auxiliaries
+from .derivative_systems import Blocks, Saddle, independent
 from .units import Units, units_of
 from .vertices import Basis, basis_of, one_row_basis, solve_basis
 
@@ -31,6 +32,7 @@ _CHUNK = 32_000_000  # entries of a batch of systems made at a time
 _ROUNDING = 1e-14  # of a slack, relative to the largest auxiliary variable
 _RANK = 1e-9  # a smaller singular value is zero; the largest entry of each row is 1
 _LOST = 1e-10  # the same of an eigenvalue of a Gram matrix, relative to the largest
+_PULLED = 1e-10  # of a gradient, by multipliers on auxiliary variables: then by another way
 _DAMPING, _PASSES = 1e-8, 4  # a dependent row costs accuracy only where these do not suffice
 _MISSED = 1e-11  # of the rows by the derivative, relative to the gradient: then once more, slowly
 _FAINT = 1e-15  # damping where nothing is squared
@@ -52,8 +54,13 @@ class Projection(AbstractBlockMap):
 
     def vjp_limits(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Limits:
         """Return the vector-Jacobian product of the limits, each in its own shape."""
-        found = face_vjp(self.block, x, z, limits, grad)[1:]
-        return Limits(*(g.sum_to_size(v.shape) for g, v in zip(found, limits, strict=True)))
+        return self.vjp_face(x, z, limits, grad)[1]
+
+    def vjp_face(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> tuple[Tensor, Limits]:
+        """Return the products in the point and in the limits, by one basis at a vertex."""
+        of_point, *found = face_vjp(self.block, x, z, limits, grad)
+        parts = (g.sum_to_size(v.shape) for g, v in zip(found, limits, strict=True))
+        return of_point, Limits(*parts)
 
 
 class _Face(NamedTuple):
@@ -74,18 +81,21 @@ class _Face(NamedTuple):
         return self.low | self.high
 
 
-def tangent(block: Block, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+def tangent(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
     """Return the vector-Jacobian product of the projection with respect to its point.
 
     Args:
         block: Rows of any kind.
-        z: `(N, count, size)`, the answer; entries of auxiliary variables are not read.
+        x: `(N, count, size)`, the point that was projected.
+        z: `(N, count, size)`, the answer; entries of auxiliary variables are a guess.
         limits: As the projection had them.
         grad: `(N, count, size)`, of the answer.
     """
     # Which rows are active, and the rank of auxiliary columns, must not depend on their units.
-    block, limits, _ = _in_units(block, limits)
-    face, g = _face_of(block, z, limits), _own(block, grad)
+    block, limits, units = _in_units(block, limits)
+    z = z if units is None else units.of(z)
+    r = _own(block, x.double() - z.double())
+    face, g = _face_of(block, z, r, limits), _own(block, grad)
     v = g - _pull(block, _multipliers(block, face, face.free, face.active, g))
     return torch.where(face.free, v, 0.0).to(grad.dtype)
 
@@ -96,13 +106,14 @@ def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -
     Args:
         block: Rows of any kind.
         x: `(N, count, size)`, the point that was projected.
-        z: `(N, count, size)`, the answer; entries of auxiliary variables are not read.
+        z: `(N, count, size)`, the answer; entries of auxiliary variables are a guess.
         limits: As the projection had them.
         grad: `(N, count, size)`, of the answer.
     """
     block, limits, units = _in_units(block, limits)
-    face, g = _face_of(block, z, limits), _own(block, grad)
+    z = z if units is None else units.of(z)
     r = _own(block, x.double() - z.double())
+    face, g = _face_of(block, z, r, limits), _own(block, grad)
     if face.lone:
         lone = face.low, face.high
         basis = one_row_basis(block.weights, r, face.lower, face.upper, *lone)
@@ -150,7 +161,7 @@ def _sides(low: Tensor, high: Tensor, multiplier: Tensor, v: Tensor) -> tuple[Te
     return of_low, of_high
 
 
-def _face_of(block: Block, z: Tensor, limits: Limits) -> _Face:
+def _face_of(block: Block, z: Tensor, r: Tensor, limits: Limits) -> _Face:
     """Activity of rows and bounds, by the rounding of closed forms or the accuracy of a solver."""
     points, wide = z.double(), Limits(*(v.double() for v in limits))
     lone = not block.num_rows or (block.weights is not None and not block.is_aux.any())
@@ -161,7 +172,8 @@ def _face_of(block: Block, z: Tensor, limits: Limits) -> _Face:
     else:
         near = 1e-8 if z.dtype == torch.float64 else 1e-5
         if block.is_aux.any():
-            points, near = free_auxiliaries(block, points, wide, near), 20 * near
+            points = free_auxiliaries(block, points, r, wide, near, 20 * near)
+            near = 20 * near
         act = _activity(block, points)
         slip = size = _extent(block, points, _ROUNDING / near)
     lower, upper = wide.lower, wide.upper
@@ -215,6 +227,11 @@ def _vertices(block: Block, face: _Face, r: Tensor):
     """Instance, component and basis wherever rows are lost with the variables at bounds."""
     if block.size > _SMALL:
         return
+    if block.is_aux.any():
+        masks = (v.flatten(0, 1).cpu().numpy() for v in (face.active, face.free))
+        sure = independent(Blocks.of(block.matrix), *masks).reshape(r.shape[:2])
+        if sure.all():
+            return
     R = _matrix(block, r)
     unit = R / R.norm(dim=1, keepdim=True)
     rows = torch.where(face.active[..., None], unit, 0.0)
@@ -352,9 +369,27 @@ def _augmented(rows: sp.csr_array, g: np.ndarray) -> np.ndarray:
 
 def _with_auxiliaries(block: Block, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
     """As above, with nu in the null space of the columns of free auxiliary variables."""
+    aux, (f, a, v) = block.is_aux, (t.cpu().numpy() for t in (free, active, g))
+    aim = np.where(f & ~aux, v, 0.0)
+    system = Saddle(Blocks.of(block.matrix), a, f, np.where(aux, 0.0, 1.0))
+    _, nu = system.solve(np.nan_to_num(aim), np.zeros(a.shape))
+    nu = np.where(a, nu, 0.0)
+    pull = (block.matrix.T @ nu.T).T
+    along = (block.matrix @ np.where(f & ~aux, aim - pull, 0.0).T).T
+    # Right up to rounding where auxiliary variables are pulled nowhere; else once more, slowly.
+    size = _PULLED * np.abs(aim).max(1, initial=1e-300)
+    missed = ~(np.abs(np.where(f & aux, pull, 0.0)).max(1) <= size)
+    missed |= ~np.isfinite(along).all(1)
+    if missed.any():
+        nu[missed] = _by_vectors(block, f[missed], a[missed], v[missed])
+    return torch.from_numpy(nu).to(g.device)
+
+
+def _by_vectors(block: Block, free: np.ndarray, active: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Solve for the multipliers one instance after the other, by singular vectors."""
     R, aux = block.matrix.toarray(), block.is_aux
     out = np.zeros((len(g), block.num_rows))
-    for k, (f, a, v) in enumerate(zip(*(t.cpu().numpy() for t in (free, active, g)), strict=True)):
+    for k, (f, a, v) in enumerate(zip(free, active, g, strict=True)):
         own, other = R[np.ix_(a, f & ~aux)], R[np.ix_(a, f & aux)]
         if not own.size:
             continue
@@ -366,4 +401,4 @@ def _with_auxiliaries(block: Block, free: Tensor, active: Tensor, g: Tensor) -> 
         u, s, vt = np.linalg.svd(own.T @ basis, full_matrices=False)
         kept = s > _RANK
         out[k, a] = basis @ (vt[kept].T @ ((u[:, kept].T @ v[f & ~aux]) / s[kept]))
-    return torch.from_numpy(out).to(g.device, non_blocking=True)
+    return out

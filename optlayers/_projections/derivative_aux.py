@@ -8,32 +8,50 @@ from torch import Tensor
 from .._errors import SolverFailed
 from .._plan.blocks import Block
 from .._plan.maps import Limits
+from .derivative_fibre import Sides, middle
 
 _REACH = 1e4  # of an auxiliary variable, in units where coefficients are near one
 
 
-def free_auxiliaries(block: Block, z: Tensor, limits: Limits, near: float) -> Tensor:
+def free_auxiliaries(
+    block: Block, z: Tensor, r: Tensor, limits: Limits, near: float, seen: float
+) -> Tensor:
     r"""Move auxiliary variables to where no more rows and bounds are active than must be.
 
     The face of a projected polytope at z is what lies above it, seen from the relative interior of
-    $\{\psi : (z, \psi) \in L\}$. One linear program per instance finds such a point: the sum of
-    $s_k \le 1$, each at most its slack, is largest where every slack that can be positive is, once
-    the set may be scaled up.
+    $\{\psi : (z, \psi) \in L\}$. Multipliers of y - z find most such points, a batch at a time (see
+    `derivative_fibre.py`); a linear program the others: the sum of $s_k \le 1$, each at most its
+    slack, is largest where every slack that can be positive is, once the set may be scaled up.
 
     Args:
         block: A block with auxiliary variables.
-        z: `(N, count, size)`, float64; entries of auxiliary variables are not read.
+        z: `(N, count, size)`, float64; entries of auxiliary variables are a guess.
+        r: y - z; zero at auxiliary variables.
         limits: As the projection had them, float64.
         near: By how much z may violate rows; a slack below 100 times that counts as none.
+        seen: Up to which slack, relative to 1 + |z|, what is found is read as active.
     """
     points = z.cpu().numpy().copy()
     sides = [v.cpu().numpy() for v in limits]
-    for n, c in np.ndindex(*points.shape[:2]):
+    guess = np.nan_to_num(points)
+    flat = Sides(*(_flat(v, points.shape[:2]) for v in sides))
+    fibre = middle(
+        block, _flat(guess, points.shape[:2]), _flat(r.cpu().numpy(), points.shape[:2]), flat, seen
+    )
+    known = fibre.found.reshape(points.shape[:2])
+    found = fibre.points.reshape(points.shape)
+    points[..., block.is_aux] = np.where(known[..., None], found, points)[..., block.is_aux]
+    for n, c in zip(*np.nonzero(~known), strict=True):
         if np.isfinite(points[n, c][~block.is_aux]).all():
             low, high, lower, upper = (v[n % len(v), c] for v in sides)
             found = _middle(block, points[n, c], low, high, lower, upper, near)
             points[n, c, block.is_aux] = found
     return torch.from_numpy(points).to(z.device, non_blocking=True)
+
+
+def _flat(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return one row for every component of every instance."""
+    return np.broadcast_to(values, (*shape, values.shape[-1])).reshape(-1, values.shape[-1])
 
 
 def _middle(block: Block, x: np.ndarray, low, high, lower, upper, near: float) -> np.ndarray:

@@ -36,6 +36,10 @@ class Units(NamedTuple):
         low, high, lower, upper = limits
         return Limits(low / rows, high / rows, lower / columns, upper / columns)
 
+    def of(self, x: Any) -> Any:
+        """Convert a point to these units."""
+        return x if self.columns is None else x / self._like("columns", x)
+
     def declared(self, x: Any) -> Any:
         """Convert a point back to the units of the declaration."""
         return x if self.columns is None else x * self._like("columns", x)

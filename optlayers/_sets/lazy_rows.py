@@ -12,8 +12,9 @@ from .._errors import InputError, SolverFailed
 from .._feasible_set import PolytopeSet
 from .._kernels.untraced import eager
 from .._plan.failures import Report
-from .._polytope.arguments import as_rows, as_values
+from .._polytope.arguments import as_values
 from .._polytope.polytope import Polytope
+from .._polytope.rows import as_rows
 
 _BY = 1e-9  # what a point may miss of a row, relative to its terms
 
@@ -116,7 +117,8 @@ class LazyRows(PolytopeSet):
                 "`separate` must return None or a pair (A, b) of violated rows. Got "
                 f"{type(found).__name__}."
             )
-        rows = as_rows(found[0], "A")
+        given = as_rows(found[0], "A")
+        rows = None if given is None or given.batch else given.matrix
         if rows is None or rows.shape[1] != n:
             shape = None if rows is None else rows.shape
             raise InputError(f"`separate` must return rows of shape (r, {n}). Got {shape}.")

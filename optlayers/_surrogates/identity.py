@@ -57,7 +57,7 @@ class Identity(AbstractSurrogate):
         """Decide; on centred scores where that can change the decision."""
         if self.centre == "mean":
             fixed = scores.detach()
-            scores = scores - _mean(fixed, self._counted(oracles, fixed), oracles.event)
+            scores = scores - _mean(fixed, oracles.counted(fixed), oracles.event)
         return super().forward(oracles, scores, training)
 
     def backward(
@@ -71,7 +71,7 @@ class Identity(AbstractSurrogate):
         """Return the gradient of the loss without its parts along the invariances."""
         oracles = Oracles(feasible_set, on_failure)
         wide, _, g = oracles.admit(scores, z_hat, grad)
-        counted = self._counted(oracles, wide)
+        counted = oracles.counted(wide)
         wide = torch.where(counted, wide, 0)
         result = self._without(oracles, g, counted)
         if self.normalise:
@@ -81,11 +81,6 @@ class Identity(AbstractSurrogate):
             nu = nu / norm
             result = (result - nu * (nu * g).sum(oracles.event, keepdim=True)) / norm
         return oracles.answer(result, grad, g)
-
-    def _counted(self, oracles: Oracles, scores: Tensor) -> Tensor:
-        """Mark parts that can be chosen: no padding, and not masked by minus infinity."""
-        free, counted = oracles.free_parts(scores.device), scores.isfinite()
-        return counted if free is None else counted & free
 
     def _without(self, oracles: Oracles, x: Tensor, counted: Tensor) -> Tensor:
         if self.centre is None:

@@ -147,9 +147,10 @@ class AIMLE(IMLE):
         if not grad.numel():
             return torch.zeros_like(grad)
         # Masked scores are no measure of the others; without a gradient there is no step.
+        said = (oracles.counted(scores), scores), (grad.isfinite(), grad)
         norm, of_grad = (
-            torch.linalg.vector_norm(torch.where(v.isfinite(), v, 0), dim=dims, keepdim=True)
-            for v in (scores, grad)
+            torch.linalg.vector_norm(torch.where(counted, v, 0), dim=dims, keepdim=True)
+            for counted, v in said
         )
         lam = torch.where(of_grad > 0, self._alpha * norm / of_grad, 0)
         result = self._difference(oracles, scores, noise, decided, lam * grad)

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._calls import OnFailure, Status, is_ordinary
+from .._calls import ADVICE, OnFailure, Status, is_ordinary
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode, project
 from .._masks import calm, low_parts, usual
 from .._nonfinite import OnNonfinite
-from .._plan.failures import Failure
+from .._plan.failures import Failure, Report, number_of
 from .._polytope.polytope import Polytope, as_polytope
 
 
@@ -74,12 +74,25 @@ class Oracles:
         """Return the same for `(samples, ..., *event)`; an instance fails if a sample does."""
         before, self.failures = self.failures, {}
         gaps, self.gaps = self.gaps, {}
-        z = self.decode(scores)
-        self.failures = before | {index[1:]: reason for index, reason in self.failures.items()}
+        policy, self.on_failure = self.on_failure, "nan"  # else the sample would be named
+        try:
+            z = self.decode(scores)
+        finally:
+            self.on_failure = policy
+        failed = {index[1:]: failure for index, failure in sorted(self.failures.items())}
+        if failed and policy == "raise":
+            self._raise(failed, scores.shape[1 : scores.ndim - self.event_dim])
+        self.failures = before | failed
         for index, gap in self.gaps.items():
             gaps[index[1:]] = max(gap, gaps.get(index[1:], 0.0))
         self.gaps = gaps
         return z
+
+    def _raise(self, failures: dict[tuple[int, ...], Failure], batch: torch.Size) -> None:
+        report = Report()
+        for index, failure in failures.items():
+            report.add(number_of(index, batch), failure)
+        report.raise_first(batch, advice=ADVICE)
 
     def project(self, y: Tensor) -> Tensor:
         """Return the nearest point of the relaxation; NaN where there is none. Differentiable."""
@@ -167,6 +180,13 @@ class Oracles:
         """Return which instances of `z` have an answer."""
         gaps = {i: gap for i, gap in self.gaps.items() if i not in self.failures}
         return Status(tuple(z.shape[: z.ndim - self.event_dim]), self.failures, gaps=gaps)
+
+    def counted(self, scores: Tensor) -> Tensor:
+        """Mark parts whose scores say something: no padding, and not so low that they are out."""
+        masked = self._masked(scores)
+        counted = scores.isfinite() if masked is None else scores.isfinite() & ~masked
+        free = self.free_parts(scores.device)
+        return counted if free is None else counted & free
 
     def _masked(self, scores: Tensor) -> Tensor | None:
         look = scores.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -148,8 +148,12 @@ class PulledBack(AbstractSurrogate):
         target = self.target.target(oracles, around, wide, g)
         if not callable(self.loss):
             return oracles.answer(oracles.point(_LOSSES[self.loss], wide) - target, grad, g)
+        # A loss has policies of its own: what is no number here does not get there.
+        fine = (wide < torch.inf) & target.isfinite()
+        for dim in oracles.event:
+            fine = fine.all(dim, keepdim=True)
         with torch.enable_grad():
-            at = wide.detach().requires_grad_()
-            loss = self.loss(feasible_set, at, target.detach()).sum()
+            at = torch.where(fine, wide.detach(), 0).requires_grad_()
+            loss = self.loss(feasible_set, at, torch.where(fine, target.detach(), 0)).sum()
             (result,) = torch.autograd.grad(loss, at)
-        return oracles.answer(result, grad, g)
+        return oracles.answer(torch.where(fine, result, torch.nan), grad, g)

@@ -84,6 +84,11 @@ def region(polytope: Any) -> Region:
         raise InputError(f"{_DRAWABLE}. Got {type(polytope).__name__}.")
     if polytope.n not in (2, 3):
         raise InputError(f"{_DRAWABLE}. Got {polytope!r}.")
+    if polytope.rows_batch:
+        raise InputError(
+            "One set is drawn at a time: take an instance of the batch, such as "
+            f"`P.instance({(0,) * len(polytope.batch_shape)})`."
+        )
     if polytope.batch_shape:
         names = [k for k in ("b", "b_eq", "lower", "upper") if getattr(polytope, k).ndim > 1]
         index = "".join(", 0" * (len(polytope.batch_shape) - 1))

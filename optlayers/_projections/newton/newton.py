@@ -188,7 +188,7 @@ class Newton(SolverMap, Projection):
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         """Project the gradient onto the directions in which the active face is free."""
-        return tangent(self.block, z, limits, grad)
+        return tangent(self.block, x, z, limits, grad)
 
 
 def _far(z: Tensor, y: Tensor) -> Tensor:

@@ -75,13 +75,17 @@ class ConvexHull(AbstractFeasibleSet):
             )
         self.feasible_set, self.max_iter = feasible_set, int(max_iter)
         self._hold(as_set(feasible_set))
-        if mask is not None and isinstance(feasible_set, Polytope):
-            mask = feasible_set.flat(as_host_tensor(mask))
-        self._mask = None if mask is None else PartMask(mask, self.event_shape)
+        self._mask = None if mask is None else self._read_mask(mask)
 
     def _hold(self, feasible_set: AbstractFeasibleSet) -> None:
         self._set = feasible_set
         self.event_dim = feasible_set.event_dim  # type: ignore[misc]
+
+    def _read_mask(self, mask: Any) -> PartMask:
+        found = as_host_tensor(mask)
+        if self._set.reading(found) is not self._set:  # the arrays of a polytope
+            found = found.flatten(-self._set.reading(found).event_dim)
+        return PartMask(found, self.event_shape)
 
     def reading(self, x: Any) -> "ConvexHull":
         """Return the hull of the arrays of a polytope, if `x` holds such."""

@@ -1,0 +1,101 @@
+"""Linear systems of the faces of blocks with auxiliary variables, a whole batch in one factor."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+_DAMPING, _PASSES = 1e-9, 3  # proximal point steps, which remove the damping
+_FULL = 1e-8  # pivots of a Gram matrix of unit rows, below which its rank is in doubt
+
+
+class Blocks(NamedTuple):
+    """The entries of one matrix `(m, size)`, to be chosen from for every instance of a batch."""
+
+    row: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, matrix: sp.csr_array) -> "Blocks":
+        """Read a matrix."""
+        row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        return cls(row, matrix.indices.astype(np.int64), matrix.data, matrix.shape)
+
+    def chosen(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return instance, row, column and value where both are chosen, `(K, m)`, `(K, size)`."""
+        k, e = np.nonzero(rows[:, self.row] & columns[:, self.column])
+        return k, self.row[e], self.column[e], self.value[e]
+
+
+class Saddle:
+    r"""$\begin{pmatrix} D & R_{AF}^\top \\ R_{AF} & -S \end{pmatrix}$ of every instance.
+
+    Quasi-definite with a little damping where D or S is zero, so that it has a factor in any order;
+    a few proximal point steps remove the damping from the solution.
+
+    Args:
+        blocks: R.
+        active: `(K, m)`, the rows A; the others stand alone.
+        free: `(K, size)`, the columns F.
+        weight: `(size,)`, D: 1 where variables have a curvature, 0 where they have none.
+        soft: `(K, m)`, S: 1 for rows that are met in least squares only; None: 0.
+    """
+
+    def __init__(self, blocks: Blocks, active, free, weight, soft=None):
+        from scipy.sparse.linalg import splu
+
+        count, (m, size) = len(active), blocks.shape
+        self.shape = (count, size + m)
+        k, row, column, value = blocks.chosen(active, free)
+        across, down = k * (size + m) + column, k * (size + m) + size + row
+        top = np.where(free, weight, 1.0)
+        low = np.where(active, 0.0 if soft is None else soft, 1.0)
+        exact = np.concatenate([top, -low], 1).ravel()
+        damped = np.concatenate([np.maximum(top, _DAMPING), -np.maximum(low, _DAMPING)], 1).ravel()
+        total, at = len(exact), np.arange(len(exact))
+        entries = (np.concatenate([value, value]), np.concatenate([across, down]))
+        others = np.concatenate([down, across])
+        coupled = sp.csc_matrix((entries[0], (entries[1], others)), shape=(total, total))
+        self.matrix = sp.csr_array(coupled + sp.csc_matrix((exact, (at, at)), shape=(total, total)))
+        self.factor = splu(
+            coupled + sp.csc_matrix((damped, (at, at)), shape=(total, total)),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+
+    def solve(self, top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the two parts of the solution, `(K, size)` and `(K, m)`."""
+        right = np.concatenate([top, bottom], 1).ravel()
+        x = self.factor.solve(right)
+        for _ in range(_PASSES):
+            x += self.factor.solve(right - self.matrix @ x)
+        x = x.reshape(self.shape)
+        return x[:, : top.shape[1]], x[:, top.shape[1] :]
+
+
+def independent(blocks: Blocks, active: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Return `(K,)`, where the active rows are surely independent on the free columns."""
+    from scipy.sparse.linalg import splu
+
+    count, (m, size) = len(active), blocks.shape
+    k, row, column, value = blocks.chosen(active, free)
+    whole = sp.csr_matrix(
+        (value, (k * m + row, k * size + column)), shape=(count * m, count * size)
+    )
+    norms = np.sqrt(np.asarray(whole.multiply(whole).sum(1)).ravel())
+    empty = active.ravel() & (norms == 0)
+    unit = sp.diags_array(1 / np.where(norms > 0, norms, 1.0)) @ whole
+    gram = sp.csc_matrix(unit @ unit.T) + sp.diags_array(np.where(norms > 0, 1e-14, 1.0))
+    factor = splu(
+        sp.csc_matrix(gram),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
+    # Column j of the factor is that of column j of the matrix, reordered.
+    pivots = np.empty(count * m)
+    pivots[:] = factor.U.diagonal()[factor.perm_c]
+    return ((pivots > _FULL) & ~empty).reshape(count, m).all(1)
