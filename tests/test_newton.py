@@ -154,7 +154,7 @@ def test_tensors_and_compiled_loops_agree(P):
     y = points(P)
     map_, parts, limits, own = solved(P, y)
     x, quality = map_._on_host(parts, limits)
-    other, found = batched.newton(*map_.tensors(y.device), parts, limits, 1e-12)
+    other, found = batched.newton(map_.tensors(y.device), parts, limits, 1e-12)
     assert max(quality.max(), found.max()) <= 1e-9
     scale = 1 + y.abs().amax()
     assert ((x - other)[..., own].abs() <= 1e-8 * scale).all()
