@@ -37,7 +37,8 @@ class ExtendedActiveSet:
     multipliers of 1e8 times the point, then cost nothing that is seen in the answer.
 
     Auxiliary variables get a small curvature about a centre that follows them until it rests (the
-    proximal point method), with which every problem is strictly convex.
+    proximal point method), with which every problem is strictly convex. They come in units in which
+    their coefficients are near one; with small ones that method takes more rounds than there are.
 
     References:
         Goldfarb and Idnani (1983), *A numerically stable dual method for solving strictly convex
