@@ -1,9 +1,11 @@
 """What the code promises to those who change it: who may touch what, and who asks which kind."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import optlayers
 
@@ -62,3 +64,51 @@ def test_few_places_ask_which_kind_a_feasible_set_is():
                 if names & kinds:
                     found.append(f"{path.relative_to(PACKAGE)}: {ast.unparse(node)}")
     assert len(found) <= 7, found  # `as_set`, `as_polytope`, and checks of arguments
+
+
+def walk(call, carries) -> tuple[int, int, int]:
+    """Follow an argument: how often a file is entered with it, how many files, how many returns.
+
+    Args:
+        call: What is followed.
+        carries: Whether a value is the argument.
+    """
+    entered: list[str] = []
+
+    def look(frame, event, _):
+        name = frame.f_code.co_filename
+        if event != "call" or not name.startswith(str(PACKAGE)) or frame.f_code.co_name[0] == "<":
+            return
+        count = frame.f_code.co_argcount + frame.f_code.co_kwonlyargcount
+        values = [frame.f_locals.get(v) for v in frame.f_code.co_varnames[:count]]
+        if any(carries(v) for v in values) and name not in entered[-1:]:
+            entered.append(name)
+
+    call()
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    files = len(set(entered))
+    return len(entered), files, len(entered) - files
+
+
+def test_a_set_walks_straight_to_its_projection():
+    P, y = optlayers.simplex(5), torch.randn(4, 5)
+    found = walk(
+        lambda: optlayers.project(P, y), lambda v: v is P or getattr(v, "polytope", None) is P
+    )
+    assert all(n <= most for n, most in zip(found, (6, 5, 1), strict=True)), found
+
+
+def test_a_gradient_walks_through_spigot():
+    P, y = optlayers.simplex(5), torch.randn(4, 5)
+    z, grad = optlayers.decode(P, y), torch.randn(4, 5)
+    spigot = optlayers.SPIGOT(1.0, around="vertex", warn=False)
+    found = walk(
+        lambda: spigot.backward(P, y, z, grad),
+        lambda v: isinstance(v, torch.Tensor) and v.is_floating_point() and v.numel() == 20,
+    )
+    assert all(n <= most for n, most in zip(found, (20, 11, 9), strict=True)), found

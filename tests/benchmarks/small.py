@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 import optlayers as ol
 
@@ -81,10 +80,15 @@ def backward(layer: Callable[[Tensor], Tensor], scores: Tensor, weights: Tensor)
     return call
 
 
+def one_hot(scores: Tensor) -> Tensor:
+    """Return the argmax."""
+    chosen = scores.argmax(-1)
+    return torch.nn.functional.one_hot(chosen, scores.shape[-1]).to(scores.dtype)
+
+
 def straight_through(scores: Tensor) -> Tensor:
     """Return the one-hot argmax, with the gradient of the identity."""
-    hard = functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype)
-    return hard + scores - scores.detach()
+    return one_hot(scores) + scores - scores.detach()
 
 
 def top(scores: Tensor, k: int) -> Tensor:
@@ -108,7 +112,7 @@ class HandSPIGOT(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores):  # type: ignore[override]
         ctx.save_for_backward(scores)
-        return functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype)
+        return one_hot(scores)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
@@ -147,8 +151,7 @@ def cases() -> dict[str, Case]:
     return {
         "decode-simplex": Case(
             "decode 4 x simplex(5)", lambda: ol.decode(simplex, small),
-            lambda: functional.one_hot(small.argmax(-1), 5).to(small.dtype),
-            "argmax, one_hot", 40, True,
+            lambda: one_hot(small), "argmax, one_hot", 40, True,
         ),
         "decode-cardinality": Case(
             "decode 32 x cardinality(10, at_most=3)", lambda: ol.decode(at_most, wide),
