@@ -115,7 +115,7 @@ def broken_instances(
         numbers = np.arange(len(points)).reshape(batch)
         lead = lead_of(polytope, batch)
         for index in np.ndindex(*tail_of(polytope, batch)):
-            own = numbers[(..., *index)].ravel()
+            own = np.asarray(numbers[(..., *index)]).ravel()
             alone = broken_instances(polytope.of_rows(index), lead, points[own], eps, most)
             found |= {int(own[i]): why for i, why in alone.items()}
         return found

@@ -139,6 +139,6 @@ def test_tensor_operations_do_not_wait_and_devices_do_not_mix():
         assert gpu.total == 0
         assert gpu.take(y).tolist() == [1.0, 1.0]
         with pytest.raises(RuntimeError, match="found at least two devices"):
-            x + torch.ones(2)
+            torch.add(x, torch.ones(2))
         with pytest.raises(TypeError, match=r"Use Tensor\.cpu\(\) first"):
             x.numpy()

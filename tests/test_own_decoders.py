@@ -69,7 +69,7 @@ def test_only_the_first_calls_are_looked_at_unless_asked():
 class Greedy(ol.AbstractFeasibleSet):
     """A set of one's own whose decoder breaks its relaxation."""
 
-    relaxation = P
+    relaxation = P  # type: ignore[assignment]
 
     def decode(self, scores):
         return greedy(scores)

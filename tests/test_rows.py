@@ -374,7 +374,8 @@ def test_gradients_of_rows_are_those_of_differences(batch, rows):
     A_eq = tensors(1, 4, seed=3).requires_grad_()
     b = torch.full((rows,), 0.3, dtype=torch.float64, requires_grad=True)
     y, c = tensors(2, 2, 4, seed=4), tensors(4, seed=5)
-    assert torch.autograd.gradcheck(lambda *t: loss_of(*t, y, c, -1.0), (A, A_eq, b))
+    loss = lambda A, A_eq, b: loss_of(A, A_eq, b, y, c, -1.0)  # noqa: E731
+    assert torch.autograd.gradcheck(loss, (A, A_eq, b))
 
 
 def test_gradients_of_rows_with_zeros_one_coefficient_and_multiples():
@@ -444,7 +445,7 @@ def test_parameters_that_an_optimiser_moves_are_read_again():
     y = torch.ones(2, 3, dtype=torch.float64)
     ol.project(P, y)[..., 0].sum().backward()
     with torch.no_grad():
-        A -= 0.5 * A.grad
+        A -= 0.5 * A.grad  # type: ignore[operator]
     fresh = ol.Polytope(A.detach().clone(), [1.0])
     assert torch.equal(ol.project(P, y), ol.project(fresh, y))
 

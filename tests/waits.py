@@ -63,7 +63,7 @@ def _scores(made: Any) -> Tensor:
 @cache
 def waits_of(name: str, rule: str = "propagate") -> Waits:
     """Count for a set of the table, under a rule for numbers that are not finite."""
-    words = {"on_nonfinite": rule, "on_failure": "nan"}
+    words: Any = {"on_nonfinite": rule, "on_failure": "nan"}
     with PretendDevice() as gpu:
         made = SETS[name]()
         first = _count(gpu, made, lambda x: ol.project(made, x, **words))[0]

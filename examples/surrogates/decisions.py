@@ -5,6 +5,8 @@ is linear, so that it has to choose where to be right. Data, models and methods 
 Khalil, 2024) are its own code, with Gurobi behind; ours decide and project by optlayers.
 """
 
+# pyright: reportMissingImports=false
+
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

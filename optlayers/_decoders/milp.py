@@ -144,7 +144,7 @@ class MILP(SolverMap):
             return self._read(z, reason, Refusal("HiGHS finds no point", SolverFailed), search)
         own = self._rows.whole
         fractional = z is not None and is_fractional(z[own])
-        if fractional and not self._rows.wide:
+        if z is not None and fractional and not self._rows.wide:
             found = branched(self._solver(False, units), at, own, z, search)
             if found is not None:
                 return self._read(*found, _NO_INTEGER, search)

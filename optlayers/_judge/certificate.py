@@ -198,7 +198,7 @@ def _by_rows(polytope: Polytope, batch: torch.Size, y: Tensor, z: Tensor, multip
     found: list[Certificate] = []
     for index in np.ndindex(*tail):
         at = (..., *index, slice(None))
-        given = None if multipliers is None else tuple(v[at] for v in multipliers)
+        given = None if multipliers is None else (multipliers[0][at], multipliers[1][at])
         own = None if psi is None else psi[at]
         single = certify(polytope.of_rows(index), y[at], z[at], multipliers=given, psi=own)
         found.append(single)

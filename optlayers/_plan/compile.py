@@ -180,7 +180,7 @@ def _key_of_small(polytope: Polytope) -> bytes | None:
     digest.update(b"integral" if polytope.integral else b"")
     for v in values.values():
         digest.update(str(tuple(v.shape)).encode())
-        digest.update(v.contiguous().numpy())
+        digest.update(v.contiguous().numpy().tobytes())
     return digest.digest()
 
 

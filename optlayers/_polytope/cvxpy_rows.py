@@ -288,10 +288,10 @@ def _asked(z: Any, constraints: Any) -> tuple[list[Any], list[Any]]:
 
 def _program(constraints: list[Any]) -> Any:
     """Return what cvxpy makes of the constraints: A x + b, zero or nonnegative."""
-    import cvxpy as cp
+    from cvxpy.constraints.constraint import Constraint
 
     for c in constraints:
-        if not isinstance(c, cp.constraints.constraint.Constraint) or not c.is_dcp():
+        if not isinstance(c, Constraint) or not c.is_dcp():
             _refuse(c)
         if not c.is_dcp(dpp=True):
             raise PolytopeError(
@@ -382,7 +382,8 @@ def _sides(
     column, extra = _columns(program, variables)
     width = sum(v.size for v in variables) + extra
     if program.tensor is None:
-        none = _side(0, width, 0, *np.zeros((3, 0), dtype=np.int64), np.zeros(0))
+        nowhere = np.zeros(0, dtype=np.int64)
+        none = _side(0, width, 0, nowhere, nowhere, nowhere, np.zeros(0))
         return (none, none), 0
     total = program.tensor.shape[0] // (program.width + 1)
     place, entry = program.tensor.coords

@@ -276,7 +276,7 @@ class Polytope:
     def _made(self, *rows: Rows, **fields: Any) -> "Polytope":
         """Return a polytope that was read where this one was, from parts that were checked."""
         other = object.__new__(Polytope)
-        Polytope._fill(other, *rows, **fields)
+        Polytope._fill(other, rows[0], rows[1], **fields)
         if "_cvxpy" in self.__dict__:
             object.__setattr__(other, "_cvxpy", self._cvxpy)
         return other

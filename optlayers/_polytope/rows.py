@@ -27,7 +27,7 @@ class Rows(NamedTuple):
     source: Tensor | None = None
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """Number of rows of one instance."""
         return self.matrix.shape[0] // max(self.batch.numel(), 1)
 

@@ -1,6 +1,7 @@
 """Polytopes of different sizes as one batch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -75,7 +76,8 @@ class _Stack:
         if len(prints) == 1 and not any(P.rows_require_grad for P in self.polytopes):
             rows, rows_eq = self.polytopes[0].rows, self.polytopes[0].rows_eq
         integral = self.polytopes[0].integral
-        return Polytope(rows, A_eq=rows_eq, num_aux=self.num_aux, integral=integral, **fields)
+        own: dict[str, Any] = fields
+        return Polytope(rows, A_eq=rows_eq, num_aux=self.num_aux, integral=integral, **own)
 
     def _rows(self, name: str) -> Rows:
         """Return the rows of all instances, padded by empty rows."""

@@ -3,6 +3,8 @@
 python -m tests.benchmarks.small [name ...]
 """
 
+# pyright: reportMissingImports=false
+
 import csv
 import datetime
 import gc

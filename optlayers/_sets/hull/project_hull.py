@@ -147,7 +147,8 @@ def hull_instances(
 class _Hull(torch.autograd.Function):
     @staticmethod
     def forward(flat, asks, event, max_iter, report, grad, parts):
-        *found, spread = _solve(*asks, flat.detach(), event, max_iter, report, grad, parts)
+        ask, begin = asks
+        *found, spread = _solve(ask, begin, flat.detach(), event, max_iter, report, grad, parts)
         found = [torch.from_numpy(v).to(flat) for v in found]
         return *found, torch.from_numpy(spread).to(flat.device)  # in float64
 

@@ -283,7 +283,8 @@ class GraphPaths(EdgeSet):
         if self._dag is None:
             self._has_no("tractable sum over its structures: the graph has cycles")
         allowed, rows = self._rows_of(batch, torch.arange(batch.numel(), device="cpu"))
-        paths = self._batch_of(*self._ends(rows), allowed)
+        begins, ends = self._ends(rows)
+        paths = self._batch_of(begins, ends, allowed)
         begins, ends, mask = (v.to(scores.device) for v in paths[1:])
         moved = sums.PathBatch(paths.dag, begins, ends, mask)
         return scores.reshape(-1, len(self.edges)), moved, batch
