@@ -158,7 +158,7 @@ def structured_argmax(
         >>> import optlayers as ol
         >>> scores = torch.tensor([[0.2, 1.0, 0.1]], requires_grad=True)
         >>> structured_argmax(ol.simplex(3), scores)
-        tensor([[0., 1., 0.]], grad_fn=<_SurrogateBackward>)
+        tensor([[0., 1., 0.]], grad_fn=<_PlainSurrogateBackward>)
     """
     policies = (on_failure, on_nonfinite)
     surrogate = SPIGOT() if surrogate is None else check_surrogate(surrogate)

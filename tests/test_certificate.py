@@ -444,4 +444,4 @@ def test_the_judge_imports_the_declaration_only():
     for name in ("certificate", "multipliers", "repair"):
         tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
         found |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level}
-    assert found == {"_errors", "multipliers", "repair", "_polytope.polytope"}
+    assert found == {"_errors", "multipliers", "repair", "_polytope.joint", "_polytope.polytope"}

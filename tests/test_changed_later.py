@@ -24,6 +24,7 @@ def test_steps_of_an_optimiser_take_effect():
         optimiser.step()
 
 
+@pytest.mark.filterwarnings("ignore::optlayers._errors.NoGradientWarning")  # the layer gives none
 @pytest.mark.parametrize("field", ["b", "b_eq", "lower", "upper"])
 def test_every_field_is_read_again_by_every_verb(field):
     start = {

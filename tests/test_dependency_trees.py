@@ -210,7 +210,7 @@ def test_spigot_around_the_marginals_is_its_formula(dtype):
 
 def test_marginals_are_refused_where_there_are_none():
     scores = torch.randn(3, requires_grad=True)
-    z = ol.structured_argmax(ol.cardinality(3, at_most=2), scores, ol.SPIGOT(around="marginals"))
+    z = ol.structured_argmax(ol.spans(3, 2, 1), scores, ol.SPIGOT(around="marginals"))
     with pytest.raises(ol.InputError, match="has no tractable sum over its structures"):
         z.sum().backward()
 

@@ -339,12 +339,16 @@ def test_a_stack_of_equal_rows_shares_them():
         ([], "needs at least one"),
         ([ol.simplex(2), dense()], r"Polytope 1 has the batch \(4,\)"),
         ([ol.simplex(2), ol.simplex(2).with_(integral=False)], "must agree on `integral`"),
-        ([ol.DependencyTrees([2])], "Got DependencyTrees at position 0"),
     ],
 )
 def test_what_cannot_be_stacked_is_refused(polytopes, message):
     with pytest.raises(ol.PolytopeError, match=message):
         ol.stack(polytopes)
+
+
+def test_only_polytopes_are_stacked():
+    with pytest.raises(ol.InputError, match=r"`stack` takes a Polytope\. Got DependencyTrees"):
+        ol.stack([ol.DependencyTrees([2])])  # type: ignore[list-item]
 
 
 def test_stacks_keep_graphs():

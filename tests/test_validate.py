@@ -123,7 +123,7 @@ def test_the_points_are_random_tied_and_reproducible():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"samples": 0}, ol.InputError, "`samples` must be at least 1. Got 0"),
+        ({"samples": 0}, ol.InputError, "`samples` must be an integer, at least 1. Got 0"),
         (
             {"against": ("gurobi",)},
             ol.InputError,

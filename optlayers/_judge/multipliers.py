@@ -293,22 +293,26 @@ def _one_row(problem: CertifiedProblem, target, x, scale, eps: float) -> np.ndar
     best = np.zeros_like(slack)
     best_residual = np.full_like(slack, np.inf)
     endless = (column >= problem.A.shape[1] - problem.num_aux) & np.isinf(low + high)
+    endless = np.logical_or.reduceat(endless, start, axis=1)
     if endless.any():  # no multiplier at all, to the last digit, wherever that explains the point
         nothing = np.maximum.reduceat(np.abs(np.clip(t, -low, high)), start, axis=1)
-        endless = np.logical_or.reduceat(endless, start, axis=1)
         best_residual = np.where(endless & (nothing <= _NOTHING * scale), 0.0, best_residual)
+    good = _GOOD_ENOUGH * scale
     for tol in _tolerances(eps, scale, size):
         tau = _threshold(a, t, low <= tol, high <= tol, start)
         tau = np.where(equality, tau, np.where(slack <= tol, np.maximum(tau, 0.0), 0.0))
         # How far the multiplier would move every entry: zero at the projection.
         step = np.clip(t - np.repeat(tau, counts, 1) * a, -low, high)
         residual = np.maximum.reduceat(np.abs(step), start, axis=1)
-        best = np.where(residual < best_residual, tau, best)
-        best_residual = np.minimum(residual, best_residual)
-        if (best_residual <= _GOOD_ENOUGH * scale).all():
+        # What is good enough stays, or the multipliers of an instance would depend on the batch.
+        better = (residual < best_residual) & (best_residual > good)
+        best = np.where(better, tau, best)
+        best_residual = np.where(better, residual, best_residual)
+        if (best_residual <= good).all():
             return best
     limits = (low, high, np.where(equality, -np.inf, 0.0), np.where(equality, -np.inf, slack))
-    return _narrowed(a, t, limits, start, problem.form.norms[single], best, best_residual)
+    found = _narrowed(a, t, limits, start, problem.form.norms[single], best, best_residual)
+    return np.where((best_residual <= good) | endless, best, found)
 
 
 def _narrowed(a, t, limits, start, norms, tau, residual) -> np.ndarray:
@@ -327,7 +331,8 @@ def _narrowed(a, t, limits, start, norms, tau, residual) -> np.ndarray:
         ends = np.where(high > each, t - each, -np.inf), np.where(low > each, t + each, np.inf)
         first, last = (np.where(a > 0, ends[k], ends[1 - k]) / a for k in (0, 1))
         first, last = np.maximum.reduceat(first, start, 1), np.minimum.reduceat(last, start, 1)
-        last = np.where(slack > r, np.minimum(last, r / norms), last)
+        most = np.where(np.isposinf(slack), 0.0, r / norms)  # a row without an end has none
+        last = np.where(slack > r, np.minimum(last, most), last)
         return np.maximum(first, least), last
 
     for _ in range(_HALVINGS):

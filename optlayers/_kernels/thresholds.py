@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from . import rounding
-from .rounding import BESIDE, ROUNDING
+from .rounding import BESIDE, LARGEST, ROUNDING
 
 # Reassociation lets sums and maxima use vector instructions; nan and inf keep their meaning. What
 # is inlined is compiled with the flags of its caller.
@@ -197,9 +197,14 @@ def clip(value, low, high):
 
 @numba.njit(cache=True, nogil=True)
 def moved(x, step, low, high):
-    """Return `x - step` between its bounds, and on the one it is nearer to than its rounding."""
+    """Return `x - step` between its bounds, and on the one it is nearer to than its rounding.
+
+    Unless that is so large that the row would be missed by what is moved.
+    """
     value = clip(x - step, low, high)
     near = ROUNDING * (abs(x) + abs(step))
+    if near > LARGEST:
+        return value
     if step > 0.0 and value - low <= near:
         return low
     return high if step < 0.0 and high - value <= near else value

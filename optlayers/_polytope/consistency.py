@@ -156,4 +156,4 @@ def inward(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """
     low_slack, high_slack = (ROUNDING * (1 + v.abs()) for v in (low, high))
     low_slack, high_slack = (torch.where(v.isfinite(), v, 0) for v in (low_slack, high_slack))
-    return torch.ceil(low - low_slack), torch.floor(high + high_slack)
+    return torch.ceil(low - low_slack) + 0.0, torch.floor(high + high_slack)  # no negative zero

@@ -77,7 +77,8 @@ class _Search:
         _, lam = Saddle(self.blocks, active, free, weight).solve(
             np.where(free, r, 0.0), np.zeros(active.shape)
         )
-        lam = np.where(active, lam, 0.0)
+        found &= np.isfinite(lam).all(1)
+        lam = np.where(active & found[:, None], lam, 0.0)
         rest = np.where(free, 0.0, r - (self.R.T @ lam.T).T)  # multipliers of bounds
         size = _HELD * np.abs(r).max(1, initial=1e-300)[:, None]
         size = np.maximum(size, 1e-14 * (1 + np.abs(x[:, ~self.aux]).max(1, initial=0.0))[:, None])
@@ -114,7 +115,8 @@ class _Search:
         signs = np.concatenate([sign, sign_bound], 1)
         system = Saddle(Blocks.of(both), kept, movable, np.full(size, 1e-4), soft)
         step, _ = system.solve(np.zeros_like(x), np.where(soft > 0, signs, 0.0))
-        step = np.where(movable, step, 0.0)
+        solved = np.isfinite(step).all(1)
+        step = np.where(movable & solved[:, None], step, 0.0)
         change = (both @ step.T).T
         inward = np.where(soft > 0, change * signs, np.inf).min(1)
         lower, upper = self.sides.lower[late], self.sides.upper[late]

@@ -1,6 +1,6 @@
 """Linear systems of the faces of blocks with auxiliary variables, a whole batch in one factor."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -44,8 +44,6 @@ class Saddle:
     """
 
     def __init__(self, blocks: Blocks, active, free, weight, soft=None):
-        from scipy.sparse.linalg import splu
-
         count, (m, size) = len(active), blocks.shape
         self.shape = (count, size + m)
         k, row, column, value = blocks.chosen(active, free)
@@ -59,15 +57,24 @@ class Saddle:
         others = np.concatenate([down, across])
         coupled = sp.csc_matrix((entries[0], (entries[1], others)), shape=(total, total))
         self.matrix = sp.csr_array(coupled + sp.csc_matrix((exact, (at, at)), shape=(total, total)))
-        self.factor = splu(
-            coupled + sp.csc_matrix((damped, (at, at)), shape=(total, total)),
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )
+        self.factor = _factor(coupled + sp.csc_matrix((damped, (at, at)), shape=(total, total)))
+        self.alone: list[Saddle] = []
+        if self.factor is None and count > 1:  # the others shall not lose theirs
+            softs = [None] * count if soft is None else [soft[i : i + 1] for i in range(count)]
+            self.alone = [
+                Saddle(blocks, active[i : i + 1], free[i : i + 1], weight, own)
+                for i, own in enumerate(softs)
+            ]
 
     def solve(self, top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the two parts of the solution, `(K, size)` and `(K, m)`."""
+        """Return the two parts of the solution, `(K, size)` and `(K, m)`; NaN without a factor."""
+        if self.alone:
+            parts = [
+                one.solve(top[i : i + 1], bottom[i : i + 1]) for i, one in enumerate(self.alone)
+            ]
+            return np.concatenate([x for x, _ in parts]), np.concatenate([nu for _, nu in parts])
+        if self.factor is None:
+            return np.full(top.shape, np.nan), np.full(bottom.shape, np.nan)
         right = np.concatenate([top, bottom], 1).ravel()
         x = self.factor.solve(right)
         for _ in range(_PASSES):
@@ -76,10 +83,22 @@ class Saddle:
         return x[:, : top.shape[1]], x[:, top.shape[1] :]
 
 
-def independent(blocks: Blocks, active: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Return `(K,)`, where the active rows are surely independent on the free columns."""
+def _factor(matrix: sp.csc_matrix) -> Any:
+    """Return a factor without pivoting; None where a pivot is zero, as coefficients of 1e8 make it.
+
+    The damping is then lost in rounding, and the caller goes another way.
+    """
     from scipy.sparse.linalg import splu
 
+    symmetric = {"SymmetricMode": True}
+    try:
+        return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=symmetric)
+    except RuntimeError:  # "Factor is exactly singular"
+        return None
+
+
+def independent(blocks: Blocks, active: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Return `(K,)`, where the active rows are surely independent on the free columns."""
     count, (m, size) = len(active), blocks.shape
     k, row, column, value = blocks.chosen(active, free)
     whole = sp.csr_matrix(
@@ -89,12 +108,9 @@ def independent(blocks: Blocks, active: np.ndarray, free: np.ndarray) -> np.ndar
     empty = active.ravel() & (norms == 0)
     unit = sp.diags_array(1 / np.where(norms > 0, norms, 1.0)) @ whole
     gram = sp.csc_matrix(unit @ unit.T) + sp.diags_array(np.where(norms > 0, 1e-14, 1.0))
-    factor = splu(
-        sp.csc_matrix(gram),
-        permc_spec="MMD_AT_PLUS_A",
-        diag_pivot_thresh=0.0,
-        options={"SymmetricMode": True},
-    )
+    factor = _factor(sp.csc_matrix(gram))
+    if factor is None:
+        return np.zeros(count, dtype=bool)
     # Column j of the factor is that of column j of the matrix, reordered.
     pivots = np.empty(count * m)
     pivots[:] = factor.U.diagonal()[factor.perm_c]

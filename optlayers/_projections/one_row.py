@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .. import _kernels
-from .._kernels.rounding import BESIDE, ROUNDING, of_sum
+from .._kernels.rounding import BESIDE, LARGEST, ROUNDING, of_sum
 from .._kernels.threads import array, run, use_kernels
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
@@ -12,9 +12,13 @@ from .derivative import Projection
 
 
 def _moved(x: Tensor, step: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Return `x - step` between its bounds, and on the one it is nearer to than its rounding."""
+    """Return `x - step` between its bounds, and on the one it is nearer to than its rounding.
+
+    Unless that is so large that the row would be missed by what is moved.
+    """
     z = torch.minimum(torch.maximum(x - step, lower), upper)
     near = ROUNDING * (x.abs() + step.abs())
+    near = torch.where(near > LARGEST, -1.0, near)
     z = torch.where((step > 0) & (z - lower <= near), lower, z)
     return torch.where((step < 0) & (upper - z <= near), upper, z)
 

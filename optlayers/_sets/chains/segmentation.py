@@ -1,5 +1,6 @@
 """Segments with labels: semi-Markov chains."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -185,7 +186,8 @@ class Segmentation(PaddedSentences):
             ends = (paths.sources[rows], paths.targets[rows])
             paths = sums.PathBatch(paths.dag, *ends, allowed)
         wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
-        flat = scores.detach().to("cpu", wide).reshape(len(rows), -1).contiguous()
+        flat = scores.detach().to("cpu", wide).reshape(len(rows), math.prod(self.event_shape))
+        flat = flat.contiguous()
         found, state = sums.decode(flat.numpy(), paths)
         for i in np.flatnonzero(state).tolist():
             reason, kind = (_NONE, InfeasibleError) if state[i] == 1 else (NOT_FINITE, InputError)
