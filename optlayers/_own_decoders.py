@@ -124,7 +124,7 @@ def broken_instances(
         for v in (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
     )
     n, found = polytope.n, dict[int, str]()
-    known = np.isfinite(points).all(1)
+    known = np.asarray(np.isfinite(points).all(1))
     points = np.where(known[:, None], points, 0.0)
 
     def look(miss: np.ndarray, name: str, left: np.ndarray, right: np.ndarray, sign: str) -> None:

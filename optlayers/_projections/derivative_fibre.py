@@ -115,7 +115,7 @@ class _Search:
         signs = np.concatenate([sign, sign_bound], 1)
         system = Saddle(Blocks.of(both), kept, movable, np.full(size, 1e-4), soft)
         step, _ = system.solve(np.zeros_like(x), np.where(soft > 0, signs, 0.0))
-        solved = np.isfinite(step).all(1)
+        solved = np.asarray(np.isfinite(step).all(1))
         step = np.where(movable & solved[:, None], step, 0.0)
         change = (both @ step.T).T
         inward = np.where(soft > 0, change * signs, np.inf).min(1)
