@@ -462,3 +462,13 @@ def test_cvxpy_refuses(make, message):
     z, constraints = make(cp.Variable(2))
     with pytest.raises(ol.PolytopeError, match=message):
         ol.Polytope.from_cvxpy(z, constraints)
+
+
+@pytest.mark.parametrize(
+    "integral", [[True, False], (True,), torch.tensor([True, False]), "yes", 1]
+)
+def test_integral_is_for_all_variables(integral):
+    with pytest.raises(ol.PolytopeError, match="`integral` must be True or False"):
+        ol.Polytope([[1.0, 1.0]], [1.0], integral=integral)
+    with pytest.raises(ol.PolytopeError, match="`integral` must be True or False"):
+        ol.simplex(2).with_(integral=integral)

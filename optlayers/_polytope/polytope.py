@@ -157,7 +157,7 @@ class Polytope:
             "num_vars": num_vars,
             "n": num_vars - num_aux,
             "num_aux": num_aux,
-            "integral": bool(integral),
+            "integral": _for_all(integral),
             "shape": read_shape(shape, num_vars - num_aux),
             "requires_grad": bool(graphs),
             "fingerprint": digest or fingerprint(A, A_eq, num_aux),
@@ -569,6 +569,16 @@ def as_polytope(given: Any, verb: str) -> Polytope:
     elif isinstance(given, type):
         found = f"the class {given.__name__}"
     raise InputError(f"`{verb}` takes a Polytope. Got {found}{hint}.")
+
+
+def _for_all(integral: Any) -> bool:
+    if not isinstance(integral, bool | np.bool_):
+        raise PolytopeError(
+            "`integral` must be True or False, for all variables: whether decisions are integers. "
+            f"Got {integral!r}. A set with both kinds is a product of two where no row "
+            "joins them; auxiliary variables may always be fractional."
+        )
+    return bool(integral)
 
 
 def _refuse_gradients_beside_auxiliaries(A: Rows, A_eq: Rows, num_aux: int) -> None:
