@@ -120,7 +120,7 @@ class Asked(Protocol):
         ...
 
     def time_limit(self) -> TimeLimit | None:
-        """How long a solver may take for each instance of a new call that decides."""
+        """Return how long a solver may take for each instance of a new call that decides."""
         ...
 
     def admit(self, x: Tensor, name: str) -> Tensor:
@@ -132,7 +132,7 @@ class Asked(Protocol):
         ...
 
     def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
-        """The least value of every part; None if nobody but the set knows what -inf means."""
+        """Return the least value of every part; None if the set alone knows what -inf means."""
         ...
 
 

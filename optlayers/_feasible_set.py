@@ -197,11 +197,11 @@ class AbstractFeasibleSet(ABC):
         self._has_no("test of membership")
 
     def log_partition(self, scores: Tensor) -> Tensor:
-        r"""$\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable."""
+        r"""Return $\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable."""
         self._has_no("tractable sum over its structures")
 
     def marginals(self, scores: Tensor) -> Tensor:
-        r"""$\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$; differentiable."""
+        r"""Return $\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$; differentiable."""
         self._has_no("tractable marginals")
 
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -130,7 +130,7 @@ def may_synchronise(on_nonfinite: str) -> bool:
 
 
 def _over(mask: Tensor, event_dim: int) -> Tensor:
-    """A mask of instances, broadcasting against them."""
+    """Return a mask of instances, broadcasting against them."""
     return mask[(..., *[None] * event_dim)]
 
 
@@ -158,7 +158,7 @@ def report_entries(
 
 
 def drop_input_failures(report: Report, on_nonfinite: str, x: Tensor, event_dim: int) -> None:
-    """With "propagate", minus infinity that a map could not read is NaN and no failure."""
+    """Forget failures that, with "propagate", are NaN: minus infinity that a map could not read."""
     if on_nonfinite != "propagate" or not report.failures:
         return
     batch, event = x.shape[: x.ndim - event_dim], x.shape[x.ndim - event_dim :]

@@ -58,7 +58,7 @@ def _scale(y: Tensor) -> float:
 def assert_feasible(
     projection: Projection, polytope: Polytope, y: Tensor, tol: float = 1e-9
 ) -> None:
-    """Every projected point violates no row or bound by more than `tol * max(1, max |y|)`."""
+    """Assert that no row or bound is violated by more than `tol * max(1, max |y|)`."""
     z = projection(y)
     _same_kind(z, y)
     found = certify(polytope, y, z)
@@ -70,7 +70,7 @@ def assert_feasible(
 
 
 def assert_kkt(projection: Projection, polytope: Polytope, y: Tensor, tol: float = 1e-9) -> None:
-    """Every projected point satisfies the optimality conditions, by `certify`."""
+    """Assert that every projected point satisfies the optimality conditions, by `certify`."""
     z = projection(y)
     _same_kind(z, y)
     found = certify(polytope, y, z)
@@ -112,7 +112,7 @@ def assert_nonexpansive(
 
 
 def assert_batch_equals_loop(projection: Projection, y: Tensor, tol: float = 1e-12) -> None:
-    """A batch `(N, n)` gives what its instances give alone, also reshaped and non-contiguous.
+    """Assert that a batch `(N, n)` gives what its instances give alone, in any shape and layout.
 
     Not for a polytope with batch dimensions: there an instance alone is another problem.
     """
@@ -182,7 +182,7 @@ def assert_float32_close(projection: Projection, y: Tensor, tol: float = 1e-5) -
 def assert_agrees_with_qp(
     projection: Projection, polytope: Polytope, y: Tensor, tol: float = 1e-6, solver: str = "cvxpy"
 ) -> None:
-    """The distance to the point of an exact QP solver is at most what both allow for.
+    """Assert that an exact QP solver's point is no farther than what both allow for.
 
     A QP solver may be the less accurate side, so the bound of its own certificate is granted.
     """
@@ -256,7 +256,7 @@ def _completable(polytope: Polytope, points: np.ndarray) -> np.ndarray:
 def assert_decodes_optimally(
     decoder: Callable[[Tensor], Tensor], polytope: Polytope, scores: Tensor, tol: float = 1e-9
 ) -> None:
-    """Every decoded structure is one of the integral points, and none has a higher score.
+    """Assert that every decoded structure is an integral point, and that none scores higher.
 
     Args:
         decoder: Maps scores `(..., n)` to structures.

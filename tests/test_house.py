@@ -1,6 +1,7 @@
 """What the code promises to those who change it: who may touch what, and who asks which kind."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -112,3 +113,36 @@ def test_a_gradient_walks_through_spigot():
         lambda v: isinstance(v, torch.Tensor) and v.is_floating_point() and v.numel() == 20,
     )
     assert all(n <= most for n, most in zip(found, (20, 11, 9), strict=True)), found
+
+
+# How a first line begins that is no sentence with a verb: an article, a question, a formula.
+NO_SENTENCE = re.compile(
+    r"(The|A|An|What|Those|Which|How|Who|Where|Whose|As|Same|By|For|Of|In|Per|With|From|Every|Each|"
+    r"Everything|Numbers)\b|[`$\d(]"
+)
+
+
+def first_lines(source: str) -> dict[str, str]:
+    """First lines of the docstrings of functions, but for those that are read as a value."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        decorators = " ".join(ast.unparse(d) for d in node.decorator_list)
+        text = ast.get_docstring(node)
+        if text and "property" not in decorators:
+            found[f"{node.lineno}: {node.name}"] = text.splitlines()[0]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_docstrings_of_functions_begin_with_a_sentence(path):
+    lines = first_lines(path.read_text(encoding="utf-8"))
+    assert not {at: line for at, line in lines.items() if NO_SENTENCE.match(line)}
+
+
+def test_first_lines_without_a_verb_are_seen():
+    code = 'def f():\n    """The same."""\n\n\n@property\ndef g():\n    """The rows."""'
+    assert first_lines(code) == {"1: f": "The same."}
+    assert NO_SENTENCE.match("The same.")
+    assert not NO_SENTENCE.match("Return the same.")

@@ -33,7 +33,7 @@ class BoxArgmax(PreparedDecoder):
         return None
 
     def prepare(self, limits: Limits) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        """The two values of every variable; NaN in instances without an integral point."""
+        """Return the two values of every variable; NaN in instances without an integral point."""
         if not self.block.integral:
             return (limits.lower, limits.upper), None
         low, high, bad = _integral_bounds(self.block, limits)

@@ -164,7 +164,7 @@ class MILP(SolverMap):
         return Refusal(f"HiGHS stopped: {reason}", SolverFailed)
 
     def _moved(self, at: HostInstance) -> HostInstance | Refusal:
-        """The nearest limits with a point, where HiGHS finds none."""
+        """Return the nearest limits with a point, where HiGHS finds none."""
         if (at.lower > at.upper).any() or (at.row_lower > at.row_upper).any():
             return _NO_POINT
         found = nearest_limits(self.block.matrix, *at[1:])
@@ -223,7 +223,7 @@ class MILP(SolverMap):
 def _better(
     one: np.ndarray | Refusal, two: np.ndarray | Refusal, scores: np.ndarray
 ) -> np.ndarray | Refusal:
-    """The better of two outcomes: a point, then a proof that there is none, then none of both."""
+    """Return the better of two outcomes: a point, a proof that there is none, neither."""
     if isinstance(one, Refusal) or isinstance(two, Refusal):
         for found in (one, two):
             if not isinstance(found, Refusal):

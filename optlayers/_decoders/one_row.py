@@ -68,7 +68,7 @@ class OneRowArgmax(PreparedDecoder):
         return None
 
     def prepare(self, limits: Limits) -> tuple[_Reflected, Tensor | None]:
-        """The reflected block; NaN in instances without an integral point."""
+        """Return the reflected block; NaN in instances without an integral point."""
         found = _reflect(self.block, limits)
         if not self.block.integral:
             return found, None
@@ -134,7 +134,7 @@ class OneRowArgmax(PreparedDecoder):
 
 
 def _on_the_row(z: Tensor, split: Tensor, units: Tensor, wanted: Tensor, at: _Reflected) -> Tensor:
-    """The variable between its bounds once more, by what the row leaves it.
+    """Return the variable between its bounds once more, by what the row leaves it.
 
     Counted from a bound it has the digits of the bound, which may be 1e10.
     """
@@ -163,7 +163,7 @@ def _reflect(block: Block, limits: Limits) -> _Reflected:
 
 
 def _without_integers(at: _Reflected) -> Tensor:
-    """`(N or 1,)` instances whose limits or bounds leave no integral point."""
+    """Return `(N or 1,)` instances whose limits or bounds leave no integral point."""
     reach = at.capacity.sum(-1, keepdim=True)
     bad = (at.least > at.most) | (at.most < 0) | (at.least > reach)
     return (bad | (at.capacity < 0).any(-1, keepdim=True)).flatten(1).any(1)

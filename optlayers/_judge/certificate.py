@@ -59,7 +59,7 @@ class Certificate:
         return largest / self.scale
 
     def within(self, tol: float) -> Tensor:
-        """Per instance, whether all residuals are at most `tol * scale`, and the point is near.
+        """Return, per instance, whether residuals are at most `tol * scale`, and the point near.
 
         Near: `distance` is at most `100 sqrt(tol) scale`, about the square root of the gap that
         such residuals leave. Where it is larger or infinite, or anything is NaN: False. So a right
@@ -261,7 +261,7 @@ def residuals(
 
 
 def _distance(problem: CertifiedProblem, y, x, lam, nu, g) -> np.ndarray:
-    """`(N,)`: the distance from x to a feasible point, and from there at most to the projection.
+    """Return `(N,)`, the distance from x to a feasible point and on, at most, to the projection.
 
     A point beside a vertex that large multipliers hold has a large gap, as has the feasible point
     nearest to it, and w below none: where the bound is not small, it is found from there as well.

@@ -274,7 +274,7 @@ def recompute(
 
 
 def _tolerances(eps: float, scale, size):
-    """In turn: what was rounded once, at the end, and what has an error of about eps * |y|.
+    """Return what was rounded once, at the end, and what has an error of about eps * |y|.
 
     The wider ones would take for active what is free and yet small beside a far point.
     """

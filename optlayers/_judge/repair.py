@@ -167,7 +167,7 @@ def _restored(own: _Own, x: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _corrected_somehow(own: _Own, x: np.ndarray) -> np.ndarray | None:
-    """With the rows that are violated, or on the face on which x is up to about its violations."""
+    """Correct by the rows that are violated, or on the face of x but for its violations."""
     none = np.zeros(len(own.goal), dtype=bool)
     found = _corrected(own, x, none)
     if found is not None:

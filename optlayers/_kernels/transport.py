@@ -298,7 +298,7 @@ def _raise(table, search, tight, free, i, j, slack, most_steps):
 
 @njit(cache=True, nogil=True)
 def _settle_ties(table, search, row, column, slack, most_steps):
-    """Of equally good answers, the one that sends least, and then most at the first numbers."""
+    """Choose, of equals, the answer that sends least, and then most at the first numbers."""
     s, _, _, z, _, _, _, _ = table
     n, m = z.shape
     largest = 0.0

@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def eager(function: F) -> F:
-    """`torch.compiler.disable` that imports the compiler only where it is in use already.
+    """Disable the compiler for a function, importing it only where it is in use already.
 
     `torch.compiler.disable` itself imports `torch._dynamo`, which doubles the time of
     `import torch`; a decorated module-level function would charge that to everybody.

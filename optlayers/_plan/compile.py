@@ -113,7 +113,7 @@ _LOCK = threading.Lock()
 
 
 def _after_fork() -> None:
-    """A lock that another thread held at the fork would stay closed in the child."""
+    """Open the lock: one that another thread held at the fork would stay closed in the child."""
     global _LOCK  # noqa: PLW0603 -- the lock guards a global
     _LOCK = threading.Lock()
 
@@ -222,7 +222,7 @@ def compile_plan(polytope: Polytope, table: Table) -> Plan:
 
 
 def _plan_key(values: Values, forms: np.ndarray | None) -> bytes:
-    """A digest of the values that are equal for all instances, and of what is known of the rest."""
+    """Return a digest of the values equal for all instances, and of what is known of the rest."""
     digest = hashlib.blake2b(b"" if forms is None else forms.tobytes(), digest_size=16)
     for v, varies in values.parts():
         if not varies:
@@ -271,7 +271,7 @@ def ready(polytope: Polytope, table: Table, device: torch.device, dtype: torch.d
 def _make_ready(
     polytope: Polytope, table: Table, device: torch.device, dtype: torch.dtype
 ) -> Ready:
-    """Everything that looks at constraints, ahead of a call; not part of a traced graph."""
+    """Look at constraints, ahead of a call; not part of a traced graph."""
     own, plan = compiled_of(polytope), compile_plan(polytope, table)
     limits = make_limits(own.values_for(table.name)[0], plan, device, dtype)
     plan.index(device)

@@ -240,14 +240,14 @@ def whole_limits(given: Values, moved: Values, polytope: Polytope, reduction: Re
 
 
 def _all_in_row(R: sp.csr_array, what: np.ndarray) -> np.ndarray:
-    """`(m,)` whether something is true of all entries of a row; True where there are none."""
+    """Return `(m,)` whether something is true of all entries of a row, if any."""
     out = np.ones(R.shape[0], dtype=bool)
     np.logical_and.at(out, np.repeat(np.arange(R.shape[0]), np.diff(R.indptr)), what)
     return out
 
 
 def _exact_rows(polytope: Polytope, reduction: Reduction) -> Tensor:
-    """`(N or 1, reduced rows)`: which were declared with integers, over integers, and only so."""
+    """Return `(N or 1, reduced rows)`, those declared with integers, over integers, and only so."""
     rows = sp.csr_array(sp.vstack([polytope.A, polytope.A_eq], format="csr"))
     whole = _all_in_row(rows, (rows.indices < polytope.n) & (rows.data == np.round(rows.data)))
     batch = polytope.batch_shape

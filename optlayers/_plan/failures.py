@@ -56,7 +56,7 @@ class Answers:
     others: dict[int, tuple[str, float]] = field(default_factory=dict)
 
     def residual(self, failures: Mapping[int, Failure], count: int) -> Tensor:
-        """`(count,)`, float64 on the CPU; NaN for failures that do not tell theirs."""
+        """Return `(count,)`, float64 on the CPU; NaN for failures that do not tell theirs."""
         worst = torch.zeros(count, dtype=torch.float64)
         for each in self._each(count):
             worst = torch.maximum(worst, each)

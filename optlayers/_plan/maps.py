@@ -150,7 +150,7 @@ _LOST: list[Any] = []  # solvers in the middle of something can be neither used 
 
 
 def _after_fork() -> None:
-    """A child has one thread: what the others were using in the parent is lost to it."""
+    """Give up what other threads of the parent were using: a child has one thread."""
     for map_ in list(_SOLVER_MAPS):
         if map_._lock.locked():
             _LOST.append(map_._solvers)

@@ -35,7 +35,7 @@ class Reduction:
 
 
 def reduce_rows(A: sp.csr_array, A_eq: sp.csr_array) -> Reduction:
-    """The reduced form of the rows; cost linear in the nonzeros, plus one sort of the rows."""
+    """Return the reduced form of the rows; linear in the nonzeros, plus one sort of the rows."""
     rows = sp.csr_array(sp.vstack([A, A_eq], format="csr")) if A_eq.shape[0] else A
     counts = np.diff(rows.indptr)
     factor, target = np.ones(len(counts)), np.zeros(len(counts), dtype=np.int64)
@@ -54,7 +54,7 @@ def reduce_rows(A: sp.csr_array, A_eq: sp.csr_array) -> Reduction:
 
 
 def _merge_equal_rows(R: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the first of each kind of row, and the kind of every row; exact comparison."""
+    """Return the first of each kind of row, and the kind of every row; compared exactly."""
     # Two random weights per column: rows of equal fingerprint are then compared exactly.
     weights = np.random.default_rng(0).standard_normal(R.shape[1])
     prints = R @ weights
@@ -95,7 +95,7 @@ class Values:
     upper_varies: bool = False
 
     def parts(self) -> tuple[tuple[Tensor, bool], ...]:
-        """The four tensors, each with whether it varies."""
+        """Return the four tensors, each with whether it varies."""
         rows, lower, upper = self.rows_vary, self.lower_varies, self.upper_varies
         return (
             (self.row_lower, rows),
@@ -194,7 +194,7 @@ def lone_rows(R: sp.csr_array) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]
 def simplex_forms(
     values: Values, groups: list[tuple[np.ndarray, np.ndarray, np.ndarray]], num_rows: int
 ) -> np.ndarray:
-    """Per reduced row, whether it is a simplex in every instance, by the values of this batch.
+    """Return, per reduced row, whether it is a simplex in every instance of this batch.
 
     1: an equality, 2: an inequality, negative: after a change of all signs; 0: in some instance
     another bound can be active, or the row is none of `lone_rows`. Instances without a point may
@@ -216,7 +216,7 @@ def simplex_forms(
 
 
 def _simplex_in_batch(positive, low, high, lower, upper) -> np.ndarray:
-    """1, 2 or 0 per row, as in `simplex_forms`, for the signs as they stand."""
+    """Return 1, 2 or 0 per row, as in `simplex_forms`, for the signs as they stand."""
     anchor = torch.where(positive, lower, upper)
     offset = torch.where(positive, anchor, -anchor).sum(-1)
     total, equality = high - offset, low == high

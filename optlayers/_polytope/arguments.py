@@ -12,7 +12,7 @@ from .consistency import CONSISTENT, crossing, gap_of_empty
 
 
 def as_host_tensor(values: Any) -> Tensor:
-    """A tensor as it is; else a copy on the CPU, whatever the memory of an array looks like.
+    """Return a tensor as it is; else a copy on the CPU, whatever the memory of an array looks like.
 
     Arrays may be views with negative strides, read-only, or of the other byte order, none of which
     torch reads, and the default device may be another one.
@@ -40,7 +40,7 @@ def refuse_complex(given: Any, name: str) -> None:
 
 
 def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Tensor:
-    """A float64 tensor `(..., size)`; a number is repeated; device and graph are kept."""
+    """Return a float64 tensor `(..., size)`; a number is repeated; device and graph are kept."""
     if values is None:
         if size:
             raise PolytopeError(f"`{rows}` has {size} rows; give `{name}` with {size} entries.")

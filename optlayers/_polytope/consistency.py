@@ -52,7 +52,7 @@ def within(gap: float) -> bool:
 
 
 def units_of_rows(R: sp.csr_array) -> np.ndarray:
-    """A factor per row of largest coefficient 1, for solvers with absolute tolerances.
+    """Return a factor per row of largest coefficient 1, for solvers with absolute tolerances.
 
     They drop coefficients below 1e-9. Where the sizes in a row differ much, the geometric mean of
     the largest and the smallest becomes 1.
@@ -66,7 +66,7 @@ def units_of_rows(R: sp.csr_array) -> np.ndarray:
 def side_scales(
     R: sp.csr_array, row_lower: np.ndarray, row_upper: np.ndarray, lower, upper
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The bracket of the rule for both sides of every row; 1 at sides that say nothing."""
+    """Return the bracket of the rule for both sides of every row; 1 at sides that say nothing."""
     least = np.maximum(np.maximum(lower, -upper), 0.0)
     least = np.where(np.isfinite(least), least, 0.0)
     terms = np.zeros(R.shape[0])
@@ -136,7 +136,7 @@ def nearest_limits(
 
 
 def crossing(low, high):
-    """By how much two limits cross, in units of the bracket; not positive where they do not.
+    """Return by how much two limits cross, in units of the bracket; not positive where they do not.
 
     NaN, which no comparison finds too wide, where both are infinite; works on tensors and arrays.
     """
@@ -144,7 +144,7 @@ def crossing(low, high):
 
 
 def gap_of_empty(b, equality: bool):
-    """By how much 0 <= b, or 0 == b, misses, in the same units; works on tensors and arrays."""
+    """Return by how much 0 <= b, or 0 == b, misses, in the same units; for tensors and arrays."""
     miss = abs(b) if equality else -b
     return miss / (1 + abs(b))
 

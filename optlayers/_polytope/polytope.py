@@ -253,7 +253,7 @@ class Polytope:
     # ------------------------------------------------------------------ algebra
 
     def with_(self, **changes: Any) -> "Polytope":
-        """The same rows with other `b`, `b_eq`, `lower`, `upper` or `integral`.
+        """Return the same rows with other `b`, `b_eq`, `lower`, `upper` or `integral`.
 
         What was compiled from the rows is shared with the parent, so this is cheap enough to do
         once per batch.

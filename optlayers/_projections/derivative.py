@@ -139,7 +139,7 @@ def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -
 
 
 def _in_units(block: Block, limits: Limits) -> tuple[Block, Limits, Units | None]:
-    """The block and its limits in units that suit its auxiliary variables, if it has any."""
+    """Return the block and its limits in units that suit its auxiliary variables, if it has any."""
     if not block.is_aux.any():
         return block, limits, None
     units = block.kept("units", lambda: units_of(block))
@@ -189,7 +189,7 @@ def _face_of(block: Block, z: Tensor, r: Tensor, limits: Limits) -> _Face:
 
 
 def _extent(block: Block, points: Tensor, rounding: float) -> Tensor:
-    """`(N, count, 1)`, what slacks are compared with, times `near`.
+    """Return `(N, count, 1)`, what slacks are compared with, times `near`.
 
     The size of the point: an auxiliary variable that may be huge says no more than its rounding.
     """
@@ -206,7 +206,7 @@ def _finite(v: Tensor) -> Tensor:
 
 
 def _multipliers(block: Block, face: _Face, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
-    """`(N, count, num_rows)`: the shortest nu with R_AF^T nu = g_F, in least squares."""
+    """Return `(N, count, num_rows)`, the shortest nu with R_AF^T nu = g_F, in least squares."""
     if face.lone:
         if block.weights is None:
             return torch.zeros_like(active, dtype=torch.float64)
@@ -293,7 +293,7 @@ def _by_host(matrix: sp.csr_array, x: Tensor) -> Tensor:
 
 
 def _many_rows(block: Block, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
-    """`(K, m)`: the shortest least-squares solution of R_AF^T nu = g_F, per instance."""
+    """Return `(K, m)`, the shortest least-squares solution of R_AF^T nu = g_F, per instance."""
     if block.is_aux.any():
         return _with_auxiliaries(block, free, active, g)
     if not _is_dense(block):
@@ -368,7 +368,7 @@ def _augmented(rows: sp.csr_array, g: np.ndarray) -> np.ndarray:
 
 
 def _with_auxiliaries(block: Block, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
-    """As above, with nu in the null space of the columns of free auxiliary variables."""
+    """Return the same with nu in the null space of the columns of free auxiliary variables."""
     aux, (f, a, v) = block.is_aux, (t.cpu().numpy() for t in (free, active, g))
     aim = np.where(f & ~aux, v, 0.0)
     system = Saddle(Blocks.of(block.matrix), a, f, np.where(aux, 0.0, 1.0))

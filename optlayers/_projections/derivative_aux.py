@@ -79,7 +79,7 @@ def _middle(block: Block, x: np.ndarray, low, high, lower, upper, near: float) -
 def _program(
     block: Block, x: np.ndarray, low, high, lower, upper, near: float
 ) -> tuple[np.ndarray | None, str]:
-    """The linear program, if it has an answer, and what the solver says."""
+    """Return the linear program, if it has an answer, and what the solver says."""
     from scipy.optimize import linprog
 
     aux = np.flatnonzero(block.is_aux)

@@ -66,12 +66,12 @@ class QP(SolverMap, Projection):
             self._kinds.append(ExtendedActiveSet)
 
     def remark(self) -> str:
-        """Which solvers, in which order."""
+        """Return which solvers, in which order."""
         return "OSQP, then Clarabel, an instance at a time per thread"
 
     @contextmanager
     def _solver(self, kind: type) -> Iterator[Any]:
-        """A solver nobody else uses, made if there is none: one per thread that asks."""
+        """Return a solver nobody else uses, made if there is none: one per thread that asks."""
         with self._lock:
             free = self._solvers.setdefault(kind.name, [])
             solver = free.pop() if free else None

@@ -108,7 +108,7 @@ def solve_basis(block: Block, basis: Basis, g: Tensor) -> Tensor:
 
 
 def _shortened(r: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """A mask of -1e30 at a bound says no more than a moderate number does."""
+    """Shorten what masks: -1e30 at a bound says no more than a moderate number does."""
     beyond = (lower & (r < 0)) | (upper & (r > 0))
     reach = _REACH * (1 + np.abs(np.where(beyond, 0.0, r)).max(initial=0.0))
     return np.where(beyond, np.clip(r, -reach, reach), r)

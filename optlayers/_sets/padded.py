@@ -27,10 +27,10 @@ class BatchedSet(AbstractFeasibleSet):
 
     @abstractmethod
     def _layout_in_words(self) -> str:
-        """What the dimensions of a structure are, for messages."""
+        """Return what the dimensions of a structure are, for messages."""
 
     def _batch(self, x: Tensor, name: str = "scores") -> torch.Size:
-        """The batch shape of scores or structures; refuse what is none."""
+        """Return the batch shape of scores or structures; refuse what is none."""
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             found = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")

@@ -31,7 +31,7 @@ class Answer:
 
 
 def judged(block: Block, problem: ProjectionProblem, x, multipliers, status: str) -> Answer:
-    """An answer with its KKT residual, whatever the solver said of it.
+    """Return an answer with its KKT residual, whatever the solver said of it.
 
     The residual is the largest of: row violation; distance of x from its own projected gradient
     step, which covers stationarity and the multipliers of the bounds; the smaller one of multiplier
@@ -61,7 +61,7 @@ def judged(block: Block, problem: ProjectionProblem, x, multipliers, status: str
 
 
 def _aux_units(block: Block, active: np.ndarray) -> np.ndarray:
-    """What the gradient in a variable is divided by: ones, and norms of auxiliary columns.
+    """Return what the gradient in a variable is divided by: ones, and norms of auxiliary columns.
 
     Over the rows that may have a multiplier, so that the gradient is measured as one: a small
     coefficient hides nothing, nor does a large one in a row that is not active.
@@ -72,7 +72,7 @@ def _aux_units(block: Block, active: np.ndarray) -> np.ndarray:
 
 
 def measured(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:
-    """The answer, its residual at least the way that is left to its own active rows.
+    """Return the answer, its residual at least the way that is left to its own active rows.
 
     Where rows are nearly dependent, points far from all solutions miss every row by very little.
     The way is the shortest one onto the rows that are violated or have a multiplier, in x, relative

@@ -145,7 +145,7 @@ class _Active:
 
 
 def _nearest(rows: _Constraints, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The nearest point and all multipliers, or None if there is no point, or no end."""
+    """Return the nearest point and all multipliers, or None if there is no point, or no end."""
     G, h, x, active = rows.G, rows.h, y.copy(), _Active(len(y))
     given_up = np.zeros(len(h), dtype=bool)
     for _ in range(_STEPS * (len(h) + len(y))):

@@ -77,7 +77,7 @@ def run_aside(call: Callable[[], Any], stop: threading.Event) -> None:
 
 
 def _after_fork() -> None:
-    """A child has no thread but its own."""
+    """Forget threads of the parent: a child has none but its own."""
     _idle.clear()
 
 

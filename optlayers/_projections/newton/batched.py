@@ -154,7 +154,7 @@ def _climb(rows: Rows, own: tuple, tol: float, x: Tensor, quality: Tensor) -> No
 
 
 def _round(rows: Rows, state: State, tol: float) -> None:
-    """A step of every instance, or a change of its stage."""
+    """Take a step in every instance, or change its stage."""
     at = _evaluate(rows, state)
     largest = at.gradient.abs().amax(-1)
     last = (state.share == state.end) & (state.prox <= state.least)
@@ -249,7 +249,7 @@ def _evaluate(rows: Rows, state: State) -> Point:
 
 
 def _residual(rows: Rows, state: State, at: Point) -> Tensor:
-    """As in `_kernels/newton.py`; NaN if anything is."""
+    """Return the residual, as `_kernels/newton_residual.py` does; NaN if anything is."""
     total = state.mu + state.base
     above, below = at.act - state.high, state.low - at.act
     slack = torch.where(total > 0, above, below).abs()
@@ -265,12 +265,12 @@ def _residual(rows: Rows, state: State, at: Point) -> Tensor:
 
 
 def _way_left(state: State, result: Tensor) -> Tensor:
-    """The residual of the last stage: at least the last step, where that was not short."""
+    """Return the residual of the last stage: at least the last step, where that was not short."""
     return torch.where(state.move > SHORT, torch.maximum(result, state.move), result)
 
 
 def _aux_gradient(R: Tensor, aux: Tensor, state: State, at: Point, mu: Tensor) -> Tensor:
-    """By how much the multipliers miss R_j . mu = 0, in units of multipliers, at most."""
+    """Return by how much the multipliers miss R_j . mu = 0, in units of multipliers, at most."""
     R = R.index_select(1, aux)
     total, largest = mu @ R, mu.abs() @ R.abs()
     slack = -torch.maximum(at.act - state.high, state.low - at.act)
@@ -366,7 +366,7 @@ def _step(rows: Rows, state: State, at: Point, moving: Tensor, largest: Tensor) 
 
 
 def _line_search(R: Tensor, state: State, at: Point, d: Tensor) -> Tensor:
-    """Where the dual function is highest along d; 1 where that will do."""
+    """Return where the dual function is highest along d; 1 where that will do."""
     along = d @ R
     held = torch.minimum(torch.maximum(at.slack, state.low), state.high)
     return line_search(

@@ -75,7 +75,7 @@ class Newton(SolverMap, Projection):
         return None
 
     def remark(self) -> str:
-        """Which factor, and who is asked next."""
+        """Return which factor, and who is asked next."""
         kind = "sparse" if self.rows.is_sparse else "dense"
         return f"Newton's method, {kind} factor; what misses {GOOD:g} goes to OSQP, then Clarabel"
 
@@ -85,7 +85,7 @@ class Newton(SolverMap, Projection):
         return self.solve(x, limits, report)[0]
 
     def solve(self, x: Tensor, limits: Limits, report: Report) -> tuple[Tensor, Tensor]:
-        """`forward`, and the residual of each component of each instance."""
+        """Return what `forward` does, and the residual of each component of each instance."""
         wide = self.units.limits(Limits(*(v.double() for v in limits)))
         on_device = x.device.type != "cpu" and self.block.num_rows <= _ON_DEVICE
         solver = self._on_device if on_device else self._on_host
@@ -192,5 +192,5 @@ class Newton(SolverMap, Projection):
 
 
 def _far(z: Tensor, y: Tensor) -> Tensor:
-    """Where a point is so far from what it is nearest to that it may hide a row that is missed."""
+    """Return where a point is so far from what it is nearest to that it may hide a missed row."""
     return z.abs().amax(-1) > _FAR * (1 + y.abs().amax(-1))

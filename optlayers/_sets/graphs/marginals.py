@@ -20,7 +20,7 @@ class Allowed(NamedTuple):
 
 
 def log_partition(predicates: Tensor | None, slots: Tensor, allowed: Allowed) -> Tensor:
-    r"""$\log Z$ of the batch shape, in $O(K L)$.
+    r"""Return $\log Z$ of the batch shape, in $O(K L)$.
 
     $$ \log Z = \sum_i \log\Big(1 + \exp\big(s_i + \sum_j \log(1 + \exp(s_{ij} + \log \sum_\ell
        \exp s_{ij\ell}))\big)\Big) $$
@@ -41,7 +41,7 @@ def log_partition(predicates: Tensor | None, slots: Tensor, allowed: Allowed) ->
 def marginals(
     predicates: Tensor | None, slots: Tensor, allowed: Allowed
 ) -> tuple[Tensor | None, Tensor]:
-    """The gradients of `log_partition`, written out, so that they are differentiable cheaply."""
+    """Return the gradients of `log_partition`, written out, to be differentiable cheaply."""
     arcs, labels = _arcs(slots, allowed)
     chosen, own = arcs.sigmoid(), None
     if predicates is not None:
@@ -60,7 +60,7 @@ def per_predicate(values: Tensor, allowed: Allowed) -> Tensor:
 
 
 def _of_slots(values: Tensor, allowed: Allowed, count: int) -> Tensor:
-    """The entry of its predicate for every slot: `(..., n)` to `(..., K)`."""
+    """Return the entry of its predicate for every slot: `(..., n)` to `(..., K)`."""
     if allowed.predicate is None:
         return values.repeat_interleave(allowed.size, -1)
     return values.gather(-1, allowed.predicate.expand(*values.shape[:-1], count))
@@ -79,7 +79,7 @@ def _totals(predicates: Tensor, arcs: Tensor, allowed: Allowed) -> Tensor:
 
 
 def _finite(scores: Tensor, allowed: Tensor) -> Tensor:
-    """The scores, and `_LOW` below it and where a part may not be chosen."""
+    """Return the scores, and `_LOW` below it and where a part may not be chosen."""
     return torch.where(allowed & ~(scores <= _LOW), scores, _LOW)
 
 

@@ -121,7 +121,7 @@ class GraphLayout:
 
     @ordinary
     def chosen(self, batch: torch.Size, device: torch.device) -> Tensor:
-        """Numbers of the slots that may be chosen, in the flattened batch."""
+        """Return numbers of the slots that may be chosen, in the flattened batch."""
         key = ("chosen", batch, device)
         if key not in self._copies:
             flat = self.slots.allowed.expand(*batch, -1).flatten()
@@ -211,7 +211,7 @@ def _mask(mask: Any, batch: torch.Size, size: int) -> Tensor:
 
 
 def _in_slots(values: Tensor, tail: tuple[int, ...], slots: Slots, name: str) -> Tensor:
-    """`(..., K, *tail)` of scores per pair of words, `(..., n, n, *tail)`, or per slot."""
+    """Return `(..., K, *tail)` of scores per pair of words, `(..., n, n, *tail)`, or per slot."""
     size, count = slots.first.shape[-1] - 1, slots.position.shape[-1]
     shape, batch = tuple(values.shape), slots.allowed.shape[:-1]
     by_pair = shape[: -2 - len(tail)] if shape[-2 - len(tail) :] == (size, size, *tail) else None

@@ -450,7 +450,7 @@ class SemanticGraphs(PaddedSentences):
 
 
 def _deterministic(labels: Any, count: int) -> tuple[int, ...]:
-    """Numbers of the deterministic labels, from numbers or booleans."""
+    """Return numbers of the deterministic labels, from numbers or booleans."""
     if labels is None:
         return ()
     found = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)

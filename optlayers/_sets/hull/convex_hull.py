@@ -118,7 +118,7 @@ class ConvexHull(AbstractFeasibleSet):
         return self._set.event_shape
 
     def project(self, y: Tensor) -> HullProjection:
-        """The nearest point with the structures it is made of, their weights and the gap.
+        """Return the nearest point with the structures it is made of, their weights and the gap.
 
         Raises:
             InputError: If `y` has another shape, or an entry that is not finite.

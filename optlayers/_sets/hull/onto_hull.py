@@ -16,7 +16,7 @@ def project_onto_hull(
     max_iter: int = 1000,
     parts: bool = False,
 ) -> HullProjection:
-    """`project_hull` with the decoder of a set; instances without an answer hold NaN.
+    """Run `project_hull` with the decoder of a set; instances without an answer hold NaN.
 
     Parts that cannot be chosen are zero in every structure, so nothing is asked about them: they
     may hold anything, and get no gradient. Half precision is computed in float32. Without `parts`
@@ -44,7 +44,7 @@ def project_onto_hull(
 
 
 def _asks(feasible_set: AbstractFeasibleSet, batch: torch.Size, report: Report) -> Ask:
-    """The open instances alone where the set can, else the whole batch, zeros at the others."""
+    """Ask for the open instances alone where the set can, else all, with zeros at the others."""
 
     def ask(scores: Tensor, rows: Tensor) -> Tensor:
         found = feasible_set.decode_rows(scores, rows, batch, report)

@@ -116,7 +116,7 @@ def hull_instances(
     begin: Begin = SparseSets,
     parts: bool = True,
 ) -> HullProjection:
-    """`project_hull` that tells `report` which instances have no answer; NaN there.
+    """Run `project_hull`, telling `report` which instances have no answer; NaN there.
 
     An instance that stopped short keeps its point, which `gap` judges.
 
