@@ -141,7 +141,7 @@ def _scaled(A, A_eq, b, b_eq, lower, upper) -> _Constraints:
 
 
 def _missing(own: _Constraints) -> float:
-    """Return by how much the constraints of a conflict miss each other, all in all, in its units."""
+    """Return by how much the constraints of a conflict miss each other, in its units."""
     from scipy.optimize import linprog
 
     lower, upper, _, _ = own.folded()

@@ -70,6 +70,7 @@ class Polytope:
     num_aux: int
     integral: bool
     requires_grad: bool  # whether a value was declared with a tensor that requires grad
+    rows_require_grad: bool  # whether `A` or `A_eq` was
     event_dim: ClassVar[int] = 1  # how many trailing dimensions of scores are one structure
 
     def __init__(
@@ -160,6 +161,7 @@ class Polytope:
             "integral": _for_all(integral),
             "shape": read_shape(shape, num_vars - num_aux),
             "requires_grad": bool(graphs),
+            "rows_require_grad": A.source is not None or A_eq.source is not None,
             "fingerprint": digest or fingerprint(A, A_eq, num_aux),
             "batch_shape": batch_shape,
             "_values": values,
@@ -290,11 +292,6 @@ class Polytope:
     def fields_with_graph(self) -> tuple[str, ...]:
         """The right-hand sides and bounds that were declared with tensors that require grad."""
         return tuple(self._graphs)
-
-    @property
-    def rows_require_grad(self) -> bool:
-        """Whether `A` or `A_eq` was declared with a tensor that requires grad."""
-        return self.rows.source is not None or self.rows_eq.source is not None
 
     def with_graph(self, name: str) -> Any:
         """Return a field; if it was declared with a tensor that requires grad, with its graph.
