@@ -242,7 +242,8 @@ class PolytopeSet(AbstractFeasibleSet):
         """Return the decoder that a user registered, if there is one."""
         if DECODERS.version == _DECODERS_AS_BUILT:
             return None
-        return next((m for m in DECODERS if not is_built_in(m)), None)
+        own = [m for m in DECODERS if not is_built_in(m)]
+        return own[0] if own else None  # not `next`, which torch 2.6 cannot trace
 
     @property
     def decides_integers(self) -> bool:

@@ -11,6 +11,8 @@ from ._masks import calm
 from ._plan.failures import FORBIDDEN, Report
 
 OnNonfinite = Literal["raise", "propagate"]
+# Whether the compiler may meet a question that is answered by a boolean: that of 2.6 gives up.
+_TRACES_QUESTIONS = tuple(int(k) for k in torch.__version__.split(".")[:2]) >= (2, 13)
 
 
 class Masked(NamedTuple):
@@ -30,6 +32,8 @@ def refuse_vmap(x: Tensor, name: str) -> None:
     Raises:
         InputError: Whatever is in it.
     """
+    if torch.compiler.is_compiling() and not _TRACES_QUESTIONS:
+        return
     functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
     hidden = functorch.is_batchedtensor(x)
     if not torch.compiler.is_compiling():  # the compiler cannot ask this, and meets none
