@@ -71,6 +71,10 @@ class OneRow(Projection):
         """Return the coefficients of the row."""
         return (torch.as_tensor(self.block.weights, dtype=torch.float64, device="cpu"),)
 
+    def constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return the same tensors in float64 for every dtype: made ahead of a traced graph."""
+        return super().constants(device, torch.float64)
+
     def _a(self, x: Tensor) -> Tensor:
         return self.constants(x.device, x.dtype)[0]
 
