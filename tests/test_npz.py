@@ -88,7 +88,7 @@ ROWS = {
 )
 def test_malformed_files_are_refused_in_one_line(arrays, message, tmp_path, capsys):
     path = tmp_path / "set.npz"
-    np.savez(path, allow_pickle=True, **arrays)
+    np.savez(path, **arrays)
     with pytest.raises(ol.PolytopeError, match=message) as caught:
         npz.load(path)
     assert str(caught.value).startswith(f"{path} does not hold a polytope: ")

@@ -148,7 +148,8 @@ class Plan:
         else:
             near = self.gather(near, at, map_)
             result = map_.forward(part, limits, report, near)  # type: ignore[call-arg]
-        report.blocks += [map_.block] * (len(report.residuals) - before)
+        if new := len(report.residuals) - before:  # a traced graph writes nothing
+            report.blocks += [map_.block] * new
         return result
 
     def vjp_limits(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> list[Limits]:

@@ -122,7 +122,8 @@ class TreeSums(ABC):
                 return None if asked is x else Moved(asked, one, none, [], none)
             wide = moved.scale > 1
             if not look:
-                return moved._replace(x=torch.where(wide[:, None, None], torch.nan, moved.x))
+                # Not `_replace`, which `torch.compile` of torch 2.6 cannot trace.
+                return Moved(torch.where(wide[:, None, None], torch.nan, moved.x), *moved[1:])
             if not bool(wide.any() | moved.far.any()):
                 return moved
             mu = self._mu(moved.x.detach(), batch)
