@@ -123,7 +123,8 @@ class TreeSums(ABC):
             wide = moved.scale > 1
             if not look:
                 # Not `_replace`, which `torch.compile` of torch 2.6 cannot trace.
-                return Moved(torch.where(wide[:, None, None], torch.nan, moved.x), *moved[1:])
+                x, *rest = moved
+                return Moved(torch.where(wide[:, None, None], torch.nan, x), *rest)
             if not bool(wide.any() | moved.far.any()):
                 return moved
             mu = self._mu(moved.x.detach(), batch)
