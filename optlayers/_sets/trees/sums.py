@@ -34,6 +34,11 @@ class TreeBatch(NamedTuple):
     allowed: Tensor | None
     single_root: bool
 
+    def clone(self) -> "TreeBatch":
+        """Return a copy, of ordinary tensors outside of inference mode."""
+        allowed = None if self.allowed is None else self.allowed.clone()
+        return TreeBatch(self.lengths.clone(), allowed, self.single_root)
+
 
 class TreeSums(ABC):
     """Sums over one family of trees: a tensor program, and three compiled loops for the CPU.
@@ -145,7 +150,11 @@ class TreeSums(ABC):
             value, bad = self.program(x, batch)
             return value.sum(), bad
 
-        # Of `torch.func`, because `torch.compile` can trace it, and no caller's mode turns it off.
+        # Of `torch.func`, because `torch.compile` can trace it, and no caller's mode turns it off
+        # but inference mode, in torch 2.6: there it is zero.
+        if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
+                return self.by_autograd(x.clone(), batch.clone())
         mu, bad = torch.func.grad(total, has_aux=True)(x)
         return torch.where(bad[:, None, None], torch.nan, mu.clamp(min=0))
 
