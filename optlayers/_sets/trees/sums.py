@@ -129,7 +129,7 @@ class TreeSums(ABC):
             if not look:
                 # Not `_replace`, which `torch.compile` of torch 2.6 cannot trace.
                 x, *rest = moved
-                return Moved(torch.where(wide[:, None, None], torch.nan, x), *rest)
+                return Moved(torch.where(wide[:, None, None], torch.nan, x), *rest)  # type: ignore[arg-type]
             if not bool(wide.any() | moved.far.any()):
                 return moved
             mu = self._mu(moved.x.detach(), batch)
