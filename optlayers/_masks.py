@@ -13,6 +13,7 @@ number just below the others, which says the same and leaves them their digits:
 Parts that minus infinity forbids and that are needed leave an instance without a point.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -56,6 +57,16 @@ def calm(x: Tensor) -> bool:
         return True
     low, high = x.detach().aminmax()
     return bool((low > CALM) & (high < torch.inf))  # both false for NaN
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether a CPU tensor holds finite numbers only; False where the host may not look.
+
+    One pass that writes nothing. False also where the sum overflows: the caller looks closer.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return math.isfinite(x.detach().sum().item())
 
 
 def usual(x: Tensor, other: Tensor) -> bool:

@@ -33,6 +33,7 @@ class Spans(AbstractBlockMap):
 
     def __init__(self, block: Block):
         super().__init__(block)
+        self._rows = RowsOfSpans.of(block.matrix)
         self._general = MILP(block)  # for instances whose limits are not those of spans
 
     @classmethod
@@ -50,9 +51,11 @@ class Spans(AbstractBlockMap):
         scores, values = on_host(x, limits, self.block)
         instances, count, size = scores.shape
         shape = (instances, count)
-        low, high, lower, upper = (np.broadcast_to(v, (*shape, v.shape[-1])) for v in values)
-        words, starts, plain = _read(self.block.matrix, low, high, lower, upper)
-        plain &= ~np.isnan(scores).any(-1) & ~(scores == np.inf).any(-1)
+        # Once where the instances share their limits.
+        read = _read(self._rows, *values)
+        words, starts, plain = (np.broadcast_to(v, shape) for v in read)
+        lower, upper = (np.broadcast_to(v, (*shape, v.shape[-1])) for v in values[2:])
+        plain = plain & ~np.isnan(scores).any(-1) & ~(scores == np.inf).any(-1)
         z = np.zeros((*shape, size))
         score = np.full(shape, np.nan)
         n = size // 2
@@ -67,10 +70,9 @@ class Spans(AbstractBlockMap):
         return back(z, x)
 
 
-def _read(matrix, low, high, lower, upper):
-    """Limits on words and starts, and whether all else is as in `spans`; per component."""
-    n, rows = matrix.shape[1] // 2, RowsOfSpans.of(matrix)
-    sums = [rows.words, rows.starts]
+def _read(rows: RowsOfSpans, low, high, lower, upper):
+    """Read limits on words and starts, and whether all else is as in `spans`; per component."""
+    n, sums = lower.shape[-1] // 2, [rows.words, rows.starts]
     plain = rows.plain(low, high)
     z_low, z_high, s_low, s_high = lower[..., :n], upper[..., :n], lower[..., n:], upper[..., n:]
     plain &= ((z_low == 0) | (z_low == 1)).all(-1) & ((z_high == 0) | (z_high == 1)).all(-1)

@@ -3,6 +3,8 @@
 import numba
 import numpy as np
 
+from .lean import without_nan
+
 _LARGE = 1e150  # scores beyond it are scaled down before they are divided by a weight
 _TINY = np.finfo(np.float64).tiny
 _SHORT = 64  # entries up to which insertion is the fastest sort
@@ -25,18 +27,32 @@ def simplex(start, stop, x, z, sign, anchor, far, fixed, order, equality):
         equality: Whether one has to be chosen.
     """
     count, size = sign.shape
+    gain = np.empty(size)
     for row in range(start, stop):
-        c, best, at, broken = row % count, -np.inf, -1, False
-        for k in range(size):
-            j = order[c, k]
-            broken |= x[row, j] != x[row, j]
-            gain = -np.inf if fixed[c, j] else sign[c, j] * x[row, j]
-            if at < 0 or gain > best:
-                best, at = gain, j
+        c, broken = row % count, 0
         for j in range(size):
-            z[row, j] = np.nan if broken else anchor[c, j]
-        if not broken and (equality or best > 0.0 or (best == 0.0 and sign[c, at] < 0)):
+            score = x[row, j]
+            broken += score != score
+            gain[j] = -np.inf if fixed[c, j] else sign[c, j] * score
+            z[row, j] = anchor[c, j]
+        if broken:
+            z[row, :] = np.nan
+            continue
+        best, k = largest(gain), 0
+        while gain[order[c, k]] != best:
+            k += 1
+        at = order[c, k]
+        if equality or best > 0.0 or (best == 0.0 and sign[c, at] < 0):
             z[row, at] = far[c, at]
+
+
+@without_nan
+def largest(gain):
+    """Return the largest entry, several at a time; none may be NaN."""
+    best = -np.inf
+    for each in gain:
+        best = max(best, each)
+    return best
 
 
 @numba.njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from .._calls import ADVICE, OnFailure, Status, is_ordinary
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode, project
-from .._masks import calm, low_parts, usual
+from .._masks import all_finite, calm, low_parts, usual
 from .._nonfinite import OnNonfinite
 from .._plan.failures import Failure, Report, number_of
 from .._polytope.polytope import Polytope, as_polytope
@@ -153,6 +153,8 @@ class Oracles:
         if alike and is_ordinary(scores) and is_ordinary(grad) and usual(scores, grad):
             return scores, z_hat, grad
         self.masked, self.lowest = self._masked(scores), scores
+        if all_finite(grad):
+            return scores, z_hat, grad
         fine = grad.isfinite().all(self.event[0], keepdim=True)
         for dim in self.event[1:]:
             fine = fine.all(dim, keepdim=True)
