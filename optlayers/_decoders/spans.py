@@ -75,8 +75,8 @@ def _read(rows: RowsOfSpans, low, high, lower, upper):
     n, sums = lower.shape[-1] // 2, [rows.words, rows.starts]
     plain = rows.plain(low, high)
     z_low, z_high, s_low, s_high = lower[..., :n], upper[..., :n], lower[..., n:], upper[..., n:]
-    plain &= ((z_low == 0) | (z_low == 1)).all(-1) & ((z_high == 0) | (z_high == 1)).all(-1)
-    plain &= (s_low == 0).all(-1) & (s_high >= 0).all(-1)
+    plain = plain & ((z_low == 0) | (z_low == 1)).all(-1) & ((z_high == 0) | (z_high == 1)).all(-1)
+    plain = plain & (s_low == 0).all(-1) & (s_high >= 0).all(-1)
     most = inward(*[torch.from_numpy(np.ascontiguousarray(high[..., sums]))] * 2)[1].numpy()
     most = most.clip(-1, [n, n // 2 + 1]).astype(np.int64)
     return most[..., 0], most[..., 1], plain
