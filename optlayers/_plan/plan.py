@@ -13,6 +13,8 @@ from .._polytope.polytope import Polytope
 from .blocks import Block
 from .maps import AbstractBlockMap, Limits, Report, Table, send
 
+_MIXED = "some of its variables are integers and others are not"
+
 
 class Plan:
     """A compiled polytope: a list of maps, one per stack of equal blocks.
@@ -43,6 +45,8 @@ class Plan:
         refusals = []
         for candidate in self.table:
             reason = candidate.why_not(block)
+            if reason is None and block.mixed and not candidate.takes_mixed:
+                reason = _MIXED
             if reason is None:
                 return candidate, refusals
             refusals.append(f"not {candidate.__name__}: {reason}")
