@@ -259,4 +259,4 @@ def test_integers_beside_other_numbers_are_decided_as_cvxpy_decides(seed):
         best = cp.Maximize(cost @ open_ + cp.sum(cp.multiply(gain, flow)))
         value = cp.Problem(best, rules).solve(solver="HIGHS")
         assert abs(float(decided[i] @ scores) - value) < QP_TOL
-        assert set(P.split(decided[i])[0].tolist()) <= {0.0, 1.0}
+        assert set(bound.split(decided[i])[0].tolist()) <= {0.0, 1.0}

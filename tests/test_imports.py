@@ -94,6 +94,7 @@ TREE: dict[str, list[str]] = {
     "_feasible_set": [],
     "_limited": [],
     "_own_decoders": [],
+    "_scores_aux": [],
     "_functional": [],
     "_sums": [],
     "_judge": ["multipliers", "repair", "certificate", "references", "validate"],

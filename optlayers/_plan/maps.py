@@ -173,6 +173,7 @@ class Table:
     def __init__(self, name: str, *maps: type[AbstractBlockMap]):
         self.name = name
         self._maps = list(maps)
+        self.completes = False  # True: blocks of auxiliary variables alone are answered as well
         self.version = next(_VERSIONS)
 
     def __iter__(self) -> Iterator[type[AbstractBlockMap]]:

@@ -30,7 +30,7 @@ class Plan:
         # Nothing of a block of auxiliary variables alone is visible in z, but it may be infeasible.
         self.hidden = [b for b in blocks if b.is_aux.all() and b.num_rows > 1]
         for block in blocks:
-            if block.is_aux.all():
+            if block.is_aux.all() and not table.completes:
                 continue
             chosen, refusals = self._choose(block)
             for part in block.uniform() if chosen.shares_matrix else [block]:
