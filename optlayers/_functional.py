@@ -337,8 +337,8 @@ def decode(
         check: Hold every decision to the rows, the bounds and the integrality of the set, or of its
             relaxation; one that breaks them is a failure that names the row. Decoders of your own
             (`decoder`, sets and maps) are held to them in their first three calls in any case.
-        return_aux: Also return $\psi$, `(..., num_aux)`: a vertex of those that are worth most, always
-            the same one.
+        return_aux: Also return $\psi$, `(..., num_aux)`: a vertex of those that are worth most,
+            always the same one.
         return_status: Also return a `Status`; last.
 
     Raises:
@@ -358,7 +358,7 @@ def decode(
     if scores_aux is not None or return_aux:
         if decoder is not None:
             raise InputError(
-                "`decoder` returns structures alone. Leave it out beside `scores_aux` or `return_aux`."
+                "`decoder` returns structures alone: omit it beside `scores_aux` or `return_aux`."
             )
         limit = as_time_limit(time_limit, on_time_limit)
         options = (on_failure, on_nonfinite, limit, check)

@@ -97,7 +97,8 @@ class _Question:
         if not isinstance(polytope, Polytope):
             raise InputError(
                 "`scores_aux` and `return_aux` are for polytopes, whose auxiliary variables they "
-                f"concern; of a structured set, for its `relaxation`. Got {type(polytope).__name__}."
+                "concern; of a structured set, for its `relaxation`. "
+                f"Got {type(polytope).__name__}."
             )
         if not isinstance(x, Tensor) or not x.is_floating_point():
             found = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -113,7 +114,7 @@ class _Question:
                 f"The leading dimensions of `{name}`, {tuple(flat.shape[:-1])}, do not broadcast "
                 f"against those of `scores_aux`, {tuple(c.shape[:-1])}."
             ) from None
-        self.both = torch.cat([flat.expand(*batch, -1), c.expand(*batch, -1)], -1)
+        self.both = torch.cat([flat.expand(*batch, -1), c.expand(*batch, -1)], -1).to(x.dtype)
 
     def _read(self, given: Any, like: Tensor) -> Tensor:
         count = self.polytope.num_aux
