@@ -23,7 +23,12 @@ def decide(ready: Ready, x: Tensor, report: Report) -> Tensor:
 
 
 def project(
-    ready: Ready, polytope: Polytope, batch: torch.Size, y: Tensor, report: Report
+    ready: Ready,
+    polytope: Polytope,
+    batch: torch.Size,
+    y: Tensor,
+    report: Report,
+    twice: bool = True,
 ) -> Tensor:
     """Return the projections of points `(N, n)`, differentiable; NaN where one failed.
 
@@ -33,6 +38,7 @@ def project(
         batch: The batch that is flattened in `y`.
         y: Points.
         report: Told of failures.
+        twice: Whether a derivative has one itself; not where auxiliary variables are scored.
     """
     plan, n = ready.plan, y.shape[1]
     with torch.autocast(y.device.type, enabled=False):
@@ -43,7 +49,8 @@ def project(
             values = [v for limit in limits for v in limit]
             z: Tensor = ProjectWithLimits.apply(y, plan, report, *values)  # type: ignore[assignment]
         elif torch.is_grad_enabled() and y.requires_grad:
-            z = Project.apply(y, plan, ready.limits, report)  # type: ignore[assignment]
+            function = Project if twice else ProjectOnce
+            z = function.apply(y, plan, ready.limits, report)  # type: ignore[assignment]
         else:
             z = plan.complete(y, ready.limits, report, expected(y, report))
         return _without_point(z[:, :n], ready, report)
@@ -111,6 +118,17 @@ class Project(torch.autograd.Function):
         _refuse_legacy_vmap(grad)
         y, z = ctx.saved_tensors
         return ProjectBackward.apply(grad, y, z, ctx.plan, ctx.limits), None, None, None
+
+
+class ProjectOnce(Project):
+    """The projections of a plan, differentiable once."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):  # type: ignore[override]
+        refuse_vmap(grad, _GRAD)
+        y, z = ctx.saved_tensors
+        return ctx.plan.vjp(y, z, ctx.limits, grad.contiguous()), None, None, None
 
 
 class Known(torch.autograd.Function):

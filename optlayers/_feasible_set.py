@@ -247,8 +247,8 @@ class PolytopeSet(AbstractFeasibleSet):
 
     @property
     def decides_integers(self) -> bool:
-        """Whether the polytope is declared so."""
-        return self.polytope.integral
+        """Whether the polytope is declared so, for all variables."""
+        return self.polytope.integral is True
 
     def admit(self, x: Tensor, name: str) -> Tensor:
         """Return `x` with the batch of the polytope, in the dtype that plans compute in."""

@@ -1,7 +1,7 @@
 """The verbs: `project`, `decode` and `plan`, as plain functions over tensors."""
 
 from collections.abc import Callable
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from ._plan.plan import Plan
 from ._polytope.joint import joint_of
 from ._polytope.polytope import Polytope, as_polytope
 from ._projections import PROJECTIONS
+from ._scores_aux import decode_with_aux, project_with_aux
 
 _TABLES = {"projection": PROJECTIONS, "decoder": DECODERS}
 
@@ -47,10 +48,12 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
+    scores_aux: Tensor | None = ...,
     near: Tensor | None = ...,
     on_failure: Literal["raise", "nan"] = ...,
     on_nonfinite: OnNonfinite = ...,
     tolerance: float = ...,
+    return_aux: Literal[False] = ...,
     return_status: Literal[False] = ...,
 ) -> Tensor: ...
 
@@ -60,10 +63,12 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
+    scores_aux: Tensor | None = ...,
     near: Tensor | None = ...,
     on_failure: Literal["raise", "nan"] = ...,
     on_nonfinite: OnNonfinite = ...,
     tolerance: float = ...,
+    return_aux: Literal[False] = ...,
     return_status: Literal[True],
 ) -> tuple[Tensor, Status]: ...
 
@@ -73,24 +78,58 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
+    scores_aux: Tensor | None = ...,
     near: Tensor | None = ...,
     on_failure: Literal["raise", "nan"] = ...,
     on_nonfinite: OnNonfinite = ...,
     tolerance: float = ...,
+    return_aux: Literal[False] = ...,
     return_status: bool,
 ) -> Tensor | tuple[Tensor, Status]: ...
+
+
+@overload
+def project(
+    feasible_set: FeasibleSet,
+    y: Tensor,
+    *,
+    scores_aux: Tensor | None = ...,
+    near: Tensor | None = ...,
+    on_failure: Literal["raise", "nan"] = ...,
+    on_nonfinite: OnNonfinite = ...,
+    tolerance: float = ...,
+    return_aux: Literal[True],
+    return_status: Literal[False] = ...,
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def project(
+    feasible_set: FeasibleSet,
+    y: Tensor,
+    *,
+    scores_aux: Tensor | None = ...,
+    near: Tensor | None = ...,
+    on_failure: Literal["raise", "nan"] = ...,
+    on_nonfinite: OnNonfinite = ...,
+    tolerance: float = ...,
+    return_aux: Literal[True],
+    return_status: Literal[True],
+) -> tuple[Tensor, Tensor, Status]: ...
 
 
 def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
+    scores_aux: Tensor | None = None,
     near: Tensor | None = None,
     on_failure: Literal["raise", "nan"] = "raise",
     on_nonfinite: OnNonfinite = "raise",
     tolerance: float = ACCURACY,
+    return_aux: bool = False,
     return_status: bool = False,
-) -> Tensor | tuple[Tensor, Status]:
+) -> Tensor | tuple[Tensor, Status] | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Status]:
     r"""Return the point of a polytope nearest to `y`; for a structured set, of its relaxation.
 
     $$ \Pi_P(y) = \arg\min_{z \in P} \tfrac12 \|z - y\|_2^2 $$
@@ -107,6 +146,11 @@ def project(
             structured set.
         y: `(..., n)`, any float type; structured sets name their own shape. Half precision is
             computed in float32.
+        scores_aux: `(..., num_aux)`, c of a polytope with auxiliary variables: then
+            $\tfrac12 \|z - y\|^2 - c \cdot \psi$ is least, over z and $\psi$. Computed in float64.
+            The derivative in c is what $\psi$ does while z moves on its face (both from the active
+            rows); where several $\psi$ are worth as much, a kink, it is that of the largest set of
+            $\psi$. There is no second derivative.
         near: Where the answer is expected, broadcasting to the shape of the answer. What is active
             there is tried first by the dual active-set method on the CPU. An answer for almost the
             same point makes it 3 to 4 times faster (20 to 200 dense rows, measured); next to a
@@ -125,16 +169,21 @@ def project(
             Solvers aim at less whatever it is; it decides what becomes of an instance that all of
             them miss. An answer that is off by more than 1e-8 may have the derivative of another
             face. Hulls are accepted by a proved distance of 1e-6, or `tolerance` if that is more.
+        return_aux: Also return $\psi$, `(..., num_aux)`: of all that complete z and are worth most,
+            the one nearest to zero. Differentiable in z and in what the polytope was declared with,
+            through z in y and c. One more projection, and multipliers on the host.
         return_status: Also return a `Status`, with the residual and the solver of each instance.
 
     Returns:
-        The shape, dtype and device of `y`; with `return_status`, also the status.
+        The shape, dtype and device of `y`; with `return_aux`, also $\psi$; with `return_status`,
+        also the status, last.
 
     Raises:
         InputError: If `y` has another last dimension, is not a float tensor, or is not finite; if
             float16 cannot hold the answer; if a policy does not exist; if `tolerance` is not a
             number from 1e-9 to 1; if `near` is no float tensor, or does not fit.
         InfeasibleError: If an instance has no point; names the instance and rows in conflict.
+        UnboundedError: If `scores_aux` can grow over the set for ever; names a variable.
         SolverFailed: If no exact solver reached `tolerance`; names the instance, with residuals.
 
     Examples:
@@ -147,7 +196,19 @@ def project(
         {(0,): 'activeset', (1,): 'activeset'}
         >>> bool((status.residual <= 1e-9).all())
         True
+        >>> P = ol.Polytope([[1.0, -1.0], [-1.0, -1.0]], [0.0, 0.0], lower=-2, upper=2, num_aux=1)
+        >>> y, price = torch.tensor([1.5]), torch.tensor([-1.0])  # psi >= |z|, and costs 1
+        >>> ol.project(P, y, scores_aux=price, return_aux=True)
+        (tensor([0.5000]), tensor([0.5000]))
     """
+    if scores_aux is not None or return_aux:
+        if near is not None:
+            raise InputError(
+                "`near` is not used beside `scores_aux` or `return_aux`. Leave it out."
+            )
+        options = (on_failure, on_nonfinite, tolerance)
+        z, psi, status = project_with_aux(feasible_set, y, scores_aux, return_aux, *options)
+        return _chosen(z, psi if return_aux else None, status if return_status else None)
     z, status = projection(as_set(feasible_set, y), y, on_failure, on_nonfinite, tolerance, near)
     return (z, status) if return_status else z
 
@@ -157,12 +218,14 @@ def decode(
     feasible_set: FeasibleSet,
     scores: Tensor,
     *,
+    scores_aux: Tensor | None = ...,
     decoder: Callable[[Tensor], Tensor] | None = ...,
     on_failure: OnFailure = ...,
     on_nonfinite: OnNonfinite = ...,
     time_limit: float | None = ...,
     on_time_limit: OnTimeLimit = ...,
     check: bool = ...,
+    return_aux: Literal[False] = ...,
     return_status: Literal[False] = ...,
 ) -> Tensor: ...
 
@@ -172,12 +235,14 @@ def decode(
     feasible_set: FeasibleSet,
     scores: Tensor,
     *,
+    scores_aux: Tensor | None = ...,
     decoder: Callable[[Tensor], Tensor] | None = ...,
     on_failure: OnFailure = ...,
     on_nonfinite: OnNonfinite = ...,
     time_limit: float | None = ...,
     on_time_limit: OnTimeLimit = ...,
     check: bool = ...,
+    return_aux: Literal[False] = ...,
     return_status: Literal[True],
 ) -> tuple[Tensor, Status]: ...
 
@@ -187,28 +252,66 @@ def decode(
     feasible_set: FeasibleSet,
     scores: Tensor,
     *,
+    scores_aux: Tensor | None = ...,
     decoder: Callable[[Tensor], Tensor] | None = ...,
     on_failure: OnFailure = ...,
     on_nonfinite: OnNonfinite = ...,
     time_limit: float | None = ...,
     on_time_limit: OnTimeLimit = ...,
     check: bool = ...,
+    return_aux: Literal[False] = ...,
     return_status: bool,
 ) -> Tensor | tuple[Tensor, Status]: ...
+
+
+@overload
+def decode(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    *,
+    scores_aux: Tensor | None = ...,
+    decoder: Callable[[Tensor], Tensor] | None = ...,
+    on_failure: OnFailure = ...,
+    on_nonfinite: OnNonfinite = ...,
+    time_limit: float | None = ...,
+    on_time_limit: OnTimeLimit = ...,
+    check: bool = ...,
+    return_aux: Literal[True],
+    return_status: Literal[False] = ...,
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def decode(
+    feasible_set: FeasibleSet,
+    scores: Tensor,
+    *,
+    scores_aux: Tensor | None = ...,
+    decoder: Callable[[Tensor], Tensor] | None = ...,
+    on_failure: OnFailure = ...,
+    on_nonfinite: OnNonfinite = ...,
+    time_limit: float | None = ...,
+    on_time_limit: OnTimeLimit = ...,
+    check: bool = ...,
+    return_aux: Literal[True],
+    return_status: Literal[True],
+) -> tuple[Tensor, Tensor, Status]: ...
 
 
 def decode(
     feasible_set: FeasibleSet,
     scores: Tensor,
     *,
+    scores_aux: Tensor | None = None,
     decoder: Callable[[Tensor], Tensor] | None = None,
     on_failure: OnFailure = "raise",
     on_nonfinite: OnNonfinite = "raise",
     time_limit: float | None = None,
     on_time_limit: OnTimeLimit = "fail",
     check: bool = False,
+    return_aux: bool = False,
     return_status: bool = False,
-) -> Tensor | tuple[Tensor, Status]:
+) -> Tensor | tuple[Tensor, Status] | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Status]:
     r"""Return the best structure, $\hat z \in \arg\max_{z \in Z} z \cdot s$.
 
     Equal scores, equal answer. Integral polytopes return integers, others a vertex. Not
@@ -217,6 +320,8 @@ def decode(
     Args:
         feasible_set: A `Polytope` or a structured set.
         scores: `(..., n)` for a polytope; structured sets name their own shape.
+        scores_aux: `(..., num_aux)`, c of a polytope with auxiliary variables: then
+            $z \cdot s + c \cdot \psi$ is largest.
         decoder: A callable to use instead, from scores to structures of the same shape.
         on_failure: "raise"; "nan": NaN for instances without an answer; "fallback": zeros there.
         on_nonfinite: What NaN and inf in `scores` are, as for `project`. Minus infinity marks what
@@ -232,7 +337,9 @@ def decode(
         check: Hold every decision to the rows, the bounds and the integrality of the set, or of its
             relaxation; one that breaks them is a failure that names the row. Decoders of your own
             (`decoder`, sets and maps) are held to them in their first three calls in any case.
-        return_status: Also return a `Status`.
+        return_aux: Also return $\psi$, `(..., num_aux)`: a vertex of those that are worth most,
+            always the same one.
+        return_status: Also return a `Status`; last.
 
     Raises:
         InputError: If `scores` has another last dimension, is not a float tensor, or is not finite;
@@ -248,9 +355,24 @@ def decode(
         >>> ol.decode(ol.cardinality(4, at_most=2), torch.tensor([0.1, 0.3, -0.2, 0.2]))
         tensor([0., 1., 0., 1.])
     """
+    if scores_aux is not None or return_aux:
+        if decoder is not None:
+            raise InputError(
+                "`decoder` returns structures alone: omit it beside `scores_aux` or `return_aux`."
+            )
+        limit = as_time_limit(time_limit, on_time_limit)
+        options = (on_failure, on_nonfinite, limit, check)
+        z_hat, psi, status = decode_with_aux(feasible_set, scores, scores_aux, *options)
+        return _chosen(z_hat, psi if return_aux else None, status if return_status else None)
     asked = as_set(feasible_set, scores)
     asked = asked if decoder is None else DecodedBy(asked, decoder)
     asked = limited(asked, as_time_limit(time_limit, on_time_limit), check)
     look = looks_at(asked, check)
     z_hat, status = decision(asked, scores, on_failure, on_nonfinite, look)
     return (z_hat, status) if return_status else z_hat
+
+
+def _chosen(z: Tensor, psi: Tensor | None, status: Status | None) -> Any:
+    """Return what was asked for, alone or as a tuple."""
+    found = [v for v in (z, psi, status) if v is not None]
+    return found[0] if len(found) == 1 else tuple(found)

@@ -150,6 +150,7 @@ def broken_instances(
     look(lower[:, :n] - points - slack, "lower", lower[:, :n], points, "<=")
     look(points - upper[:, :n] - slack, "upper", points, upper[:, :n], "<=")
     apart = np.abs(points - np.round(points)) - slack
+    apart = np.where(polytope.whole[:n], apart, -np.inf)
     if polytope.integral:
         look(apart, "integral", points, np.round(points), "=")
     if polytope.num_aux:

@@ -26,6 +26,7 @@ from ._errors import InputError, PolytopeError
 from ._judge.certificate import certify
 from ._judge.multipliers import find_auxiliary, problem_of
 from ._judge.references import exact_projection
+from ._own_decoders import broken_instances
 from ._polytope.polytope import Polytope
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 Projection = Callable[[Tensor], Tensor]
+_VALUES = ("lower", "upper", "b", "b_eq")
 _LIMIT = 1 << 20  # points that an enumeration may look at
 
 
@@ -206,11 +208,17 @@ def vertices(polytope: Polytope) -> Tensor:
     variables. With auxiliary variables, a linear program per candidate decides whether they exist.
 
     Raises:
-        InputError: If the polytope is batched, unbounded, or has too many candidates.
+        InputError: If the polytope is batched, unbounded, or has too many candidates; if only some
+            of its variables are integers.
     """
     if polytope.batch_shape:
         raise InputError(
             f"`vertices` takes one polytope. Got the batch {tuple(polytope.batch_shape)}."
+        )
+    if isinstance(polytope.integral, tuple):
+        raise InputError(
+            "`vertices` lists points whose variables are all integers. "
+            f"Got {polytope!r}; `P.with_(integral=True)` has such points alone."
         )
     lower, upper = (v.cpu().numpy() for v in (polytope.lower, polytope.upper))
     n, first, last = polytope.n, np.ceil(lower[: polytope.n]), np.floor(upper[: polytope.n])
@@ -258,12 +266,17 @@ def assert_decodes_optimally(
 ) -> None:
     """Assert that every decoded structure is an integral point, and that none scores higher.
 
+    Where only some variables are integers, every combination of those is completed by a linear
+    program, and rows and bounds may be missed by 1e-6.
+
     Args:
         decoder: Maps scores `(..., n)` to structures.
         polytope: Small enough for `vertices`.
         scores: `(..., n)`.
         tol: Largest loss of score that counts as a tie, relative to max(1, max |score|).
     """
+    if isinstance(polytope.integral, tuple):
+        return _assert_mixed_optimal(decoder, polytope, scores, max(tol, 1e-7))
     points = vertices(polytope)
     if not len(points):
         raise PolytopeError(f"{polytope} has no integral point, so there is nothing to decode.")
@@ -280,6 +293,44 @@ def assert_decodes_optimally(
                 f"Instance {i} is decoded to {found.tolist()}, whose score is {loss:.2e} below "
                 f"that of {best}"
             )
+
+
+def _assert_mixed_optimal(decoder, polytope: Polytope, scores: Tensor, tol: float) -> None:
+    """Assert that decisions are in a set of which some variables are integers, and the best."""
+    z_hat = decoder(scores).detach().cpu().double().reshape(-1, polytope.n)
+    flat = scores.detach().cpu().double().reshape(-1, polytope.n).numpy()
+    count = len(flat)
+    broken = broken_instances(polytope, torch.Size([count]), z_hat.numpy(), 0.0, count)
+    for i, why in broken.items():
+        raise AssertionError(f"Instance {i} is decoded to {z_hat[i].tolist()}: {why}")
+    for i, (found, s) in enumerate(zip(z_hat.numpy(), flat, strict=True)):
+        loss = _best_mixed(polytope, s) - float(found @ s)
+        if not loss <= tol * _scale(scores):
+            raise AssertionError(
+                f"Instance {i} is decoded to {found.tolist()}, whose score is {loss:.2e} below "
+                "that of the best point"
+            )
+
+
+def _best_mixed(polytope: Polytope, s: np.ndarray) -> float:
+    """Return the best score: a linear program for every combination of the integers."""
+    from scipy.optimize import linprog
+
+    lower, upper, b, b_eq = (getattr(polytope, k).cpu().numpy() for k in _VALUES)
+    at = np.flatnonzero(polytope.whole)
+    first, last = np.ceil(lower[at]), np.floor(upper[at])
+    if not np.prod(np.maximum(last - first + 1, 0)) <= _LIMIT:
+        raise InputError(f"{polytope!r} has more than {_LIMIT} combinations of its integers.")
+    kept, best = np.isfinite(b), -np.inf
+    cost = -np.append(s, np.zeros(polytope.num_aux))
+    for integers in itertools.product(*map(np.arange, first, last + 1)):
+        lower[at] = upper[at] = integers
+        bounds = np.stack([lower, upper], 1)
+        found = linprog(cost, polytope.A[kept], b[kept], polytope.A_eq, b_eq, bounds)
+        best = max(best, -found.fun) if found.status == 0 else best
+    if best == -np.inf:
+        raise PolytopeError(f"{polytope} has no such point, so there is nothing to decode.")
+    return float(best)
 
 
 def coarse_points(

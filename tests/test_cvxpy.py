@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import optlayers as ol
+from tests.helpers import QP_TOL
 
 cp = pytest.importorskip("cvxpy")
 n = 5
@@ -230,6 +231,32 @@ def test_integrality_is_read_from_the_variables():
     a, b = cp.Variable(2, boolean=True), cp.Variable(3, integer=True)
     assert ol.Polytope.from_cvxpy([a, b], [cp.sum(b) <= 3, b >= 0]).integral
     c = cp.Variable(name="c")
-    with pytest.raises(ol.PolytopeError, match="Some variables of z are boolean or integer"):
-        ol.Polytope.from_cvxpy([a, c], [])
+    assert ol.Polytope.from_cvxpy([a, c], []).integral == (True, True, False)
     assert not ol.Polytope.from_cvxpy([a, c], [], integral=False).integral
+    own = ol.Polytope.from_cvxpy([a, c], [], integral=[False, True, True])
+    assert own.integral == (False, True, True)
+    in_part = cp.Variable((2, 2), integer=[(0, 1), (1, 1)])  # the second column
+    P = ol.Polytope.from_cvxpy(in_part, [])
+    assert P.integral == (False, True, False, True)
+    half = ol.Polytope.from_cvxpy(cp.Variable(3, boolean=[(0, 2)]), [])
+    assert half.integral == (True, False, True)
+    assert half.upper.tolist() == [1.0, np.inf, 1.0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_integers_beside_other_numbers_are_decided_as_cvxpy_decides(seed):
+    rng = np.random.default_rng(seed)
+    open_, flow = cp.Variable(3, boolean=True), cp.Variable((3, 2), nonneg=True)
+    cap = cp.Parameter(3, nonneg=True, name="cap")
+    rules = [cp.sum(flow, axis=1) <= cp.multiply(cap, open_), cp.sum(flow, axis=0) <= [2.0, 1.5]]
+    P = ol.Polytope.from_cvxpy([open_, flow], rules)
+    caps, gain, cost = rng.integers(1, 5, (2, 3)) / 2.0, rng.random((3, 2)), -2 * rng.random(3)
+    bound = P.bind(cap=torch.from_numpy(caps))
+    scores = P.join(torch.from_numpy(cost), torch.from_numpy(gain))
+    decided = ol.decode(bound, scores.expand(2, -1), check=True)
+    for i in range(2):
+        cap.value = caps[i]
+        best = cp.Maximize(cost @ open_ + cp.sum(cp.multiply(gain, flow)))
+        value = cp.Problem(best, rules).solve(solver="HIGHS")
+        assert abs(float(decided[i] @ scores) - value) < QP_TOL
+        assert set(bound.split(decided[i])[0].tolist()) <= {0.0, 1.0}

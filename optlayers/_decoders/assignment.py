@@ -34,6 +34,7 @@ class Assignment(AbstractBlockMap):
         Crouse (2016), *On implementing 2D rectangular assignment algorithms*.
     """
 
+    takes_mixed: ClassVar[bool] = True  # its answers are integers in any case
     shares_matrix: ClassVar[bool] = True
     wide_limits: ClassVar[bool] = True  # rounded to float32, a bound may become 1
 

@@ -14,11 +14,12 @@ from .common import PreparedDecoder, static_limits
 class BoxArgmax(PreparedDecoder):
     r"""$\hat z_i = u_i$ where $s_i > 0$, else $l_i$; $O(n)$.
 
-    Integral: $\lfloor u_i \rfloor$ and $\lceil l_i \rceil$. A score of exactly 0 chooses nothing.
+    Integers: $\lfloor u_i \rfloor$ and $\lceil l_i \rceil$. A score of exactly 0 chooses nothing.
     """
 
     wide_limits: ClassVar[bool] = True  # rounded to float32, a limit may become an integer
     cheap = True
+    takes_mixed = True
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -48,7 +49,7 @@ class BoxArgmax(PreparedDecoder):
 
 def _integral_bounds(block: Block, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
     """Integers nearest to the bounds, inside; and the instances where there is none."""
-    own = ~block.on("is_aux", limits.lower.device)
+    own = block.on("whole", limits.lower.device)
     low, high = inward(limits.lower, limits.upper)
     bad = ((low > high) & own).flatten(1).any(1)
     return torch.where(own, low, limits.lower), torch.where(own, high, limits.upper), bad

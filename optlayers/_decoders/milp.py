@@ -1,5 +1,7 @@
 """Any block, by HiGHS: a linear program, integral where the structure is."""
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -39,10 +41,10 @@ class MILP(SolverMap):
     r"""$\arg\max\{s \cdot z : \underline c \le Rx \le \bar c,\ l \le x \le u\}$, $x = [z;\psi]$.
 
     One solve per instance and component, on the host, in float64. The relaxation first: its vertex
-    is often integral; then branch and bound with $z$ integral and $\psi$ continuous. Scores are
-    divided by the largest of the instance, so their scale is no matter; scores below about
-    $10^{-9}$ of the largest count as zero. A score of $-\infty$ keeps a variable at its lower
-    bound.
+    is often integral; then branch and bound with $z$, or what of it is declared so, integral and
+    $\psi$ continuous. Scores are divided by the largest of the instance, so their scale is no
+    matter; scores below about $10^{-9}$ of the largest count as zero. A score of $-\infty$ keeps a
+    variable at its lower bound.
 
     HiGHS takes a row as met that is missed by $10^{-9}$, and a coefficient below that as zero, so
     every answer is judged by the rows as declared: with integers alone in a row, up to rounding,
@@ -53,9 +55,11 @@ class MILP(SolverMap):
         Huangfu and Hall (2018), *Parallelizing the dual revised simplex method*.
     """
 
+    takes_mixed: ClassVar[bool] = True
+
     def __init__(self, block: Block):
         super().__init__(block)
-        self._rows = ExactRows(block.matrix, ~block.is_aux & block.integral)
+        self._rows = ExactRows(block.matrix, block.whole)
 
     @eager
     def forward(  # type: ignore[override]
@@ -147,10 +151,25 @@ class MILP(SolverMap):
         if z is not None and fractional and not self._rows.wide:
             found = branched(self._solver(False, units), at, own, z, search)
             if found is not None:
-                return self._read(*found, _NO_INTEGER, search)
+                (z, reason), fractional = found, False
         if reason == "unbounded" or fractional:
             z, reason = search.ask(self._solver(True, units), at)
-        return self._read(z, reason, _NO_INTEGER, search)
+        return self._read(self._exact(z, at, units, search), reason, _NO_INTEGER, search)
+
+    def _exact(self, z, at: HostInstance, units: str, search: Search) -> np.ndarray | None:
+        """Return the best point with the integers that were found, where some are none.
+
+        A solver leaves integers off by its tolerance, and large coefficients carry that to others.
+        """
+        if z is None or not self.block.mixed:
+            return z
+        own, near = self._rows.whole, np.round(z)
+        if (z[own] == near[own]).all():
+            return z
+        lower, upper = np.where(own, near, at.lower), np.where(own, near, at.upper)
+        fixed = at._replace(lower=lower, upper=upper)
+        found = search.ask(self._solver(False, units), fixed)[0]
+        return z if found is None else found
 
     def _read(self, z, reason: str, nothing: Refusal, search: Search) -> np.ndarray | Refusal:
         if z is not None:

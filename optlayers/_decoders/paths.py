@@ -30,6 +30,7 @@ class Paths(PreparedDecoder):
         Bellman (1958), *On a routing problem*.
     """
 
+    takes_mixed: ClassVar[bool] = True  # its answers are integers in any case
     shares_matrix: ClassVar[bool] = True
     wide_limits: ClassVar[bool] = True
 

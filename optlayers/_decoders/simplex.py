@@ -21,6 +21,7 @@ class SimplexArgmax(AbstractBlockMap):
     """
 
     cheap = True
+    takes_mixed = True
 
     def __init__(self, block: Block):
         super().__init__(block)
@@ -44,7 +45,8 @@ class SimplexArgmax(AbstractBlockMap):
             return f"its {block.varying} vary in the batch"
         _, total, sign = block.simplex
         anchor, far = _ends(block, total, sign)
-        if block.integral and not ((anchor == np.round(anchor)) & (far == np.round(far))).all():
+        ends = (anchor == np.round(anchor)) & (far == np.round(far))
+        if not ends[:, block.whole].all():
             return "its total or its bounds are not integers"
         return None
 
@@ -100,5 +102,6 @@ def _ends(block: Block, total: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray
     far = np.where(sign > 0, np.minimum(lower + total, upper), np.maximum(upper - total, lower))
     if block.integral:  # (f * t) / f is t up to rounding
         whole = np.round(far)
-        far = np.where(np.abs(far - whole) <= ROUNDING * (1 + np.abs(far)), whole, far)
+        near = np.abs(far - whole) <= ROUNDING * (1 + np.abs(far))
+        far = np.where(near & block.whole, whole, far)
     return anchor, far

@@ -142,7 +142,7 @@ def begin(block, own, work):
         y = 0.0 if block.is_aux[j] else own.y[j]
         work.centre[j] = min(max(y, own.lower[j]), own.upper[j])
         work.anchor[j] = work.centre[j]
-        scale = max(scale, abs(y))
+        scale = max(scale, abs(own.y[j]))
         reach = max(reach, abs(y - work.centre[j]))
         width = own.upper[j] - own.lower[j]
         bounded &= np.isfinite(width)
@@ -179,11 +179,17 @@ def follow(block, own, work, x):
 
 @exact_inlined
 def aim(block, own, work, share, prox):
-    """Set the point of a stage, that far on the way to y, and the curvature of variables."""
+    """Set the point of a stage, that far on the way to y, and the curvature of variables.
+
+    An auxiliary variable has no point: its entry of y is what a unit of it is worth.
+    """
     for j in range(len(own.y)):
-        aux, step = block.is_aux[j], share * (own.y[j] - work.centre[j])
-        work.inverse[j] = 1.0 / prox if aux else 1.0
-        work.point[j] = work.anchor[j] if aux else work.centre[j] + step
+        if block.is_aux[j]:
+            work.inverse[j] = 1.0 / prox
+            work.point[j] = work.anchor[j] + share * own.y[j] * work.inverse[j]
+        else:
+            work.inverse[j] = 1.0
+            work.point[j] = work.centre[j] + share * (own.y[j] - work.centre[j])
 
 
 @exact_inlined
@@ -212,7 +218,7 @@ def solve(block, own, work, x, tol):
         steps, size, most, move, li, lx = climb(
             block, own, work, x, prox, loose, last, scale, most, steps, li, lx
         )
-        result = residual(block, own, work, x, size)
+        result = residual(block, own, work, x, size, share)
         if last and move > SHORT:
             result = worse(result, move)
         follow(block, own, work, x)

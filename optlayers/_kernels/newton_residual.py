@@ -7,8 +7,10 @@ from .newton_arrays import worse
 
 
 @exact
-def residual(block, own, work, x, scale):
+def residual(block, own, work, x, scale, share):
     """Return the largest of violations, slacks with multipliers, and gradients of auxiliaries.
+
+    `share` is how much of the way to y the stage is about, and of what auxiliaries are worth.
 
     NaN if any is. Rows are compared with x, which they constrain, and gradients with y as well.
     """
@@ -25,19 +27,20 @@ def residual(block, own, work, x, scale):
             worst = worse(worst, min(abs(mu) / scale, off) if off == off else off)
     for j in range(len(x)):
         if block.is_aux[j]:
-            worst = worse(worst, aux_gradient(block, own, work, x[j], j, size) / scale)
+            worth = share * own.y[j]
+            worst = worse(worst, aux_gradient(block, own, work, x[j], j, size, worth) / scale)
     return worst
 
 
 @exact
-def aux_gradient(block, own, work, x, j, size):
-    """Return how far the multipliers are from what an auxiliary variable asks: R_j . mu = 0.
+def aux_gradient(block, own, work, x, j, size, worth):
+    """Return how far multipliers are from what an auxiliary variable asks: R_j . mu = its worth.
 
     In units of multipliers: divided by the coefficients of the rows that may have one. A small
     coefficient hides nothing, and neither does a large one in a row that is not active.
     """
     start, row, value = block.columns
-    total, norm, largest = 0.0, 0.0, 0.0
+    total, norm, largest = -worth, 0.0, abs(worth)
     for e in range(start[j], start[j + 1]):
         i = row[e]
         total += value[e] * work.mu[i]

@@ -6,7 +6,7 @@ Nothing is solved here; `_reduction` says in which form rows and values arrive.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,7 +33,7 @@ class Block:
         row_lower, row_upper: `(count, num_rows)` limits, or None where they vary in the batch.
         lower, upper: `(count, size)` bounds, or None where they vary in the batch.
         finite_bounds: Every bound is finite, in every instance.
-        integral: Whether decoding must return integers.
+        whole: `(size,)` which variables must be integers: none in a projection, or auxiliary.
         form: What `simplex_forms` found about the one row if values vary in the batch.
     """
 
@@ -47,7 +47,7 @@ class Block:
     lower: np.ndarray | None
     upper: np.ndarray | None
     finite_bounds: bool
-    integral: bool
+    whole: np.ndarray
     form: int = 0
 
     @property
@@ -64,6 +64,16 @@ class Block:
     def num_rows(self) -> int:
         """Number of reduced rows of one component."""
         return self.rows.shape[1]
+
+    @cached_property
+    def integral(self) -> bool:
+        """Whether integers are asked for, at one variable at least."""
+        return bool(self.whole.any())
+
+    @cached_property
+    def mixed(self) -> bool:
+        """Whether some variables are integers and others, auxiliary ones apart, are not."""
+        return self.integral and not (self.whole | self.is_aux).all()
 
     @cached_property
     def varying(self) -> str:
@@ -108,7 +118,7 @@ class Block:
         """Return an array of the block as a tensor, copied to a device once.
 
         Args:
-            name: "weights", "is_aux", or "matrix", which is made dense.
+            name: "weights", "is_aux", "whole", or "matrix", which is made dense.
             device: Where.
         """
 
@@ -139,21 +149,31 @@ class Block:
 
 
 def split_into_blocks(
-    polytope: Polytope, reduction: Reduction, values: Values, forms: np.ndarray | None = None
+    polytope: Polytope,
+    reduction: Reduction,
+    values: Values,
+    forms: np.ndarray | None = None,
+    whole: np.ndarray | None = None,
 ) -> list[Block]:
     """Find components of the variable-row graph, equal ones stacked, in order of variables.
 
-    `forms` is the result of `simplex_forms`; without it, nothing is known of varying values.
+    Args:
+        polytope: As declared.
+        reduction: Of its rows.
+        values: Of its right-hand sides and bounds.
+        forms: The result of `simplex_forms`; without it, nothing is known of varying values.
+        whole: Which variables are to be integers; without it, those of the polytope.
     """
     from scipy.sparse.csgraph import connected_components
 
     R = reduction.R
     num_rows, num_vars = R.shape
+    kinds = _Kinds(np.arange(num_vars) >= polytope.n, polytope.whole if whole is None else whole)
     in_row = np.zeros(num_vars, dtype=bool)
     in_row[R.indices] = True
     blocks = []
     if len(free := np.flatnonzero(~in_row)):
-        blocks.append(_stack(polytope, values, free[None], np.zeros((1, 0), dtype=np.int64)))
+        blocks.append(_stack(kinds, values, free[None], np.zeros((1, 0), dtype=np.int64)))
     if num_rows:
         graph = sp.block_array([[None, R], [R.T, None]], format="csr")
         _, label = connected_components(graph, directed=False)
@@ -161,34 +181,50 @@ def split_into_blocks(
         sizes = np.bincount(row_label, minlength=label.max() + 1)
         alone = np.flatnonzero(sizes[row_label] == 1)
         forms = np.zeros(num_rows, dtype=np.int64) if forms is None else forms
-        blocks += _one_row_blocks(polytope, values, R, alone, forms)
-        blocks += _many_row_blocks(polytope, values, R, label, np.flatnonzero(sizes > 1))
+        blocks += _one_row_blocks(kinds, values, R, alone, forms)
+        blocks += _many_row_blocks(kinds, values, R, label, np.flatnonzero(sizes > 1))
     return sorted(blocks, key=lambda block: int(block.index[0, 0]))
 
 
-def _one_row_blocks(polytope, values, R, alone: np.ndarray, forms: np.ndarray) -> list[Block]:
+class _Kinds(NamedTuple):
+    """Which variables are auxiliary, and which are integers."""
+
+    is_aux: np.ndarray
+    whole: np.ndarray
+
+    @property
+    def differ(self) -> bool:
+        """Whether variables are of more than one kind."""
+        return bool(self.is_aux.any() or self.whole.any() != self.whole.all())
+
+    def of(self, index: np.ndarray) -> bytes:
+        """Return a key of the kinds of some variables."""
+        return self.is_aux[index].tobytes() + self.whole[index].tobytes()
+
+
+def _one_row_blocks(kinds, values, R, alone: np.ndarray, forms: np.ndarray) -> list[Block]:
     """Stack components with a single row by size and by what kind of row it is."""
     if not len(alone):
         return []
     counts = np.diff(R.indptr)[alone]
-    aux = np.zeros(R.shape[0], dtype=np.int64)
-    if polytope.num_aux:  # where the auxiliary variables stand must agree within a stack
+    place = np.zeros(R.shape[0], dtype=np.int64)
+    if kinds.differ:  # which variables are of which kind must agree within a stack
         masks = {}
         for i in alone:
-            key = (R.indices[R.indptr[i] : R.indptr[i + 1]] >= polytope.n).tobytes()
-            aux[i] = masks.setdefault(key, len(masks))
+            key = kinds.of(R.indices[R.indptr[i] : R.indptr[i + 1]])
+            place[i] = masks.setdefault(key, len(masks))
     blocks = []
     for size in np.unique(counts):
         rows = alone[counts == size]
         entries = R.indptr[rows][:, None] + np.arange(size)
         index, weights = R.indices[entries].astype(np.int64), R.data[entries]
         kind = _kind_of_row(values, index, rows, weights) * 5 + forms[rows] + 2
-        kind = kind * (aux.max() + 1) + aux[rows]
+        kind = kind * (place.max() + 1) + place[rows]
         for code in np.unique(kind):
             chosen = kind == code
             order = np.argsort(index[chosen][:, 0], kind="stable")
             part = (index[chosen][order], rows[chosen][order][:, None], weights[chosen][order])
-            block = _stack(polytope, values, *part)
+            block = _stack(kinds, values, *part)
             blocks.append(replace(block, form=int(forms[part[1][0, 0]])))
     return blocks
 
@@ -244,7 +280,7 @@ def _simplex_form(weights, low, high, lower, upper):
     return fits & room.all(1) & (span > 0).any(1), total
 
 
-def _many_row_blocks(polytope, values, R, label, components) -> list[Block]:
+def _many_row_blocks(kinds, values, R, label, components) -> list[Block]:
     """Stack components with several rows that are equal (rows in any order)."""
     num_rows = R.shape[0]
     by_row, by_var = label[:num_rows], label[num_rows:]
@@ -263,14 +299,12 @@ def _many_row_blocks(polytope, values, R, label, components) -> list[Block]:
         )
         order = _canonical_order(local)
         rows, local = rows[order], sp.csr_array(local[order])
-        key = b"|".join(
-            part.tobytes()
-            for part in (local.indptr, local.indices, local.data, index >= polytope.n)
-        )
+        parts = (local.indptr, local.indices, local.data)
+        key = b"|".join([*(part.tobytes() for part in parts), kinds.of(index)])
         stacks.setdefault(key, []).append((index, rows, local))
     return [
         _stack(
-            polytope,
+            kinds,
             values,
             np.stack([index for index, _, _ in stack]),
             np.stack([rows for _, rows, _ in stack]),
@@ -296,7 +330,7 @@ def _canonical_order(local: sp.csr_array) -> list[int]:
     )
 
 
-def _stack(polytope, values: Values, index, rows, weights=None, matrix=None) -> Block:
+def _stack(kinds: _Kinds, values: Values, index, rows, weights=None, matrix=None) -> Block:
     low, high, lower, upper = (
         None if varies else v[0].cpu().numpy() for v, varies in values.parts()
     )
@@ -310,11 +344,11 @@ def _stack(polytope, values: Values, index, rows, weights=None, matrix=None) -> 
         rows=rows,
         weights=weights,
         matrix=matrix,
-        is_aux=index[0] >= polytope.n,
+        is_aux=kinds.is_aux[index[0]],
         row_lower=None if low is None else low[rows],
         row_upper=None if high is None else high[rows],
         lower=None if lower is None else lower[index],
         upper=None if upper is None else upper[index],
         finite_bounds=bool(finite),
-        integral=polytope.integral,
+        whole=kinds.whole[index[0]],
     )

@@ -177,7 +177,7 @@ def _key_of_small(polytope: Polytope) -> bytes | None:
     if any(v.device.type != "cpu" for v in values.values()):
         return None
     digest = hashlib.blake2b(polytope.fingerprint, digest_size=16)
-    digest.update(b"integral" if polytope.integral else b"")
+    digest.update(np.packbits(polytope.whole).tobytes())
     for v in values.values():
         digest.update(str(tuple(v.shape)).encode())
         digest.update(v.contiguous().numpy().tobytes())
@@ -211,10 +211,11 @@ def compile_plan(polytope: Polytope, table: Table) -> Plan:
     plan = own.plans.get(local)
     if plan is None:
         values, forms = own.values_for(table.name)
-        key = (*local, polytope.integral, _plan_key(values, forms))
+        whole = polytope.whole & (table.name == "decoder")
+        key = (*local, whole.tobytes(), _plan_key(values, forms))
         plan = own.rows.plans.get(key)
         if plan is None:
-            blocks = split_into_blocks(polytope, own.rows.reduction, values, forms)
+            blocks = split_into_blocks(polytope, own.rows.reduction, values, forms, whole)
             plan = Plan(polytope, table, blocks)
             own.rows.keep(key, plan)
         own.plans[local] = plan
@@ -280,7 +281,7 @@ def _make_ready(
     bad = infeasible_instances(polytope, plan)
     bounds = [polytope.values[k][..., : polytope.n] for k in ("lower", "upper")]
     fits_half = all(bool((v.abs() < 65504.0).all()) for v in bounds)
-    whole = table.name == "decoder" and polytope.integral
+    whole = table.name == "decoder" and bool(polytope.integral)
     lowest = send(_least_parts(polytope, whole).to(dtype), device)
     failed = [] if bad is None else bad.cpu().nonzero()[:, 0].tolist()
     bad = None if bad is None else send(bad, device)
@@ -290,12 +291,18 @@ def _make_ready(
 
 
 def _least_parts(polytope: Polytope, whole: bool) -> Tensor:
-    """Return `(N or 1, n)`: the least value, or the least integer, that each variable can have."""
+    """Return `(N or 1, n)`: the least value that each variable can have, as an integer if `whole`.
+
+    Where only some variables are integers, those are meant.
+    """
     lower = polytope.values["lower"]
     if lower.ndim > 1:
         lower = lower.expand(*polytope.batch_shape, -1)
     lower = lower[..., : polytope.n].reshape(-1, polytope.n)
-    return inward(lower, lower)[0] + 0.0 if whole else lower  # no negative zeros
+    if not whole:
+        return lower
+    own = torch.from_numpy(polytope.whole[: polytope.n]).to(lower.device)
+    return torch.where(own, inward(lower, lower)[0] + 0.0, lower)  # no negative zeros
 
 
 def infeasible_instances(polytope: Polytope, plan: Plan) -> Tensor | None:

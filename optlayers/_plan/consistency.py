@@ -222,7 +222,7 @@ def whole_limits(given: Values, moved: Values, polytope: Polytope, reduction: Re
     R = reduction.R
     if not R.shape[0]:
         return moved
-    whole_rows = _all_in_row(R, (R.indices < polytope.n) & (R.data == np.round(R.data)))
+    whole_rows = _all_in_row(R, polytope.whole[R.indices] & (R.data == np.round(R.data)))
     device = moved.row_lower.device
     low, high = moved.row_lower, moved.row_upper
     near = low.round()
@@ -249,7 +249,7 @@ def _all_in_row(R: sp.csr_array, what: np.ndarray) -> np.ndarray:
 def _exact_rows(polytope: Polytope, reduction: Reduction) -> Tensor:
     """Return `(N or 1, reduced rows)`, those declared with integers, over integers, and only so."""
     rows = sp.csr_array(sp.vstack([polytope.A, polytope.A_eq], format="csr"))
-    whole = _all_in_row(rows, (rows.indices < polytope.n) & (rows.data == np.round(rows.data)))
+    whole = _all_in_row(rows, polytope.whole[rows.indices] & (rows.data == np.round(rows.data)))
     batch = polytope.batch_shape
     count, sides = math.prod(batch), (polytope.b, polytope.b_eq)
     sides = [v.expand(*batch, -1).reshape(count, v.shape[-1]).cpu() for v in sides]

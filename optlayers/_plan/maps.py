@@ -43,6 +43,7 @@ class AbstractBlockMap(ABC):
     wide_limits: ClassVar[bool] = False  # True: limits come in float64, whatever x is
     uses_near: ClassVar[bool] = False  # True: `forward` takes `near`, where answers are expected
     cheap: ClassVar[bool] = False  # True: a closed form, which on the CPU may be asked twice
+    takes_mixed: ClassVar[bool] = False  # True: a decoder of some integers beside other numbers
 
     def __init__(self, block: Block):
         if reason := self.why_not(block):
@@ -172,6 +173,7 @@ class Table:
     def __init__(self, name: str, *maps: type[AbstractBlockMap]):
         self.name = name
         self._maps = list(maps)
+        self.completes = False  # True: blocks of auxiliary variables alone are answered as well
         self.version = next(_VERSIONS)
 
     def __iter__(self) -> Iterator[type[AbstractBlockMap]]:

@@ -13,6 +13,8 @@ from .._polytope.polytope import Polytope
 from .blocks import Block
 from .maps import AbstractBlockMap, Limits, Report, Table, send
 
+_MIXED = "some of its variables are integers and others are not"
+
 
 class Plan:
     """A compiled polytope: a list of maps, one per stack of equal blocks.
@@ -28,7 +30,7 @@ class Plan:
         # Nothing of a block of auxiliary variables alone is visible in z, but it may be infeasible.
         self.hidden = [b for b in blocks if b.is_aux.all() and b.num_rows > 1]
         for block in blocks:
-            if block.is_aux.all():
+            if block.is_aux.all() and not table.completes:
                 continue
             chosen, refusals = self._choose(block)
             for part in block.uniform() if chosen.shares_matrix else [block]:
@@ -43,6 +45,8 @@ class Plan:
         refusals = []
         for candidate in self.table:
             reason = candidate.why_not(block)
+            if reason is None and block.mixed and not candidate.takes_mixed:
+                reason = _MIXED
             if reason is None:
                 return candidate, refusals
             refusals.append(f"not {candidate.__name__}: {reason}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import PolytopeError
+from .integrality import in_words, side_by_side
 from .polytope import Polytope, as_polytope
 from .rows import Rows
 
@@ -77,7 +78,7 @@ def _join(P: Polytope, Q: Polytope, shared: bool) -> Polytope:
         b=_cat(P.with_graph("b"), Q.with_graph("b")),
         b_eq=_cat(P.with_graph("b_eq"), Q.with_graph("b_eq")),
         num_aux=P.num_aux + Q.num_aux,
-        integral=P.integral,
+        integral=P.integral if shared else side_by_side([(P.integral, P.n), (Q.integral, Q.n)]),
         shape=(P.shape if len(P.shape) > 1 else Q.shape) if shared else None,
         **stack,
         **bounds,
@@ -87,17 +88,18 @@ def _join(P: Polytope, Q: Polytope, shared: bool) -> Polytope:
 def product(*polytopes: Polytope) -> Polytope:
     r"""Build the Cartesian product $P_1 \times \dots \times P_k$: variables side by side.
 
-    Cost: linear in the number of nonzeros. All factors must agree on `integral`.
+    Variables are integers where they are in their factor. Cost: linear in the number of nonzeros.
 
     Examples:
         >>> product(Polytope([[1.0, 1.0]], [1.0]), Polytope(lower=[0.0], upper=[2.0]))
         Polytope(n=3, rows=1, integral)
+        >>> product(Polytope([[1.0, 1.0]], [1.0]), Polytope(lower=[0.0], integral=False))
+        Polytope(n=3, rows=1, 2 of 3 integral)
     """
     if not polytopes:
         raise PolytopeError("`product` needs at least one polytope.")
     for P in polytopes:
         as_polytope(P, "product")
-    _same_integrality(polytopes)
     layers = list(polytopes)
     while len(layers) > 1:  # pairwise, so that k factors cost O(k log k) copies and not O(k^2)
         pairs = [_join(P, Q, shared=False) for P, Q in zip(layers[::2], layers[1::2], strict=False)]
@@ -119,7 +121,6 @@ def intersect(*polytopes: Polytope) -> Polytope:
         raise PolytopeError("`intersect` needs at least one polytope.")
     for P in polytopes:
         as_polytope(P, "intersect")
-    _same_integrality(polytopes)
     result = polytopes[0]
     for other in polytopes[1:]:
         if other.n != result.n:
@@ -127,13 +128,11 @@ def intersect(*polytopes: Polytope) -> Polytope:
                 "`intersect` needs polytopes with equally many variables. "
                 f"Got {result.n} and {other.n}."
             )
+        if other.integral != result.integral:
+            raise PolytopeError(
+                "`intersect` needs polytopes that agree on `integral`. "
+                f"Got {in_words(result.integral)} and {in_words(other.integral)}. "
+                "Use `with_(integral=...)` on the ones that differ."
+            )
         result = _join(result, other, shared=True)
     return result
-
-
-def _same_integrality(polytopes: Sequence[Polytope]) -> None:
-    if len({P.integral for P in polytopes}) > 1:
-        raise PolytopeError(
-            "The polytopes must agree on `integral`. "
-            "Use `with_(integral=...)` on the ones that differ."
-        )

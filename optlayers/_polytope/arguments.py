@@ -39,6 +39,16 @@ def refuse_complex(given: Any, name: str) -> None:
         raise PolytopeError(f"`{name}` must be real. Got complex numbers.")
 
 
+def check_num_aux(num_aux: Any, num_vars: int) -> int:
+    """Return the number of auxiliary variables, which leaves at least one other."""
+    if not isinstance(num_aux, int | np.integer) or not 0 <= num_aux < num_vars:
+        raise PolytopeError(
+            f"`num_aux` must be an integer from 0 to {num_vars - 1}, one less than the number "
+            f"of columns. Got {num_aux!r}."
+        )
+    return int(num_aux)
+
+
 def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Tensor:
     """Return a float64 tensor `(..., size)`; a number is repeated; device and graph are kept."""
     if values is None:

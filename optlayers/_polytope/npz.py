@@ -127,7 +127,8 @@ def _arguments(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
             result[name] = rows
     for name, whole in (("num_aux", int), ("integral", bool)):
         if name in arrays:
-            result[name] = _scalar(name, arrays[name], whole)
+            many = name == "integral" and arrays[name].dtype == bool and arrays[name].size > 1
+            result[name] = arrays[name] if many else _scalar(name, arrays[name], whole)
     if "shape" in arrays:
         result["shape"] = _sizes(arrays["shape"])
     _check_columns(result)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,18 +10,16 @@ import torch
 from torch import Tensor
 
 from .._errors import InfeasibleError, InputError, PolytopeError, name_of
-from .._kernels.untraced import ordinary
-from .arguments import as_values, check_bounds, check_empty_rows
+from .arguments import check_num_aux
 from .conflicts import Conflict, find_conflict
-from .cvxpy_rows import CvxpyRows
-from .rows import Rows, as_rows, fingerprint, join, number_of_variables
-from .shapes import holds_arrays, read_shape
-from .sources import Sources
+from .cvxpy_verbs import ReadFromCvxpy
+from .declared import VALUES
+from .integrality import alternating, in_words
+from .rows import Rows, as_rows, number_of_variables
+from .shapes import holds_arrays
 
-_VALUES = ("b", "b_eq", "lower", "upper")
 
-
-class Polytope:
+class Polytope(ReadFromCvxpy):
     r"""The set of $z$ with $A x \le b,\ A_{eq} x = b_{eq},\ l \le x \le u$, $x = [z; \psi]$.
 
     **Bounds default to [0, 1]**, because parts of a structure are boolean; pass `lower=-inf,
@@ -47,7 +45,8 @@ class Polytope:
         upper: Upper bounds, likewise.
         num_aux: How many of the last columns are auxiliary.
         integral: Whether `decode` returns integers in $z$ (a 0/1 structure) or a vertex of the
-            relaxation. $\psi$ is never required to be integral.
+            relaxation; one boolean for each variable where some are integers and others are not.
+            $\psi$ is never required to be integral.
         shape: What a point is an array of, in C order, if it is no vector: `(n, m)` for matrices.
             Every verb then takes `(..., *shape)` as well as `(..., n)` and answers in the same
             shape; see `is_array`.
@@ -61,17 +60,9 @@ class Polytope:
         >>> P = Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0])
         >>> P
         Polytope(n=3, rows=2, integral)
+        >>> Polytope([[1.0, 1.0, 0.0]], [1.5], integral=[True, False, False])
+        Polytope(n=3, rows=1, 1 of 3 integral)
     """
-
-    A: sp.csr_array
-    A_eq: sp.csr_array
-    num_vars: int  # columns: variables and auxiliary variables
-    n: int  # variables z, the last dimension of scores and points
-    num_aux: int
-    integral: bool
-    requires_grad: bool  # whether a value was declared with a tensor that requires grad
-    rows_require_grad: bool  # whether `A` or `A_eq` was
-    event_dim: ClassVar[int] = 1  # how many trailing dimensions of scores are one structure
 
     def __init__(
         self,
@@ -83,154 +74,15 @@ class Polytope:
         lower: Any = 0.0,
         upper: Any = 1.0,
         num_aux: int = 0,
-        integral: bool = True,
+        integral: bool | Sequence[bool] | np.ndarray | Tensor = True,
         shape: Sequence[int] | None = None,
     ):
         rows, rows_eq = as_rows(A, "A"), as_rows(A_eq, "A_eq")
         num_vars = number_of_variables(rows, rows_eq, lower, upper)
-        if not isinstance(num_aux, int | np.integer) or not 0 <= num_aux < num_vars:
-            raise PolytopeError(
-                f"`num_aux` must be an integer from 0 to {num_vars - 1}, one less than the number "
-                f"of columns. Got {num_aux!r}."
-            )
+        num_aux = check_num_aux(num_aux, num_vars)
         empty = Rows(sp.csr_array((0, num_vars), dtype=np.float64))
         rows, rows_eq = empty if rows is None else rows, empty if rows_eq is None else rows_eq
-        self._fill(rows, rows_eq, b, b_eq, lower, upper, int(num_aux), integral, shape)
-
-    @ordinary
-    def _fill(
-        self,
-        A: Rows,
-        A_eq: Rows,
-        b,
-        b_eq,
-        lower,
-        upper,
-        num_aux,
-        integral,
-        shape=None,
-        digest: bytes | None = None,
-        instance: bool = False,
-        kept: Sequence[str] = (),
-    ) -> None:
-        """Set every field.
-
-        Args:
-            A: Inequality rows, checked, as `A_eq` is.
-            A_eq: Equality rows.
-            b: As the user gave it, as the next three.
-            b_eq: Right-hand side of the equality rows.
-            lower: Lower bounds.
-            upper: Upper bounds.
-            num_aux: Checked.
-            integral: As given.
-            shape: Of z, if it has several dimensions.
-            digest: Fingerprint of the rows, if it is known.
-            instance: An instance of a batch is not refused for being empty.
-            kept: Which of the values are those of another polytope with these rows. Nothing is
-                asked of them.
-        """
-        values = {"b": b, "b_eq": b_eq, "lower": lower, "upper": upper}
-        sources = Sources(values | {"A": A.source, "A_eq": A_eq.source})
-        A, A_eq, rows_batch = join(A, A_eq)
-        _refuse_gradients_beside_auxiliaries(A, A_eq, num_aux)
-        num_vars = A.matrix.shape[1]
-        sizes = (A.count, A_eq.count, num_vars, num_vars)
-        for (name, given), size in zip(values.items(), sizes, strict=True):
-            if name not in kept:
-                rows = {"b": "A", "b_eq": "A_eq"}.get(name)
-                values[name] = as_values(given, size, name, rows)
-        # Values stay tensors without a graph, as the host code wants them; the graph of those that
-        # require grad is kept beside them, for the derivative of a projection.
-        graphs = {k: v for k, v in values.items() if v.requires_grad}
-        values |= {k: v.detach() for k, v in graphs.items()}
-        batch_shape = _batch_of(values, rows_batch)
-        if not (instance or ("lower" in kept and "upper" in kept)):
-            check_bounds(values["lower"], values["upper"])
-        if not (instance or rows_batch or ("b" in kept and "b_eq" in kept)):
-            check_empty_rows(A.matrix, values["b"], A_eq.matrix, values["b_eq"])
-        fields = {
-            "A": A.matrix,
-            "A_eq": A_eq.matrix,
-            "rows": A,
-            "rows_eq": A_eq,
-            "rows_batch": rows_batch,
-            "num_vars": num_vars,
-            "n": num_vars - num_aux,
-            "num_aux": num_aux,
-            "integral": _for_all(integral),
-            "shape": read_shape(shape, num_vars - num_aux),
-            "requires_grad": bool(graphs),
-            "rows_require_grad": A.source is not None or A_eq.source is not None,
-            "fingerprint": digest or fingerprint(A, A_eq, num_aux),
-            "batch_shape": batch_shape,
-            "_values": values,
-            "_graphs": graphs,
-            "_sources": sources,
-        }
-        for key, value in fields.items():
-            object.__setattr__(self, key, value)
-
-    batch_shape: torch.Size
-    shape: tuple[int, ...]  # of one point: `(n,)`, or what it is an array of
-    rows: Rows  # what `A` holds, and how it was declared
-    rows_eq: Rows
-    rows_batch: torch.Size  # batch dimensions of the rows; () where all instances share them
-    fingerprint: bytes  # of the rows: polytopes with equal rows share what is compiled from them
-    _values: dict[str, Tensor]
-    _graphs: dict[str, Tensor]
-    _sources: Sources
-
-    b = property(lambda self: self._value("b"))
-    b_eq = property(lambda self: self._value("b_eq"))
-    lower = property(lambda self: self._value("lower"))
-    upper = property(lambda self: self._value("upper"))
-
-    @property
-    def values(self) -> dict[str, Tensor]:
-        """The right-hand sides and bounds themselves, for those who do not write on them."""
-        self.read_again()
-        return self._values
-
-    def _value(self, name: str) -> Tensor:
-        """Return a copy: a plan was compiled from what is kept, so nobody may write on that."""
-        self.read_again()
-        return self._values[name].clone()
-
-    def read_again(self) -> None:
-        """Read the parameters that this polytope was declared with, if they have changed.
-
-        Every verb asks this first, so that steps of an optimiser take effect.
-
-        Raises:
-            PolytopeError: If a field was computed from a parameter that has changed since; if a
-                parameter has become no right-hand side or bound.
-        """
-        if changed := self._sources.changed():
-            values: dict[str, Any] = self._values | self._graphs | changed
-            rows = {"A": self.rows, "A_eq": self.rows_eq}
-            same = not set(rows) & set(changed)
-            for name in set(rows) & set(changed):
-                rows[name] = as_rows(values.pop(name), name)  # type: ignore[assignment]
-            self._fill(
-                *rows.values(),
-                num_aux=self.num_aux,
-                integral=self.integral,
-                shape=self.shape,
-                digest=self.fingerprint if same else None,
-                **values,
-            )
-            self.__dict__.pop("compiled", None)
-            self.__dict__.pop("joint", None)
-
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(
-            f"A Polytope is frozen; `{name}` cannot be set. Use `with_(...)` for other right-hand "
-            "sides or bounds."
-        )
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"A Polytope is frozen; `{name}` cannot be deleted.")
+        self._fill(rows, rows_eq, b, b_eq, lower, upper, num_aux, integral, shape)
 
     @property
     def rows_shape(self) -> torch.Size:
@@ -250,7 +102,7 @@ class Polytope:
         parts += [f"rows={self.rows.count}"] if self.rows.count else []
         parts += [f"equalities={self.rows_eq.count}"] if self.rows_eq.count else []
         parts += [f"batch={tuple(self.batch_shape)}"] if self.batch_shape else []
-        return f"Polytope({', '.join([*parts, 'integral' if self.integral else 'continuous'])})"
+        return f"Polytope({', '.join([*parts, in_words(self.integral)])})"
 
     # ------------------------------------------------------------------ algebra
 
@@ -268,38 +120,24 @@ class Polytope:
         names = ("b", "b_eq", "lower", "upper", "integral")
         if unknown := sorted(set(changes) - set(names)):
             raise PolytopeError(f"`with_` changes {', '.join(names)}. Got {', '.join(unknown)}.")
-        kept = [k for k in _VALUES if not (k in changes or k in self._graphs)]
+        kept = [k for k in VALUES if not (k in changes or k in self._graphs)]
         values = {k: v for k, v in self.values.items() if k in kept}
-        values |= {k: changes.get(k, self.with_graph(k)) for k in _VALUES if k not in kept}
+        values |= {k: changes.get(k, self.with_graph(k)) for k in VALUES if k not in kept}
         values["integral"] = changes.get("integral", self.integral)
         rows, fields = (self.rows, self.rows_eq), {"num_aux": self.num_aux, "shape": self.shape}
         return self._made(*rows, digest=self.fingerprint, kept=kept, **fields, **values)
 
     def _made(self, *rows: Rows, **fields: Any) -> "Polytope":
         """Return a polytope that was read where this one was, from parts that were checked."""
-        other = object.__new__(Polytope)
-        Polytope._fill(other, rows[0], rows[1], **fields)
+        other = Polytope.of_checked(*rows, **fields)
         if "_cvxpy" in self.__dict__:
             object.__setattr__(other, "_cvxpy", self._cvxpy)
         return other
 
     def beside(self, *rows: Rows, count: int, **values: Tensor) -> "Polytope":
         """Return `count` instances as one: their rows, `b`, `b_eq`, `lower` and `upper` joined."""
-        num_aux, integral = count * self.num_aux, self.integral
+        num_aux, integral = count * self.num_aux, alternating(self.integral, count)
         return self._made(*rows, num_aux=num_aux, integral=integral, instance=True, **values)
-
-    @property
-    def fields_with_graph(self) -> tuple[str, ...]:
-        """The right-hand sides and bounds that were declared with tensors that require grad."""
-        return tuple(self._graphs)
-
-    def with_graph(self, name: str) -> Any:
-        """Return a field; if it was declared with a tensor that requires grad, with its graph.
-
-        `P.b` itself never has one: what looks at constraints runs on the host.
-        """
-        given = self._sources.given(name)
-        return self._graphs.get(name, getattr(self, name)) if given is None else given
 
     def fix(self, values: Mapping[int, float]) -> "Polytope":
         """Fix variables: `P.fix({3: 1.0})` sets both bounds of variable 3 to 1.
@@ -326,93 +164,6 @@ class Polytope:
             lower[..., index] = upper[..., index] = value
         return self.with_(lower=lower, upper=upper)
 
-    @classmethod
-    def from_cvxpy(
-        cls, z: Any, constraints: Any = None, *, integral: bool | None = None
-    ) -> "Polytope":
-        """Read a polytope from constraints of cvxpy.
-
-        Scores are `(..., *z.shape)`, or that flattened in C order, as torch flattens; of several
-        variables, one behind the other: `split` and `join` go there and back. Attributes of `z`
-        (`boolean`, `integer`, `nonneg`, `nonpos`, `bounds`) are kept; otherwise there are **no**
-        default bounds here. Every other variable in the constraints becomes auxiliary, and atoms
-        that rows can express, where they are convex (abs, norm1, norm_inf, max, min, pos,
-        sum_largest), add auxiliary variables of their own.
-
-        A `cvxpy.Parameter` without a value stays open: nothing can be asked before `bind` has given
-        it one. One with a value has that value, until `bind` gives it another.
-
-        Args:
-            z: A `cvxpy.Variable`, a list of them, or a `cvxpy.Problem`: all its variables.
-            constraints: cvxpy constraints, or a `cvxpy.Problem`, whose constraints count; its
-                objective does not.
-            integral: Overrides what the attributes of `z` say.
-
-        Raises:
-            PolytopeError: If rows cannot express a constraint, or parameters are multiplied with
-                each other; the constraint is printed.
-
-        Examples:
-            >>> import cvxpy as cp
-            >>> z = cp.Variable((2, 2), boolean=True)
-            >>> Polytope.from_cvxpy(z, [cp.sum(z, axis=0) == 1, cp.trace(z) <= 1])
-            Polytope(n=4, rows=1, equalities=2, integral)
-            >>> P = Polytope.from_cvxpy(z, [cp.sum(z) <= cp.Parameter(name="cap")])
-            >>> P
-            Polytope(open: cap)
-            >>> P.bind(cap=torch.tensor([1.0, 3.0]))
-            Polytope(n=4, rows=1, batch=(2,), integral)
-        """
-        rows, other = CvxpyRows(z, constraints), object.__new__(cls)
-        if integral is not None:
-            rows.integral = [np.full_like(mask, integral) for mask in rows.integral]
-        object.__setattr__(other, "_cvxpy", rows)
-        return other if rows.open else other.bind()
-
-    def bind(self, values: Mapping[Any, Any] | None = None, **named: Any) -> "Polytope":
-        """Return a polytope from cvxpy with values for its parameters.
-
-        Values have the shape of the parameter, or batch dimensions before it, and may require grad.
-        Where parameters are factors of variables the rows depend on them: a batch of values makes a
-        batch of rows.
-
-        Args:
-            values: Parameter, or its name, -> value.
-            **named: Name -> value.
-
-        Raises:
-            PolytopeError: If a parameter is unknown or still open, or a value does not fit it.
-        """
-        rows = self._read_from_cvxpy("bind")
-        fields = rows.arguments({**(values or {}), **named})
-        other = Polytope(**fields)
-        object.__setattr__(other, "_cvxpy", rows)
-        return other
-
-    def split(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return one tensor `(..., *shape)` for each variable of cvxpy, of points `(..., n)`."""
-        return self._read_from_cvxpy("split").split(self.flat(z))
-
-    def join(self, *parts: Tensor) -> Tensor:
-        """Return points or scores `(..., n)` of a tensor for each variable of cvxpy."""
-        return self._read_from_cvxpy("join").join(parts)
-
-    def _read_from_cvxpy(self, verb: str) -> CvxpyRows:
-        rows = self.__dict__.get("_cvxpy")
-        if rows is None:
-            raise PolytopeError(f"`{verb}` is for polytopes that `from_cvxpy` has read.")
-        return rows
-
-    def __getattr__(self, name: str) -> NoReturn:
-        rows = self.__dict__.get("_cvxpy")
-        if rows is not None and "A" not in self.__dict__ and not name.startswith("__"):
-            names = ", ".join(rows.open)
-            raise PolytopeError(
-                f"Nothing is known of a polytope whose parameters are open. Bind {names} first: "
-                f"`P.bind({rows.open[0]}=...)`."
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
     def instance(self, index: tuple[int, ...], graph: bool = False) -> "Polytope":
         """Return one instance as a polytope without batch dimensions.
 
@@ -425,7 +176,7 @@ class Polytope:
             return self
         own = index[len(index) - len(self.batch_shape) :]
         own = tuple(k if size > 1 else 0 for k, size in zip(own, self.batch_shape, strict=True))
-        given = {k: self.with_graph(k) if graph else getattr(self, k) for k in _VALUES}
+        given = {k: self.with_graph(k) if graph else getattr(self, k) for k in VALUES}
         values = {k: v.expand(*self.batch_shape, -1)[own] for k, v in given.items()}
         return self._with_rows_of(own, values)
 
@@ -440,7 +191,7 @@ class Polytope:
         """
         tail, values = self.rows_shape, {}
         index = tuple(k if size > 1 else 0 for k, size in zip(index, tail, strict=True))
-        for name in _VALUES:
+        for name in VALUES:
             v = self.with_graph(name)
             lead = v.shape[: max(v.ndim - 1 - len(tail), 0)]
             values[name] = v.expand(*lead, *tail, v.shape[-1])[(..., *index, slice(None))]
@@ -523,30 +274,6 @@ class Polytope:
                 rows = [r.of_instance(number) for r in rows]
             yield find_conflict(*(r.matrix for r in rows), *(v[i] for v in flat))
 
-    # ------------------------------------------------------------------ copies
-
-    def __copy__(self) -> "Polytope":
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Polytope":
-        return self  # frozen: a copy could not differ
-
-    def __getstate__(self) -> dict[str, Any]:
-        if "A" not in self.__dict__:
-            return {"_cvxpy": self.__dict__["_cvxpy"]}
-        names = ("A", "A_eq", "b", "b_eq", "lower", "upper", "num_aux", "integral", "shape")
-        state = {name: getattr(self, name) for name in names} | {"rows_batch": self.rows_batch}
-        return state | {"_cvxpy": self.__dict__.get("_cvxpy")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if (cvxpy := state.pop("_cvxpy", None)) is not None:
-            object.__setattr__(self, "_cvxpy", cvxpy)
-        if not state:
-            return
-        batch = state.pop("rows_batch", torch.Size())
-        rows = {name: Rows(state.pop(name), batch) for name in ("A", "A_eq")}
-        self._fill(**rows, **state)
-
 
 def as_polytope(given: Any, verb: str) -> Polytope:
     """Return a polytope.
@@ -566,39 +293,3 @@ def as_polytope(given: Any, verb: str) -> Polytope:
     elif isinstance(given, type):
         found = f"the class {given.__name__}"
     raise InputError(f"`{verb}` takes a Polytope. Got {found}{hint}.")
-
-
-def _for_all(integral: Any) -> bool:
-    if not isinstance(integral, bool | np.bool_):
-        raise PolytopeError(
-            "`integral` must be True or False, for all variables: whether decisions are integers. "
-            f"Got {integral!r}. A set with both kinds is a product of two where no row "
-            "joins them; auxiliary variables may always be fractional."
-        )
-    return bool(integral)
-
-
-def _refuse_gradients_beside_auxiliaries(A: Rows, A_eq: Rows, num_aux: int) -> None:
-    if num_aux and (A.source is not None or A_eq.source is not None):
-        name = "A_eq" if A.source is None else "A"
-        raise PolytopeError(
-            f"`{name}` requires a gradient, and rows with auxiliary variables get none: the "
-            "point may jump where their coefficients change. Detach it, or write the set "
-            "without `num_aux`."
-        )
-
-
-def _batch_of(values: Mapping[str, Tensor], rows_batch: torch.Size) -> torch.Size:
-    """Return the shape that the batches of all values broadcast to, and that of the rows."""
-    if not rows_batch and all(v.ndim == 1 for v in values.values()):  # torch takes long to say so
-        return torch.Size()
-    try:
-        return torch.broadcast_shapes(rows_batch, *(v.shape[:-1] for v in values.values()))
-    except torch.OutOfMemoryError:  # it is a RuntimeError too
-        raise
-    except RuntimeError:
-        shapes = {k: tuple(v.shape) for k, v in values.items()}
-        shapes |= {"batch of the rows": tuple(rows_batch)} if rows_batch else {}
-        raise PolytopeError(
-            f"The batch dimensions of the right-hand sides and bounds must agree. Got {shapes}."
-        ) from None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._errors import PolytopeError
+from .integrality import Integral, in_words
 from .polytope import Polytope, as_polytope
 from .rows import Rows, fingerprint
 
@@ -22,7 +23,8 @@ def stack(polytopes: Sequence[Polytope]) -> Polytope:
     equal blocks are answered together, so k different sets cost less than k calls.
 
     Args:
-        polytopes: At least one, without batch dimensions, which agree on `integral`.
+        polytopes: At least one, without batch dimensions, which agree on `integral`, variable by
+            variable.
 
     Returns:
         A polytope of `(k, n)` scores, n the largest of the numbers of variables.
@@ -51,11 +53,6 @@ def stack(polytopes: Sequence[Polytope]) -> Polytope:
                 f"Polytope {i} has the batch {tuple(P.batch_shape)}; stack its instances, "
                 f"`P.instance({(0,) * len(P.batch_shape)})` and so on."
             )
-    if len({P.integral for P in polytopes}) > 1:
-        raise PolytopeError(
-            "The polytopes must agree on `integral`. "
-            "Use `with_(integral=...)` on the ones that differ."
-        )
     return _Stack(polytopes).polytope()
 
 
@@ -75,9 +72,25 @@ class _Stack:
         prints = {fingerprint(P.rows, P.rows_eq, P.num_aux) for P in self.polytopes}
         if len(prints) == 1 and not any(P.rows_require_grad for P in self.polytopes):
             rows, rows_eq = self.polytopes[0].rows, self.polytopes[0].rows_eq
-        integral = self.polytopes[0].integral
+        integral = self._integral()
         own: dict[str, Any] = fields
         return Polytope(rows, A_eq=rows_eq, num_aux=self.num_aux, integral=integral, **own)
+
+    def _integral(self) -> Integral:
+        """Return which variables are integers, in every instance; padding may be either.
+
+        Raises:
+            PolytopeError: If two instances disagree.
+        """
+        longest = max(self.polytopes, key=lambda P: P.n)
+        for i, P in enumerate(self.polytopes):
+            if (P.whole[: P.n] != longest.whole[: P.n]).any():
+                raise PolytopeError(
+                    "The polytopes must agree on `integral`, variable by variable. Polytope "
+                    f"{i} has {in_words(P.integral)}, the longest {in_words(longest.integral)}. "
+                    "Use `with_(integral=...)` on the ones that differ."
+                )
+        return longest.integral
 
     def _rows(self, name: str) -> Rows:
         """Return the rows of all instances, padded by empty rows."""

@@ -17,7 +17,8 @@ def describe(polytope: Polytope, names: Sequence[str] | None = None, limit: int 
 
     Variables are `z0`, `z1`, ..., or `z(name)`; auxiliary variables `psi0`, `psi1`, .... Numbers
     that differ between the instances of a batch are printed as a range. Long rows and long lists
-    are cut, and say so. Cost: linear in the bounds and in the rows printed.
+    are cut, and say so. Where only some variables are integers the last line names them. Cost:
+    linear in the bounds and in the rows printed.
 
     Args:
         polytope: What to print; of a structured set, its `relaxation`.
@@ -55,6 +56,8 @@ def describe(polytope: Polytope, names: Sequence[str] | None = None, limit: int 
     for symbol, start, stop in parts:
         if start < stop:
             lines += _bounds(polytope, name, symbol, start, stop)
+    if isinstance(polytope.integral, tuple):
+        lines.append(f"integers: {_list(np.flatnonzero(polytope.whole), name)}")
     return "\n".join(lines)
 
 
@@ -107,15 +110,20 @@ def _bounds(
     lines, free = [], int((kinds[:, 4] == 0).sum())
     for k in sorted(range(len(kinds)), key=lambda k: (kinds[k, 4], -counts[k])):
         members = np.flatnonzero(which.ravel() == k) + start
-        listed = ", ".join(name(int(i)) for i in members[:_MOST_TERMS])
-        if len(members) > _MOST_TERMS:
-            listed += f", ... and {len(members) - _MOST_TERMS} more"
+        listed = _list(members, name)
         low, high = _number(*kinds[k, :2]), _number(*kinds[k, 2:4])
         if kinds[k, 4]:
             lines.append(f"fixed at {low}: {listed}")
         else:
             lines.append(_between(low, symbol if free == 1 else listed, high))
     return lines
+
+
+def _list(members: np.ndarray, name: Callable[[int], str]) -> str:
+    """Write the names of variables, the first of many."""
+    listed = ", ".join(name(int(i)) for i in members[:_MOST_TERMS])
+    more = len(members) - _MOST_TERMS
+    return f"{listed}, ... and {more} more" if more > 0 else listed
 
 
 def _between(low: str, what: str, high: str) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits
 from .derivative_aux import free_auxiliaries
-from .derivative_systems import Blocks, Saddle, independent
+from .derivative_systems import Blocks, Saddle, beside, independent
 from .units import Units, units_of
 from .vertices import Basis, basis_of, one_row_basis, solve_basis
 
@@ -93,8 +93,7 @@ def tangent(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) ->
     """
     # Which rows are active, and the rank of auxiliary columns, must not depend on their units.
     block, limits, units = _in_units(block, limits)
-    z = z if units is None else units.of(z)
-    r = _own(block, x.double() - z.double())
+    r, z = _pulls(block, x, z, units)
     face, g = _face_of(block, z, r, limits), _own(block, grad)
     v = g - _pull(block, _multipliers(block, face, face.free, face.active, g))
     return torch.where(face.free, v, 0.0).to(grad.dtype)
@@ -111,8 +110,7 @@ def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -
         grad: `(N, count, size)`, of the answer.
     """
     block, limits, units = _in_units(block, limits)
-    z = z if units is None else units.of(z)
-    r = _own(block, x.double() - z.double())
+    r, z = _pulls(block, x, z, units)
     face, g = _face_of(block, z, r, limits), _own(block, grad)
     if face.lone:
         lone = face.low, face.high
@@ -144,6 +142,36 @@ def _in_units(block: Block, limits: Limits) -> tuple[Block, Limits, Units | None
         return block, limits, None
     units = block.kept("units", lambda: units_of(block))
     return units.block, units.limits(Limits(*(v.double() for v in limits))), units
+
+
+def _pulls(block: Block, x: Tensor, z: Tensor, units: Units | None) -> tuple[Tensor, Tensor]:
+    """Return y - z, and what auxiliary variables are worth in its place; and z in the same units.
+
+    Multipliers of what is active add up to that.
+    """
+    if units is None:
+        return x.double() - z.double(), z
+    aux, x, z = block.on("is_aux", z.device), x.double(), units.of(z)
+    return torch.where(aux, units.worth(x), x - z.double()), z
+
+
+def scored_tangent(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+    r"""Return `tangent`, and at auxiliary variables the product in what those are worth.
+
+    With $v$ the first on the free variables F, that is $w$ in $R_{A \psi} w = -R_{A z} v$: what
+    auxiliary variables do while z moves along $v$ on its face. The shortest one, where the face
+    leaves them a choice; nothing in z depends on that.
+    """
+    block, limits, units = _in_units(block, limits)
+    assert units is not None  # there are auxiliary variables
+    r, z = _pulls(block, x, z, units)
+    face, g = _face_of(block, z, r, limits), _own(block, grad)
+    v = g - _pull(block, _multipliers(block, face, face.free, face.active, g))
+    v = torch.where(face.free, v, 0.0)
+    masks = (t.flatten(0, 1).cpu().numpy() for t in (face.active, face.free))
+    moved = beside(block, *masks, v.flatten(0, 1).cpu().numpy())
+    along = units.declared(torch.from_numpy(moved).to(v).reshape(v.shape))
+    return torch.where(block.on("is_aux", v.device), along, v).to(grad.dtype)
 
 
 def _own(block: Block, v: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Auxiliary variables in the middle of what a point leaves them."""
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -9,6 +11,7 @@ from .._errors import SolverFailed
 from .._plan.blocks import Block
 from .._plan.maps import Limits
 from .derivative_fibre import Sides, middle
+from .vertices import support
 
 _REACH = 1e4  # of an auxiliary variable, in units where coefficients are near one
 
@@ -26,7 +29,7 @@ def free_auxiliaries(
     Args:
         block: A block with auxiliary variables.
         z: `(N, count, size)`, float64; entries of auxiliary variables are a guess.
-        r: y - z; zero at auxiliary variables.
+        r: y - z; at auxiliary variables what a unit of each is worth.
         limits: As the projection had them, float64.
         near: By how much z may violate rows; a slack below 100 times that counts as none.
         seen: Up to which slack, relative to 1 + |z|, what is found is read as active.
@@ -43,10 +46,56 @@ def free_auxiliaries(
     points[..., block.is_aux] = np.where(known[..., None], found, points)[..., block.is_aux]
     for n, c in zip(*np.nonzero(~known), strict=True):
         if np.isfinite(points[n, c][~block.is_aux]).all():
-            low, high, lower, upper = (v[n % len(v), c] for v in sides)
-            found = _middle(block, points[n, c], low, high, lower, upper, near)
+            own = tuple(v[n % len(v), c] for v in sides)
+            pull = r[n, c].cpu().numpy()
+            if pull[block.is_aux].any():
+                own = best_face(block, points[n, c], pull, *own, seen).limits
+            found = _middle(block, points[n, c], *own, near)
             points[n, c, block.is_aux] = found
     return torch.from_numpy(points).to(z.device, non_blocking=True)
+
+
+class BestFace(NamedTuple):
+    """What holds wherever auxiliary variables are worth most.
+
+    Attributes:
+        limits: Those of one component, both sides equal where a row or a bound holds.
+        miss: By how much multipliers miss what they should add up to, relative to its size.
+    """
+
+    limits: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    miss: float
+
+
+def best_face(block: Block, x, r, low, high, lower, upper, near: float) -> BestFace:
+    """Find multipliers of a point; what has one holds for all best auxiliary variables.
+
+    Args:
+        block: With auxiliary variables.
+        x: `(size,)`, the point, with some of the best ones.
+        r: y - z; at auxiliary variables what a unit of each is worth.
+        low: Lower sides of the rows.
+        high: Upper sides of the rows.
+        lower: Lower bounds.
+        upper: Upper bounds.
+        near: By how much, relative to 1 + |x|, a limit may be missed by what is active at it.
+    """
+    R = block.matrix.toarray()
+    norms = np.linalg.norm(R, axis=1)
+    act, reach = R @ x, near * (1 + np.abs(x).max())
+    masks = (x <= lower + reach, x >= upper - reach, act <= low + reach, act >= high - reach)
+    rows, bounds, miss = support(R / norms[:, None], r, *masks)
+    at_high, at_low = rows & masks[3], rows & ~masks[3]
+    up, down = bounds & masks[1], bounds & ~masks[1]
+    return BestFace(
+        (
+            np.where(at_high, high, low),
+            np.where(at_low, low, high),
+            np.where(up, upper, lower),
+            np.where(down, lower, upper),
+        ),
+        miss,
+    )
 
 
 def _flat(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -1,7 +1,8 @@
 r"""The middle of what a point leaves its auxiliary variables, without a linear program.
 
 The face of a projected polytope at z is what lies above z in the relative interior of
-$\{\psi : (z, \psi) \in L\}$. Multipliers $\lambda \ge 0$ of y - z tell it: the sum of
+$\{\psi : (z, \psi) \in L\}$, or of those of them that are worth most. Multipliers
+$\lambda \ge 0$ of y - z, and of what $\psi$ is worth, tell it: the sum of
 multipliers times slacks is the same all over the fibre, so rows and bounds with a positive
 multiplier are active everywhere in it. Where every other one has a slack, $\psi$ is in the middle;
 where some have none, one least-squares step away from all of them gives it to them, or nothing is
@@ -43,7 +44,7 @@ def middle(block: Block, x: np.ndarray, r: np.ndarray, sides: Sides, near: float
     Args:
         block: With auxiliary variables.
         x: `(K, size)`, points with a guess of the auxiliary variables.
-        r: `(K, size)`, y - z; zero at auxiliary variables.
+        r: `(K, size)`, y - z; what they are worth at auxiliary variables.
         sides: Limits.
         near: By how much, relative to 1 + |z|, a limit may be missed by what is active at it.
     """
@@ -57,7 +58,7 @@ class _Search:
         lower, upper = (np.broadcast_to(v, x.shape) for v in (sides.lower, sides.upper))
         self.sides = Sides(sides.low, sides.high, lower, upper)
         self.x = np.where(self.aux, np.clip(x, lower, upper), x)
-        self.r = np.where(self.aux, 0.0, r)
+        self.r = r
         self.reach = near * (1 + np.abs(x[:, ~self.aux]).max(1, initial=0.0))[:, None]
         self.over_aux = np.asarray(abs(self.R[:, self.aux]).sum(1)).ravel() > 0
 

@@ -5,7 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from .._plan.blocks import Block
+
 _DAMPING, _PASSES = 1e-9, 3  # proximal point steps, which remove the damping
+_RANK = 1e-9  # a smaller singular value is zero
 _FULL = 1e-8  # pivots of a Gram matrix of unit rows, below which its rank is in doubt
 
 
@@ -115,3 +118,20 @@ def independent(blocks: Blocks, active: np.ndarray, free: np.ndarray) -> np.ndar
     pivots = np.empty(count * m)
     pivots[:] = factor.U.diagonal()[factor.perm_c]
     return ((pivots > _FULL) & ~empty).reshape(count, m).all(1)
+
+
+def beside(block: Block, active: np.ndarray, free: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Return `(K, size)`, the shortest moves of auxiliary variables that keep rows as they are.
+
+    Args:
+        block: With auxiliary variables.
+        active: `(K, m)`, the rows that stay.
+        free: `(K, size)`, the variables that may move.
+        v: `(K, size)`, the moves of the others; zero where they may not.
+    """
+    R, aux, out = block.matrix.toarray(), block.is_aux, np.zeros_like(v)
+    for k, (rows, may) in enumerate(zip(active, free & aux, strict=True)):
+        if may.any() and rows.any():
+            change = R[np.ix_(rows, ~aux)] @ v[k, ~aux]
+            out[k, may] = np.linalg.lstsq(R[np.ix_(rows, may)], -change, rcond=_RANK)[0]
+    return out

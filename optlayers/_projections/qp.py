@@ -83,7 +83,7 @@ class QP(SolverMap, Projection):
     @eager
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project instances side by side; points that satisfy the rows already need no solver."""
-        y = x.detach().double().cpu().numpy()
+        y = self.units.worth(x.detach().double()).cpu().numpy()
         wide = self.units.limits(Limits(*(v.double() for v in limits)))
         sides = [v.cpu().numpy() for v in wide]
         rows_low, rows_high, low, high = sides

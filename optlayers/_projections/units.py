@@ -36,6 +36,10 @@ class Units(NamedTuple):
         low, high, lower, upper = limits
         return Limits(low / rows, high / rows, lower / columns, upper / columns)
 
+    def worth(self, y: Any) -> Any:
+        """Convert a point whose entries at auxiliary variables say what a unit of each is worth."""
+        return y if self.columns is None else y * self._like("columns", y)
+
     def of(self, x: Any) -> Any:
         """Convert a point to these units."""
         return x if self.columns is None else x / self._like("columns", x)

@@ -74,7 +74,8 @@ def basis_of(
     norms = np.linalg.norm(R, axis=1)
     R = R / norms[:, None]
     fixed, active = lower & upper, low | high
-    row_support, bound_support = _support(R, _shortened(r, lower, upper), lower, upper, low, high)
+    short = _shortened(r, lower, upper)
+    row_support, bound_support, _ = support(R, short, lower, upper, low, high)
     order = np.concatenate(
         [
             np.flatnonzero(low & high),
@@ -114,11 +115,14 @@ def _shortened(r: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarra
     return np.where(beyond, np.clip(r, -reach, reach), r)
 
 
-def _support(R, r, lower, upper, low, high) -> tuple[np.ndarray, np.ndarray]:
+def support(R, r, lower, upper, low, high) -> tuple[np.ndarray, np.ndarray, float]:
     """Find inequalities with a multiplier, by nonnegative least squares: its support is a basis.
 
     What holds both sides, equality rows and fixed variables, is kept in any case, so that the rest
     has to be independent up to that only: it is looked at orthogonally to it.
+
+    Returns:
+        Rows, bounds, and by how much multipliers miss r, relative to its size.
     """
     from scipy.optimize import nnls
 
@@ -128,16 +132,19 @@ def _support(R, r, lower, upper, low, high) -> tuple[np.ndarray, np.ndarray]:
     masks = (high & ~low, low & ~high, upper & one, lower & one)
     signed = zip((R, -R, eye, -eye), masks, strict=True)
     system = np.vstack([rows[mask] for rows, mask in signed]).T
+    if not system.shape[1]:
+        rest = r - basis.T @ (basis @ r)
+        return masks[0], masks[2], float(np.linalg.norm(rest) / (1 + np.abs(r).max(initial=0.0)))
     try:
-        found = nnls(system - basis.T @ (basis @ system), r - basis.T @ (basis @ r))[0]
+        found, miss = nnls(system - basis.T @ (basis @ system), r - basis.T @ (basis @ r))
     except RuntimeError:  # too many iterations: nothing is known, and rows come first
-        return masks[0] | masks[1], np.zeros(len(r), dtype=bool)
+        return masks[0] | masks[1], np.zeros(len(r), dtype=bool), np.inf
     used = found > _SUPPORT * (1 + np.abs(r).max(initial=0.0))
     ends = np.cumsum([int(mask.sum()) for mask in masks])[:-1]
     full = [np.zeros(len(mask), dtype=bool) for mask in masks]
     for out, mask, part in zip(full, masks, np.split(used, ends), strict=True):
         out[mask] = part
-    return full[0] | full[1], full[2] | full[3]
+    return full[0] | full[1], full[2] | full[3], float(miss / (1 + np.abs(r).max(initial=0.0)))
 
 
 def _independent(rows: np.ndarray) -> np.ndarray:

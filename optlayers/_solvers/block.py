@@ -11,7 +11,10 @@ from .._plan.failures import ACCURACY
 
 @dataclass(frozen=True)
 class ProjectionProblem:
-    """One instance: the point, and limits in the layout of one component, float64."""
+    """One instance: the point, and limits in the layout of one component, float64.
+
+    At auxiliary variables y is what a unit of each is worth: 1/2 |z - y|^2 - y_psi . psi.
+    """
 
     y: np.ndarray
     row_lower: np.ndarray
@@ -30,6 +33,11 @@ class Answer:
     status: str = ""
 
 
+def gradient(block: Block, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the gradient of the objective, linear in auxiliary variables."""
+    return np.where(block.is_aux, 0.0, x) - y
+
+
 def judged(block: Block, problem: ProjectionProblem, x, multipliers, status: str) -> Answer:
     """Return an answer with its KKT residual, whatever the solver said of it.
 
@@ -43,17 +51,15 @@ def judged(block: Block, problem: ProjectionProblem, x, multipliers, status: str
     x = np.clip(x, problem.lower, problem.upper)
     R = block.matrix
     activity = R @ x
-    gradient = np.where(block.is_aux, 0.0, x - problem.y) + R.T @ multipliers
+    slope = gradient(block, x, problem.y) + R.T @ multipliers
     above, below = problem.row_upper - activity, activity - problem.row_lower
     if block.is_aux.any():
-        gradient = gradient / _aux_units(
-            block, np.minimum(above, below) <= 1e-8 * (1 + np.abs(x).max())
-        )
-    step = np.clip(x - gradient, problem.lower, problem.upper)
+        slope = slope / _aux_units(block, np.minimum(above, below) <= 1e-8 * (1 + np.abs(x).max()))
+    step = np.clip(x - slope, problem.lower, problem.upper)
     violation = np.maximum(np.maximum(-above, -below), 0)
     slack = np.where(multipliers > 0, above, np.where(multipliers < 0, below, 0.0))
     size = 1 + np.abs(x).max()
-    scale = max(1 + np.abs(np.where(block.is_aux, 0.0, problem.y)).max(), size)
+    scale = max(1 + np.abs(problem.y).max(), size)
     either = np.minimum(np.abs(multipliers) / scale, np.abs(slack) / size)
     parts = (violation / size, np.abs(x - step) / scale, either)
     residual = float(np.max([p.max(initial=0.0) for p in parts]))  # NaN, if any of them is
@@ -121,7 +127,7 @@ def refined(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:
         at_high, at_low = (lam > near) | (act >= high - near), (lam < -near) | (act <= low + near)
         active = np.flatnonzero(at_high | at_low)
         goal = np.where(at_high, high, low)[active]
-        step = x - np.where(block.is_aux, 0.0, x - problem.y) - R.T @ lam
+        step = x - gradient(block, x, problem.y) - R.T @ lam
         fixed = (step <= problem.lower + near) | (step >= problem.upper - near)
         x = np.where(fixed, np.where(step <= problem.lower + near, problem.lower, problem.upper), x)
         free, rows = np.flatnonzero(~fixed), R[np.ix_(active, ~fixed)]
@@ -129,8 +135,7 @@ def refined(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:
         system = np.block([[np.diag(curved), rows.T], [rows, np.zeros((len(active), len(active)))]])
         miss = np.concatenate(
             [
-                curved * (np.where(block.is_aux, 0.0, problem.y)[free] - x[free])
-                - rows.T @ lam[active],
+                -gradient(block, x, problem.y)[free] - rows.T @ lam[active],
                 goal - R[active] @ x,
             ]
         )
@@ -163,7 +168,7 @@ def _signed(
     if not system.size:
         return np.zeros(len(R))
     try:
-        found, _ = nnls(system, np.where(block.is_aux, 0.0, problem.y - x))
+        found, _ = nnls(system, -gradient(block, x, problem.y))
     except RuntimeError:  # too many steps
         return multipliers
     multipliers[:] = 0.0

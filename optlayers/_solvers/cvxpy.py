@@ -66,7 +66,7 @@ class CvxpySolver:
                 limits.append(_Limits(sign, of_rows, chosen, value, constraint))
         own = np.flatnonzero(~block.is_aux)
         # Expanded, so that the quadratic reaches the solver as it is, without new variables.
-        objective = cp.Minimize(0.5 * cp.sum_squares(x[own]) - y[own] @ x[own])
+        objective = cp.Minimize(0.5 * cp.sum_squares(x[own]) - y @ x)
         return _Model(cp.Problem(objective, [v.constraint for v in limits]), x, y, limits)
 
     def solve(self, problem: ProjectionProblem) -> Answer:
@@ -77,7 +77,7 @@ class CvxpySolver:
         low = np.concatenate([problem.row_lower, problem.lower])
         high = np.concatenate([problem.row_upper, problem.upper])
         model = self._model(low, high)
-        model.y.value = np.where(block.is_aux, 0.0, problem.y)
+        model.y.value = problem.y
         for at in model.limits:
             values = high if at.sign > 0 else low
             at.value.value = values[at.chosen if at.of_rows else m + at.chosen]

@@ -57,7 +57,8 @@ class ExtendedActiveSet:
         """Solve one instance; the residual is recomputed."""
         rows, aux = self._constraints(problem), self.block.is_aux
         y = problem.y.astype(_WIDE)
-        centre = np.where(aux, np.clip(0.0, problem.lower, problem.upper), y)
+        worth = y / _WIDE(_CURVATURE)  # how far an auxiliary variable would go for what it is worth
+        centre = np.where(aux, np.clip(0.0, problem.lower, problem.upper) + worth, y)
         best = judged(self.block, problem, None, np.zeros(self.block.num_rows), "infeasible")
         for _ in range(_ROUNDS):
             found = _nearest(rows, centre * self._unit)
@@ -70,7 +71,7 @@ class ExtendedActiveSet:
                 best = answer
             if not aux.any() or answer.residual <= _FINE:
                 break
-            centre = np.where(aux, x, y)
+            centre = np.where(aux, x + worth, y)
         return best
 
     def _constraints(self, problem: ProjectionProblem) -> _Constraints:

@@ -56,7 +56,7 @@ class OSQPSolver:
     def solve(self, problem: ProjectionProblem) -> Answer:
         """Solve one instance; the residual in the answer is recomputed, not OSQP's word."""
         block = self.block
-        linear = np.where(block.is_aux, 0.0, -problem.y)
+        linear = -problem.y
         rho = step_size(linear)
         if rho != self._rho:
             self._solver.update_settings(rho=rho)

@@ -10,7 +10,8 @@ from matplotlib.patches import Polygon
 
 from .._errors import InputError
 from .._functional import project
-from ._regions import Region, lattice, region
+from ._decisions import decisions
+from ._regions import Region, region
 from ._style import COLOURS, FAMILY, new_axes
 
 MARGIN = 0.16  # of the larger side, around what is drawn
@@ -40,7 +41,8 @@ def draw_polytope(
             set its relaxation. Auxiliary variables are allowed.
         ax: Where to draw; by default axes of their own.
         integral: Whether to draw the decisions as dots: the integral points, or where decisions
-            need not be integral, the corners.
+            need not be integral, the corners; where some variables are integers and others not,
+            the ends of the segments that they leave.
         label: Of the edges, for a legend.
         colour: Of the region and its edges, for a second set in the same axes.
         dashes: Of the edges, as matplotlib's `linestyle`.
@@ -168,7 +170,7 @@ def show_region(
         line["label"] = None  # once in a legend
     if len(corners) == 1:
         axes.plot(*corners.T, marker="o", markersize=6, **line)
-    dots = lattice(found) if found.polytope.integral else found.finite_corners
+    dots = decisions(found)
     if integral and len(dots):
         style: Any = {"linestyle": "none", "zorder": 3, "gid": "decisions"}
         axes.plot(*dots.T, marker="o", color=COLOURS["decision"], markersize=dot, **style)

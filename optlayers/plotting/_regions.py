@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from .._errors import InfeasibleError, InputError
 from .._polytope.polytope import Polytope
-from ._cutting import SAME, clip, distance_outside, without_flat_corners, without_short_edges
+from ._cutting import SAME, clip, without_flat_corners, without_short_edges
 
 _FAR = 1e4  # times the size of the data: where sets without end are cut off before there is a view
 _DRAWABLE = (
@@ -124,20 +124,6 @@ def _corners(
     if rows.shape[1] > len(origin):
         return _shadow(rows, right, origin, frame, size)
     return _cut_out(rows.toarray(), right, origin, frame, size)
-
-
-def lattice(found: Region, most: int = 4000) -> np.ndarray:
-    """List integral points of the set, `(k, 2)` coordinates in the plane; none if too many."""
-    points = found.lifted(found.corners)
-    low, high = np.ceil(points.min(0) - 1e-6), np.floor(points.max(0) + 1e-6)
-    if not np.isfinite(high - low).all() or np.prod(np.maximum(high - low + 1, 0)) > most:
-        return np.zeros((0, 2))
-    axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
-    whole = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
-    flat = found.flat(whole)
-    inside = np.abs(found.lifted(flat) - whole).max(1, initial=0.0) < 1e-6
-    inside &= distance_outside(found.corners, flat) < 1e-6
-    return flat[inside]
 
 
 # ---------------------------------------------------------------------- the declaration

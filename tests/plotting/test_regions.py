@@ -9,7 +9,8 @@ from scipy.spatial import ConvexHull, QhullError
 
 import optlayers as ol
 from optlayers.plotting._cutting import without_flat_corners
-from optlayers.plotting._regions import lattice, region
+from optlayers.plotting._decisions import decisions, lattice
+from optlayers.plotting._regions import region
 
 from .drawing import draw_polytope
 from .reading import same_points
@@ -275,3 +276,12 @@ def test_a_small_set_far_out_has_its_corners():
     expected = 1000 + np.array([[0, 0], [1, 0], [1, 0.5], [0.5, 1], [0, 1]])
     same_points(region(P).corners, expected)
     same_points(lattice(region(P)), 1000 + np.array([[0, 0], [1, 0], [0, 1.0]]))
+
+
+def test_decisions_beside_other_numbers_are_the_ends_of_segments():
+    P = ol.Polytope([[1.0, 1.0]], [1.5], integral=[True, False])
+    same_points(decisions(region(P)), np.array([[0, 0], [0, 1], [1, 0], [1, 0.5]]))
+    both = ol.Polytope(A_eq=[[1.0, 1.0, 1.0]], b_eq=[1.5], integral=[True, True, False])
+    found = region(both)
+    expected = np.array([[0, 1, 0.5], [1, 0, 0.5]])
+    same_points(found.lifted(decisions(found)), expected)

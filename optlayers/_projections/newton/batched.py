@@ -59,6 +59,7 @@ class State:
 
     number: Tensor
     y: Tensor
+    worth: Tensor  # of a unit of each auxiliary variable
     low: Tensor
     high: Tensor
     lower: Tensor
@@ -175,9 +176,11 @@ def _round(rows: Rows, state: State, tol: float) -> None:
 def _begin(rows: Rows, y, low, high, lower, upper) -> State:
     R, is_aux = rows.R, rows.is_aux
     lost = ~y.isfinite().all(-1)
-    y = torch.where(is_aux | lost[:, None], 0.0, y)
-    centre = torch.minimum(torch.maximum(y, lower), upper)
+    y = torch.where(lost[:, None], 0.0, y)
+    worth = torch.where(is_aux, y, 0.0)  # of auxiliary variables, which have no point
     scale, width = y.abs().amax(-1), upper - lower
+    y = torch.where(is_aux, 0.0, y)
+    centre = torch.minimum(torch.maximum(y, lower), upper)
     reach = (y - centre).abs().amax(-1)
     act = centre @ R.T
     hold = torch.minimum(torch.maximum(act, low), high)
@@ -190,9 +193,12 @@ def _begin(rows: Rows, y, low, high, lower, upper) -> State:
     end = (FARTHEST * widths).clamp(max=1.0)
     share = torch.minimum(FIRST_STAGE * widths, end)
     none, endless = torch.zeros_like(lost), torch.full_like(unit, torch.inf)
+    prox = torch.where(soft, torch.full_like(unit, first), least)
+    point = centre + share[:, None] * torch.where(is_aux, worth / prox[:, None], y - centre)
     return State(
         number=torch.arange(len(y), device=y.device),
         y=y,
+        worth=worth,
         low=low,
         high=high,
         lower=lower,
@@ -202,13 +208,13 @@ def _begin(rows: Rows, y, low, high, lower, upper) -> State:
         hold=hold,
         mu=torch.zeros_like(low),
         base=torch.zeros_like(low),
-        point=torch.where(is_aux, centre, centre + share[:, None] * (y - centre)),
+        point=point,
         taken=none,
         unit=unit,
         scale=1 + scale,
         share=share,
         end=end,
-        prox=torch.where(soft, torch.full_like(unit, first), least),
+        prox=prox,
         shrink=torch.full_like(unit, shrink),
         least=torch.full_like(unit, least),
         best=endless,
@@ -272,7 +278,8 @@ def _way_left(state: State, result: Tensor) -> Tensor:
 def _aux_gradient(R: Tensor, aux: Tensor, state: State, at: Point, mu: Tensor) -> Tensor:
     """Return by how much the multipliers miss R_j . mu = 0, in units of multipliers, at most."""
     R = R.index_select(1, aux)
-    total, largest = mu @ R, mu.abs() @ R.abs()
+    worth = (state.share[:, None] * state.worth).index_select(1, aux)
+    total, largest = mu @ R - worth, mu.abs() @ R.abs() + worth.abs()
     slack = -torch.maximum(at.act - state.high, state.low - at.act)
     active = (~(slack > 1e-8 * at.size[:, None])).to(R)
     norms = (active @ (R * R)).sqrt()
@@ -314,7 +321,10 @@ def _advance(
     state.prox = torch.where(sharper, sharp, state.prox)
     state.share = grown
     goal = state.centre + grown[:, None] * (state.y - state.centre)
-    state.point = torch.where(here, torch.where(rows.is_aux, state.anchor, goal), state.point)
+    if rows.aux is not None:
+        worth = state.anchor + (grown / state.prox)[:, None] * state.worth
+        goal = torch.where(rows.is_aux, worth, goal)
+    state.point = torch.where(here, goal, state.point)
     state.best = torch.where(arrived, torch.inf, state.best)
     state.move = torch.where(arrived, torch.inf, state.move)
     state.tries = torch.where(arrived, 0, state.tries)

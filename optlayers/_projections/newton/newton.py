@@ -82,19 +82,20 @@ class Newton(SolverMap, Projection):
     @eager
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project; instances that miss the accuracy are handed on."""
-        return self.solve(x, limits, report)[0]
+        return self.solve(x, limits, report)[0].to(x.dtype)
 
     def solve(self, x: Tensor, limits: Limits, report: Report) -> tuple[Tensor, Tensor]:
         """Return what `forward` does, and the residual of each component of each instance."""
         wide = self.units.limits(Limits(*(v.double() for v in limits)))
         on_device = x.device.type != "cpu" and self.block.num_rows <= _ON_DEVICE
         solver = self._on_device if on_device else self._on_host
-        z, quality = solver(x.detach().double(), wide)
+        x = self.units.worth(x.detach().double())
+        z, quality = solver(x, wide)
         report.residuals.append(("newton", quality))
         late = ~(quality <= GOOD) | _far(z, x)
         if bool(late.any()):
             self._hand_on(late.nonzero().cpu().numpy(), x, z, quality, wide, report)
-        return self.units.declared(z).to(x.dtype), quality
+        return self.units.declared(z), quality
 
     def _hand_on(
         self, chosen: np.ndarray, x: Tensor, z: Tensor, quality: Tensor, limits: Limits, report

@@ -23,7 +23,7 @@ class ConvexHull(AbstractFeasibleSet):
     $$ P = \operatorname{conv}(Z), \qquad \Pi_P(y) = \arg\min_{z \in P} \tfrac12 \|z - y\|^2 $$
 
     The tightest relaxation there is, for any set that decodes exactly: a structured set, one of
-    your own that has nothing but `decode`, or an integral `Polytope`, whose rows may leave
+    your own that has nothing but `decode`, or a `Polytope` with integers, whose rows may leave
     fractional points in (a budget, a matching with odd cycles). Decoding, membership and sums over
     structures are those of the set. One projection costs one decoding per structure it is made of,
     and some: see `project_hull`; only instances that are not finished are decoded, where the set
