@@ -10,7 +10,7 @@ import lightning
 from examples.data import Corpus, Sentence
 from examples.parsing.batches import Batches
 from examples.syntax_to_semantics.train import train as train_parser
-from examples.training.runs import alone, begin, finish, fit, take_run
+from examples.training.runs import begin, ended, finish, fit, take_run
 
 from .config import Config, parser_config
 from .evaluate import evaluate
@@ -21,12 +21,13 @@ from .run import PARSER, adopt, load_data, load_model, load_parser, make_model, 
 MONITOR = "dev/accuracy"
 
 
-@alone
 def train(
     config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
 ) -> dict[str, Any]:
     """Trains into a folder; see the first pipeline's."""
     folder, start = Path(output), time.perf_counter()
+    if (result := ended(folder, config)) is not None:
+        return result
 
     # 4.2.2: sentences with a sentiment, and graphs.
     corpus = load_data(config) if corpus is None else corpus

@@ -9,7 +9,7 @@ import lightning
 
 from examples.data import Corpus, Sentence
 from examples.parsing.batches import Batches
-from examples.training.runs import alone, begin, finish, fit
+from examples.training.runs import begin, ended, finish, fit
 from examples.training.settings import ConfigError
 
 from . import multitask
@@ -22,7 +22,6 @@ from .pruner import train_pruner
 from .run import PARSER, load_data, load_model, make_model
 
 
-@alone
 def train(
     config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
 ) -> dict[str, Any]:
@@ -41,9 +40,11 @@ def train(
         The scores.
 
     Raises:
-        ConfigError: If the folder holds a run of another config, or another process trains there.
+        ConfigError: If the folder holds a run of another config.
     """
     folder, start = Path(output), time.perf_counter()
+    if (result := ended(folder, config)) is not None:
+        return result
 
     # 4.1.2: trees and graphs; no sentence is assumed to have both.
     corpus = load_data(config) if corpus is None else corpus

@@ -11,9 +11,6 @@ import logging
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import wraps
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,6 @@ from typing import Any
 import lightning
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
@@ -36,7 +32,6 @@ from .module import JointModule
 from .settings import ConfigError, TrainingConfig, plain
 
 CONFIG, VOCABULARY, RESULT = "config.yaml", "vocabulary.json", "result.json"
-LOCK = "run.lock"
 LAST, BEST = "last.ckpt", "best.ckpt"
 LOGS, CURVE = "logs", "metrics.csv"
 TAKEN = (VOCABULARY, BEST, RESULT, CURVE, CONFIG)
@@ -84,54 +79,6 @@ def read_result(path: Path) -> dict[str, Any]:
             "the scores are computed anew, from the checkpoints."
         )
     return found
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from training into a folder; nothing is left of a lock.
-
-    The system frees it when its process ends, however it ends.
-
-    Raises:
-        ConfigError: If another process trains there.
-    """
-    new, path = not folder.exists(), folder / LOCK
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path, blocking=False):
-            try:
-                yield
-            finally:
-                with suppress(OSError):  # an open file cannot be removed everywhere
-                    path.unlink()
-    except Timeout:
-        raise ConfigError(
-            f"Another process trains into {folder}. Wait for it, or choose another --output."
-        ) from None
-    finally:
-        if new:
-            with suppress(OSError):  # something was written into it
-                folder.rmdir()
-
-
-def alone(train: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Trains where no other process does, unless the run has ended: then its result is it."""
-
-    @wraps(train)
-    def trained(config: TrainingConfig, output: str | Path, **options: Any) -> dict[str, Any]:
-        folder = Path(output)
-        if (result := ended(folder, config)) is not None:
-            return result
-        with locked(folder):
-            result = ended(folder, config)  # perhaps meanwhile
-            try:
-                return train(config, folder, **options) if result is None else result
-            except OSError as error:
-                if error.errno is None or error.filename is not None:
-                    raise
-                raise OSError(error.errno, error.strerror, str(folder)) from error  # of a log
-
-    return trained
 
 
 def begin(folder: Path, model: JointModule[Any]) -> None:
@@ -225,24 +172,8 @@ def take_run(source: Path, folder: Path) -> None:
 
 
 def read_curve(folder: Path) -> pd.DataFrame:
-    """A row per epoch of a run that has ended.
-
-    Raises:
-        DataError: If the file is missing or not complete.
-    """
-    path = folder / CURVE
-    try:
-        if not path.read_bytes().endswith(b"\n"):
-            raise ValueError("it breaks off within a line")
-        return pd.read_csv(path)
-    except FileNotFoundError:
-        why = "it does not exist"
-    except ValueError as error:
-        why = str(error)
-    raise DataError(
-        f"{path}: no complete curve: {why}. Delete {folder / RESULT} and train again: both are "
-        "written anew, from logs and checkpoints."
-    )
+    """A row per epoch of a run that has ended."""
+    return pd.read_csv(folder / CURVE)
 
 
 def history(folder: str | Path) -> pd.DataFrame:
