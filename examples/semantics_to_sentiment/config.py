@@ -49,13 +49,6 @@ class Config(TrainingConfig):
     """
 
     CONFIGS: ClassVar[Path] = Path(__file__).with_name("configs")
-    POSITIVE: ClassVar[tuple[str, ...]] = (
-        *TrainingConfig.POSITIVE,
-        *("word_size", "layers", "hidden", "role_size", "mlp", "embedding_norm"),
-    )
-
-    SHARES: ClassVar[tuple[str, ...]] = (*TrainingConfig.SHARES, "reviewbank", "graph_share")
-
     epochs: int = 100
     patience: int = 100
     batch_size: int = 32

@@ -52,13 +52,6 @@ class Config(TrainingConfig):
     """
 
     CONFIGS: ClassVar[Path] = Path(__file__).with_name("configs")
-    POSITIVE: ClassVar[tuple[str, ...]] = (
-        *TrainingConfig.POSITIVE,
-        *("word_size", "layers", "hidden", "mlp", "embedding_norm", "syntax_layers"),
-    )
-
-    SHARES: ClassVar[tuple[str, ...]] = (*TrainingConfig.SHARES, "treebank", "graphbank")
-
     epochs: int = 100
     patience: int = 100
     halve_every: int = 10

@@ -407,7 +407,7 @@ def test_commands_refuse_them(main, option, tmp_path, capsys):
 @pytest.mark.parametrize("option", ["--seeds", "--processes"])
 def test_experiments_refuse_none(option, tmp_path, capsys):
     assert syntax.main(["experiment", "toy", option, "0", "--output", str(tmp_path)]) == 2
-    assert "Not of type PositiveInt: 0" in capsys.readouterr().err
+    assert "Not of type PositiveInt:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
