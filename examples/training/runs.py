@@ -11,6 +11,7 @@ import logging
 import shutil
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from examples.data import DataError
+from examples.data import DataError, Sentence
 from examples.data.text import output as whole_file
 from examples.data.text import replacement
 from examples.parsing.batches import Batches
@@ -36,6 +37,9 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 LOGS, CURVE = "logs", "metrics.csv"
 TAKEN = (VOCABULARY, BEST, RESULT, CURVE, CONFIG)
 """The files of a run that are copied; the config is last: it says that all are there."""
+
+Banks = Mapping[str, Sequence[Sentence]]
+"""Sentences by kind of their batches."""
 
 IGNORED = (  # each is about a choice made here on purpose
     ".*does not have many workers.*",  # batches are made faster than they are used
@@ -97,10 +101,10 @@ def begin(folder: Path, model: JointModule[Any]) -> None:
 
 def fit(
     model: JointModule[Any],
-    train: Batches,
-    dev: Batches,
+    train: Banks,
+    dev: Banks,
     folder: Path,
-    monitor: str,
+    shares: Mapping[str, float] | None = None,
     *,
     tensorboard: bool = False,
     quiet: bool = False,
@@ -110,10 +114,10 @@ def fit(
 
     Args:
         model: The model.
-        train: What it is trained on.
+        train: What it is trained on: batches of all banks, in an order that its seed fixes.
         dev: What decides which epoch is best.
         folder: Where checkpoints and logs go.
-        monitor: The score that decides it.
+        shares: Of a bank, of which an epoch sees so much, another part each time.
         tensorboard: Whether to write logs for TensorBoard too.
         quiet: Shows no progress.
         **options: More of Lightning's Trainer.
@@ -123,20 +127,23 @@ def fit(
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    config, known = model.config, model.vocabulary
+    union = Batches(train, known, config.batch_size, config.seed, pairs=config.pairs, shares=shares)
+    judges = Batches(dev, known, 2 * config.batch_size, pairs=config.pairs)
     loggers = [CSVLogger(folder, name=LOGS)]
     loggers += [TensorBoardLogger(folder, name="", version="tensorboard")] if tensorboard else []
     chosen: dict[str, Any] = {"devices": 1} | options
     common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = Checkpoint(folder, Path(BEST).stem, monitor=monitor, mode="max", **common)
+    best = Checkpoint(folder, Path(BEST).stem, monitor=model.monitor, mode="max", **common)
     # Not `save_last=True`, which saves the epochs that are the best so far, and no others.
     last = Checkpoint(folder, Path(LAST).stem, every_n_epochs=1, **common)
-    stopping = Stopping(monitor, mode="max", patience=model.config.patience, min_delta=0.0)
+    stopping = Stopping(model.monitor, mode="max", patience=config.patience, min_delta=0.0)
     with warnings.catch_warnings():
         for message in IGNORED:
             warnings.filterwarnings("ignore", message)
         try:
             trainer = lightning.Trainer(
-                max_epochs=model.config.epochs,
+                max_epochs=config.epochs,
                 logger=loggers,
                 callbacks=[RandomStates(), stopping, best, last],
                 plugins=[WholeFiles()],
@@ -149,11 +156,15 @@ def fit(
         except (MisconfigurationException, ValueError) as error:
             raise ConfigError(f"Lightning cannot train like this: {error}") from None
         path = folder / LAST
-        trainer.fit(model, train, dev, ckpt_path=path if path.exists() else None, weights_only=True)
+        known_run = path if path.exists() else None
+        trainer.fit(model, union, judges, ckpt_path=known_run, weights_only=True)
 
 
-def finish(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+def finish(
+    folder: Path, config: TrainingConfig, scores: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
     """Writes the curve and the scores, the last file of a run; returns them."""
+    result = {"config": config.method, "seed": config.seed, **scores, "seconds": round(seconds, 1)}
     with whole_file(folder / CURVE) as file:
         history(folder).to_csv(file, index=False)
     with whole_file(folder / RESULT) as file:
