@@ -18,7 +18,8 @@ from examples.training.command_line import (
     run,
     train_command,
 )
-from examples.training.experiments import experiment_command, study_command
+from examples.training.experiments import experiment_command
+from examples.training.study import study_command
 
 from .analyse import analyse_command
 from .config import Config

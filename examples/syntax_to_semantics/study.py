@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from examples.training.experiments import Run, Study
-from examples.training.report import chosen
+from examples.training.experiments import Run
+from examples.training.study import Study, chosen
 
 from .config import make_config, syntax_config
 from .experiment import PIPELINE

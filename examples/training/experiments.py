@@ -1,9 +1,4 @@
-"""Many runs by one command, which can be broken off and goes on: experiments and studies.
-
-An experiment is every method with several seeds, and a page about them. A study is a plan whose
-later parts depend on what earlier ones found: each run leaves a row in a file that is kept, and
-what has a row is not run again, wherever its folder is.
-"""
+"""Every method with several seeds, by one command that can be broken off and goes on."""
 
 import json
 import sys
@@ -22,7 +17,7 @@ from jsonargparse.typing import PositiveInt
 from examples import metrics
 
 from . import report
-from .runs import CURVE, RESULT, ended, read_curve, take_run
+from .runs import ended, read_curve, take_run
 from .settings import ConfigError, TrainingConfig, make_parser
 
 Command = tuple[ArgumentParser, Callable[[Any], None]]
@@ -143,7 +138,8 @@ def _failed(folder: Path, error: Exception) -> tuple[str, str]:
     return folder.name, f"{type(error).__name__}: {error}"
 
 
-def _complain(failed: Mapping[str, str]) -> None:
+def complain(failed: Mapping[str, str]) -> None:
+    """Raises ConfigError if runs failed; the others were not stopped."""
     if failed:
         raise ConfigError(f"{len(failed)} runs failed: {json.dumps(failed, indent=1)}")
 
@@ -200,7 +196,7 @@ def experiment_command(experiments: Mapping[str, Experiment]) -> Command:
     add("name", choices=list(experiments))
     add("--data", type=Path | None, help="folder of licensed data, for `sdp`")
     add("--processes", type=PositiveInt, default=1, help="runs at once, a thread each")
-    add("--seeds", type=PositiveInt | None, help="how many")
+    add("--seeds", type=PositiveInt, help="how many")
     add("--methods", nargs="+", metavar="METHOD", help="only these rows of the table")
     add("--output", type=Path | None, help="folder of the runs (runs/NAME); nothing is redone")
     add("--report", type=Path | None, help="folder of the tables (that of the runs)")
@@ -231,81 +227,4 @@ def run_experiment(experiment: Experiment, options: Namespace) -> None:
     if not outcomes:
         raise ConfigError(f"No run has ended in {output}. " + " ".join(failed.values()))
     report.write(experiment, outcomes, len(runs), options.report or output, options.name)
-    _complain(failed)
-
-
-# ---------------------------------------------------------------------- studies
-
-
-@dataclass(frozen=True)
-class Study:
-    """A plan in parts.
-
-    Args:
-        pipeline: Whose runs these are.
-        baseline: The method that others are compared with, sentence by sentence.
-        shown: The scores that tables have.
-        parts: The runs of each part; those of a later part may depend on the rows so far.
-        record: The file of the rows, if no other is named.
-    """
-
-    pipeline: Pipeline
-    baseline: str
-    shown: Sequence[str]
-    parts: Mapping[str, Callable[[pd.DataFrame], Iterable[Run]]]
-    record: Path
-
-
-def study_command(study: Study) -> Command:
-    """The command `study`."""
-    command = make_parser("small runs that are recorded one by one, and not run again")
-    add = command.add_argument
-    parts = list(study.parts)
-    add("--part", choices=parts, nargs="+", default=parts, help="which, in this order (all)")
-    add("--output", type=Path, default=Path("runs/study"), help="folder of the runs (%(default)s)")
-    add("--record", type=Path, default=study.record, help="the file of the rows (%(default)s)")
-    add("--processes", type=PositiveInt, default=1, help="runs at once, a thread each")
-    add("--list", action="store_true", help="print what is left to run")
-    add("--tables", action="store_true", help="print the tables of the rows so far")
-
-    def run(options: Namespace) -> None:
-        record, metric = options.record, study.pipeline.metric
-        if options.tables:
-            print(report.study_tables(record, metric, study.shown, study.baseline))
-            return
-        for part in options.part:
-            rows = report.read_record(record)
-            known = set(rows.get("run", ()))
-            left = [run for run in study.parts[part](rows) if run.name not in known]
-            if options.list:
-                print("\n".join(f"{part}: {run.name}" for run in left))
-            else:
-                _record(study.pipeline, left, options)
-
-    return command, run
-
-
-def _record(pipeline: Pipeline, runs: Sequence[Run], options: Namespace) -> None:
-    """Trains the runs; adds a row, its epochs and its sentences as soon as one has ended.
-
-    Raises:
-        ConfigError: If some failed; the others are not stopped.
-    """
-    failed: dict[str, str] = {}
-    for name, outcome in work(pipeline, runs, options.output, options.processes):
-        if isinstance(outcome, str):
-            failed[name] = outcome
-            continue
-        if outcome.run.parser is not None:
-            _add_parser(outcome.run, options)
-        report.add_curve(options.record, name, outcome.curve)
-        report.add_counts(options.record, name, outcome.counts)
-        report.append(options.record, pd.DataFrame([report.recorded(outcome.row)]))
-    _complain(failed)
-
-
-def _add_parser(run: Run, options: Namespace) -> None:
-    """Adds the epochs of what a run started from, once."""
-    folder = options.output / run.parser_name
-    if (folder / CURVE).exists() and (folder / RESULT).exists():
-        report.add_curve(options.record, run.parser_name, read_curve(folder))
+    complain(failed)

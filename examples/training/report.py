@@ -1,7 +1,6 @@
 """Rows of runs, and tables of them: pages of experiments, records of studies."""
 
 import platform
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,7 +10,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from examples import metrics
@@ -19,12 +17,6 @@ from examples.data.text import output as whole_file
 
 if TYPE_CHECKING:
     from .experiments import Experiment, Outcome, Run
-
-RECORDED = ("LF", "UF", "UAS", "graphs_UAS", "accuracy")
-"""The scores that a study keeps."""
-
-SETTING = ("method", "start", "weight")
-"""What is chosen of a method in a study, as rows have it."""
 
 Lines = list[str]
 
@@ -66,56 +58,6 @@ def row(run: "Run", result: Mapping[str, Any], curve: pd.DataFrame, metric: str)
     }
     epochs = {"best_epoch": int(best["epoch"]), "epochs": len(curve)}
     return {"run": run.name, **run.key, **scores, **watched, **epochs, "seconds": result["seconds"]}
-
-
-def recorded(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a study keeps of a row."""
-    scored = {name: re.match("(dev|test|ood)_(.*)", name) for name in row}
-    return {name: row[name] for name, score in scored.items() if not score or score[2] in RECORDED}
-
-
-def read_record(path: Path) -> pd.DataFrame:
-    """The rows so far, one for each run."""
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
-
-
-def append(path: Path, rows: pd.DataFrame) -> None:
-    """Adds rows to a file; columns are those of all rows, and rows that are there stay the same."""
-    known = [pd.read_csv(path, dtype=str)] if path.exists() else []
-    with whole_file(path) as file:
-        pd.concat([*known, rows.round(6)]).to_csv(file, index=False)
-
-
-def beside(record: Path, name: str) -> Path:
-    """The file of epochs (`curves`) or of sentences (`sentences`)."""
-    return record.with_stem(f"{record.stem}-{name}")
-
-
-def add_curve(record: Path, name: str, curve: pd.DataFrame) -> None:
-    """Adds the epochs of a run to the file of all epochs, if they are not there."""
-    path = beside(record, "curves")
-    if not path.exists() or name not in set(pd.read_csv(path)["run"]):
-        append(path, pd.concat([pd.Series(name, curve.index, name="run"), curve], axis=1))
-
-
-def add_counts(record: Path, name: str, counts: metrics.Counts) -> None:
-    """Adds what a model does sentence by sentence: counts as digits, larger ones in parentheses."""
-    digits = {
-        kind: "".join(str(n) if n < 10 else f"({n})" for n in values)
-        for kind, values in vars(counts).items()
-    }
-    append(beside(record, "sentences"), pd.DataFrame([{"run": name} | digits]))
-
-
-def read_counts(record: Path) -> dict[str, metrics.Counts]:
-    """What the model of each run does, sentence by sentence."""
-
-    def numbers(digits: str) -> np.ndarray:
-        return np.array([int(n.strip("()")) for n in re.findall(r"\d|\(\d+\)", digits)])
-
-    path = beside(record, "sentences")
-    rows = pd.read_csv(path, dtype=str).to_dict("records") if path.exists() else []
-    return {r.pop("run"): metrics.Counts(**{k: numbers(v) for k, v in r.items()}) for r in rows}
 
 
 # ---------------------------------------------------------------------- tables
@@ -248,83 +190,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # run from a checkout
         return "(checkout)"
-
-
-# ---------------------------------------------------------------------- studies
-
-
-def chosen(rows: pd.DataFrame, score: str) -> pd.DataFrame:
-    """Of every regime and method the setting with the best development score, of seed 0."""
-    if rows.empty:
-        return rows
-    first = rows[rows["seed"] == 0]
-    return first.loc[first.groupby(["regime", "method"], sort=False)[score].idxmax()]
-
-
-def study_tables(record: Path, metric: str, shown: Sequence[str], baseline: str) -> str:
-    """Three tables for each regime, in Markdown and in percent.
-
-    Every setting with the first seed, by its weight; the chosen setting of each method, mean and
-    sample standard deviation over its seeds; and these against the baseline, by a paired bootstrap
-    over sentences, with the seeds that both have.
-
-    Args:
-        record: The file of the rows.
-        metric: The score that settings are chosen by.
-        shown: The scores that are shown.
-        baseline: A method.
-    """
-    rows, counts = read_record(record), read_counts(record)
-    lines: Lines = []
-    for regime, own in rows.groupby("regime", sort=False):
-        setting, dev = [name for name in SETTING if name in own], f"dev_{metric}"
-        best = own.merge(chosen(own, dev)[setting], on=setting)  # runs of all seeds
-        lines += [f"### {regime}, seed 0: {' / '.join(shown)}", "", *_grid(own, shown), ""]
-        groups = best.groupby(setting, sort=False, dropna=False)
-        body = [
-            [*map(_text, key), *(summary(runs[s]) for s in (dev, *shown)), str(len(runs))]
-            for key, runs in groups
-        ]
-        table = grid([*setting, dev, *shown, "seeds"], body)
-        lines += [f"### {regime}, chosen by {dev}", "", *table, ""]
-        lines += [*_compared(best, counts, metric, baseline), ""]
-    return "\n".join(lines)
-
-
-def _grid(rows: pd.DataFrame, scores: Sequence[str]) -> Lines:
-    """A row for each method and start of seed 0, a column for each weight."""
-    keys = ["method"] + ["start"] * ("start" in rows)
-    first = rows[rows["seed"] == 0]
-    weight = first.get("weight", pd.Series(np.nan, first.index))
-    weights = [None, *sorted(weight.dropna().unique())]
-    body = []
-    for key, own in first.groupby(keys, sort=False, dropna=False):
-        cells = []
-        for w in weights:
-            runs = own[weight[own.index].isna() if w is None else weight[own.index] == w]
-            texts = (summary(runs[score]) for score in scores)
-            cells.append("" if runs.empty else " / ".join(texts))
-        body.append([*map(_text, key), *cells])
-    return grid([*keys, "no signal", *(f"weight {w:g}" for w in weights[1:])], body)
-
-
-def _compared(
-    rows: pd.DataFrame, counts: Mapping[str, metrics.Counts], metric: str, baseline: str
-) -> Lines:
-    """The chosen setting of each method against the baseline."""
-    known = rows[rows["run"].isin(counts.keys())]
-    runs = {m: own.set_index("seed")["run"] for m, own in known.groupby("method", sort=False)}
-    base = runs.pop(baseline, pd.Series(dtype=str))
-    body = []
-    for method, own in runs.items():
-        if seeds := sorted(set(own.index) & set(base.index)):
-            a, b = ([counts[side[seed]] for seed in seeds] for side in (own, base))
-            body.append(
-                [str(method), *comparison(metrics.bootstrap(a, b, metric)), str(len(seeds))]
-            )
-    header = ["method", f"{metric} - that of {baseline}", "95 % interval", "p", "seeds"]
-    return grid(header, body)
-
-
-def _text(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)

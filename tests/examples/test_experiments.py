@@ -22,16 +22,17 @@ from examples.syntax_to_semantics.run import load_data, load_model, parse
 from examples.syntax_to_semantics.study import STUDY, planned, seeds
 from examples.syntax_to_semantics.train import train
 from examples.training import report
-from examples.training.experiments import (
-    Experiment,
-    Run,
-    Study,
-    experiment_command,
-    study_command,
-    work,
-)
-from examples.training.report import chosen, comparison, read_counts, read_record, study_tables
+from examples.training.experiments import Experiment, Run, experiment_command, work
+from examples.training.report import comparison
 from examples.training.settings import ConfigError, plain
+from examples.training.study import (
+    Study,
+    chosen,
+    read_counts,
+    read_record,
+    study_command,
+    tables,
+)
 
 from .test_semantics_to_sentiment import TINY as SENTIMENT_CONFIG
 
@@ -372,7 +373,7 @@ def test_tables_have_every_setting_and_the_chosen_ones_over_seeds(tmp_path):
     more = rows_of(("spigot", "scratch", 0.1, 0.6)).assign(seed=1)
     rows = pd.concat([rows, more]).assign(test_LF=[0.61, 0.51, 0.71, 0.73], run=list("abcd"))
     rows.to_csv(tmp_path / "s.csv", index=False)
-    lines = study_tables(tmp_path / "s.csv", "LF", ["test_LF"], "pipeline").splitlines()
+    lines = tables(tmp_path / "s.csv", "LF", ["test_LF"], "pipeline").splitlines()
     assert "| method | start | no signal | weight 0.1 | weight 1 |" in lines
     assert "| none |  | 61.0 |  |  |" in lines
     assert "| spigot | scratch |  | 71.0 | 51.0 |" in lines
@@ -392,5 +393,5 @@ def test_the_bootstrap_is_that_of_the_models(studied):
     expected = comparison(metrics.paired_bootstrap(gold, a, b, "LF"))
     pd.read_csv(record, dtype=str).assign(regime="tiny").to_csv(record.with_name("tiny.csv"))
     shutil.copy(record.with_name("study-sentences.csv"), record.with_name("tiny-sentences.csv"))
-    text = study_tables(record.with_name("tiny.csv"), "LF", ["test_LF"], "pipeline")
+    text = tables(record.with_name("tiny.csv"), "LF", ["test_LF"], "pipeline")
     assert "| " + " | ".join(["spigot", *expected, "1"]) + " |" in text.splitlines()
