@@ -21,7 +21,7 @@ from examples.data.text import output as whole_file
 from .experiments import Command, Pipeline, Run, complain, work
 from .report import Lines, comparison, grid, summary
 from .runs import CURVE, read_curve
-from .settings import make_parser
+from .settings import ConfigError, make_parser
 
 RECORDED = ("LF", "UF", "UAS", "graphs_UAS", "accuracy")
 """The scores that a study keeps."""
@@ -180,8 +180,13 @@ def tables(record: Path, metric: str, shown: Sequence[str], baseline: str) -> st
         metric: The score that settings are chosen by.
         shown: The scores that are shown.
         baseline: A method.
+
+    Raises:
+        ConfigError: If there are no rows.
     """
     rows, counts = read_record(record), read_counts(record)
+    if rows.empty:
+        raise ConfigError(f"{record} has no rows yet. Run a part of the study first.")
     lines: Lines = []
     for regime, own in rows.groupby("regime", sort=False):
         setting, dev = [name for name in SETTING if name in own], f"dev_{metric}"

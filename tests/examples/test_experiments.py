@@ -381,6 +381,11 @@ def test_tables_have_every_setting_and_the_chosen_ones_over_seeds(tmp_path):
     assert "| none |  |  | 60.0 | 61.0 | 1 |" in lines
 
 
+def test_tables_of_nothing_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"study\.csv has no rows yet"):
+        study(TINY_STUDY, tmp_path, "--tables")
+
+
 def test_the_bootstrap_is_that_of_the_models(studied):
     record = studied / "record" / "study.csv"
     counts, rows = read_counts(record), read_record(record).set_index("run")
