@@ -99,21 +99,7 @@ class Config(TrainingConfig):
     @property
     def sizes(self) -> Sizes:
         """Sizes of each of the two parsers."""
-        return Sizes(
-            word=self.word_size,
-            lemma=self.lemma_size,
-            tag=self.tag_size,
-            layers=self.layers,
-            hidden=self.hidden,
-            mlp=self.mlp,
-            word_dropout=self.word_dropout,
-            dropped=self.dropped,
-            dropout=self.dropout,
-            activation=self.activation,
-            embedding_norm=self.embedding_norm,
-            separate=self.separate,
-            syntax_layers=self.syntax_layers,
-        )
+        return Sizes.of(self)
 
 
 def make_config(name: str, **settings: Any) -> Config:

@@ -328,7 +328,7 @@ def test_a_full_disk_leaves_the_archive_of_reviews(treebank, tmp_path, monkeypat
         raise FULL
 
     with monkeypatch.context() as patch:
-        patch.setattr("examples.data.fetch_sst.shutil.copyfileobj", full)
+        patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError, match="No space left"):
             fetch_sst(tmp_path, treebank, say=lambda _: None)
     assert (tmp_path / "sst.zip").is_file()
