@@ -5,18 +5,15 @@ the one that other software published for it; those of the files are of copies. 
 compared with a fresh download when they were written down here.
 """
 
-import os
-import shutil
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from .download import download, sha256
 from .sentence import DataError
 from .sst import sst_file
+from .text import replacement
 
 NOTICE = (
     "The Stanford Sentiment Treebank comes without a licence text; its authors ask to be cited: "
@@ -62,12 +59,12 @@ def fetch_sst(
     if missing:
         archive = Path(folder, "sst.zip")
         download(treebank.url, archive, treebank.archive)
-        try:
+        with zipfile.ZipFile(archive) as held:
             for part in missing:
-                _extract(archive, part, sst_file(folder, part), treebank.files[part])
-        except DataError:
-            archive.unlink()  # for nothing else, such as a full disk: then the archive is good
-            raise
+                with replacement(sst_file(folder, part)) as file:
+                    file.write_bytes(held.read(f"trees/{part}.txt"))
+                    if sha256(file) != treebank.files[part]:
+                        raise DataError(f"{archive}: its trees/{part}.txt is not the known one.")
         archive.unlink()
     for part in treebank.files:
         said = "fetched" if part in missing else "there already"
@@ -77,28 +74,3 @@ def fetch_sst(
 def _is_there(folder: str | Path, part: str, treebank: Treebank) -> bool:
     path = sst_file(folder, part)
     return path.is_file() and sha256(path) == treebank.files[part]
-
-
-def _extract(archive: Path, part: str, path: Path, digest: str) -> None:
-    """Takes the file of a part out of the archive, and nothing else; it appears complete."""
-    member = f"trees/{part}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".", dir=path.parent) as scratch:
-        file = Path(scratch, path.name)
-        try:
-            with (
-                zipfile.ZipFile(archive) as held,
-                held.open(member) as source,
-                file.open("wb") as target,
-            ):
-                shutil.copyfileobj(source, target)
-        except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
-            raise DataError(
-                f"{archive}: no archive with {member} ({error}). It was removed."
-            ) from None
-        if (found := sha256(file)) != digest:
-            raise DataError(
-                f"{archive}: wanted {member} of SHA-256 {digest}, found {found}. The archive was "
-                f"removed; the file has changed at its source."
-            )
-        os.replace(file, path)

@@ -1,8 +1,8 @@
 """Vectors of words in their sentence: embeddings and a BiLSTM."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from .batches import Batch
 from .vocabulary import PADDING, ROOT, UNKNOWN, Numbering, Vocabulary
 
 Dropped = Literal["paper", "apart"]
+EMBEDDED = ("word", "lemma", "tag")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,18 @@ class Sizes:
     embedding_norm: float = 1.0
     separate: bool = True
     syntax_layers: int = 2
+
+    @classmethod
+    def of(cls, config: Any, **others: Any) -> "Sizes":
+        """Those that a config names, with `_size` behind those of embeddings.
+
+        Args:
+            config: Has the settings.
+            **others: What is not as in the config.
+        """
+        names = {f.name: f"{f.name}_size" if f.name in EMBEDDED else f.name for f in fields(cls)}
+        known = {f: getattr(config, name) for f, name in names.items() if hasattr(config, name)}
+        return cls(**known | others)
 
 
 class Encoder(nn.Module):

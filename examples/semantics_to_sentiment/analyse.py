@@ -8,7 +8,7 @@ it is now is B: the same classifier, which reads other graphs.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def run_analyse(options: Namespace) -> None:
     chosen = chosen or choose(*reviews, count=len(PICTURES))
     found["pictures"] = [golds["reviews"][k].id for k in chosen]
     if options.output is not None:
-        analysis.write(found, rows(found), options.output)
+        analysis.write(found, options.output)
         drawn = [picture(*(side[k] for side in reviews), titles=titles) for k in chosen]
         rest = [None] * (len(PICTURES) - len(drawn))
         analysis.write_pictures(dict(zip(PICTURES, [*drawn, *rest], strict=True)), options.output)
@@ -171,20 +171,6 @@ def compared_banks(
 
 
 # ---------------------------------------------------------------------- files
-
-
-def rows(found: Mapping[str, Any]) -> Iterator[analysis.Row]:
-    """Every number of the analysis: its table, its row, what it measures, itself."""
-    for bank in BANKS:
-        if bank in found:
-            yield from analysis.group_rows(found[bank]["groups"], f"{bank} groups")
-            changes = found[bank]["changes"]
-            for name in ("sentences", "changed", "rate", "reversed"):
-                yield f"{bank} changes", "graphs", name, changes[name]
-            tables = {name: found[bank][name] for name in ("contents", "labels")}
-            for name, own in (tables | {"changes": changes["kinds"]}).items():
-                yield from analysis.table_rows(own, f"{bank} {name}")
-    yield from analysis.effect_rows(found["effect"])
 
 
 def picture(

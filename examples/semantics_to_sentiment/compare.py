@@ -78,34 +78,24 @@ def analyse(gold: Sentences, a: Sentences, b: Sentences) -> dict[str, Any]:
 
 
 def find_changes(gold: Sentences, a: Sentences, b: Sentences) -> list[Change]:
-    """The arcs that differ, sentence by sentence, in the order of their words."""
+    """The arcs that differ, sentence by sentence, in the order of their words.
+
+    A pair of words has one arc, as in a file of graphs.
+    """
     _check(gold, a, b)
     found = []
     for k, (sentence, first, second) in enumerate(zip(gold, a, b, strict=True)):
         right = None if sentence.arcs is None else set(sentence.arcs)
-        for old, new in _differences(_arcs(first), _arcs(second)):
-            found.append(Change(k, old, new, _effect(right, old, new)))
+        old, new = ({arc[:2]: arc for arc in side.arcs or ()} for side in (first, second))
+        for pair in sorted(old.keys() | new.keys()):
+            gone, come = old.get(pair), new.get(pair)
+            if gone != come:
+                found.append(Change(k, gone, come, _effect(right, gone, come)))
     return found
 
 
 def _arcs(sentence: Sentence) -> set[Arc]:
     return set(sentence.arcs or ())
-
-
-def _differences(before: set[Arc], after: set[Arc]) -> list[tuple[Arc | None, Arc | None]]:
-    """Pairs of an arc that goes and one that comes in its place, or None for either."""
-    found = []
-    for pair in sorted({arc[:2] for arc in before ^ after}):
-        old, new = (sorted(arc for arc in side if arc[:2] == pair) for side in (before, after))
-        gone, come = ([x for x in old if x not in new], [x for x in new if x not in old])
-        # A pair of words has one arc in our graphs. If it had more, they would be matched in order.
-        longer = max(len(gone), len(come))
-        found += zip(
-            [*gone, *[None] * (longer - len(gone))],
-            [*come, *[None] * (longer - len(come))],
-            strict=True,
-        )
-    return found
 
 
 def _effect(right: set[Arc] | None, old: Arc | None, new: Arc | None) -> str | None:

@@ -49,13 +49,6 @@ class Config(TrainingConfig):
     """
 
     CONFIGS: ClassVar[Path] = Path(__file__).with_name("configs")
-    POSITIVE: ClassVar[tuple[str, ...]] = (
-        *TrainingConfig.POSITIVE,
-        *("word_size", "layers", "hidden", "role_size", "mlp", "embedding_norm"),
-    )
-
-    SHARES: ClassVar[tuple[str, ...]] = (*TrainingConfig.SHARES, "reviewbank", "graph_share")
-
     epochs: int = 100
     patience: int = 100
     batch_size: int = 32
@@ -97,19 +90,11 @@ class Config(TrainingConfig):
     @property
     def sizes(self) -> Sizes:
         """Sizes of the classifier."""
-        return Sizes(
-            word=self.word_size,
-            lemma=self.lemma_size,
-            tag=self.tag_size,
-            layers=self.layers,
-            hidden=self.hidden,
-            mlp=self.mlp,
-            word_dropout=self.word_dropout,
+        return Sizes.of(
+            self,
             dropped="apart",
-            input_dropout=self.input_dropout,
             dropout=self.dropout if self.dropout_of == "inputs" else 0.0,
             activation="relu",
-            embedding_norm=self.embedding_norm,
             separate=False,  # the same, with the one layer of the paper
         )
 

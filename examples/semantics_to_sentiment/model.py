@@ -54,6 +54,11 @@ class SentimentModel(JointModule[Config]):
         return self.parser
 
     @property
+    def monitor(self) -> str:
+        """Accuracy."""
+        return "dev/accuracy"
+
+    @property
     def empty(self) -> dict[str, Any]:
         """What is found of sentences without words."""
         return {"sentiment": 0.5} | ({} if self.parser is None else {"arcs": [], "tops": []})

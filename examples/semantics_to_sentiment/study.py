@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from examples.training.record import chosen
-from examples.training.study import Planned, Study
+from examples.training.experiments import Run
+from examples.training.study import Study, chosen
 
 from .config import make_config, parser_config
+from .experiment import PIPELINE
 from .methods import find_method
 
 SURROGATES = ("straight-through", "spigot", "spigot-projection")
@@ -38,18 +39,18 @@ REGIMES: dict[str, tuple[str, dict[str, Any]]] = {
 """Configs, and what differs from them."""
 
 
-def planned(regime: str, method: str, weight: float | None = None, seed: int = 0) -> Planned:
+def planned(regime: str, method: str, weight: float | None = None, seed: int = 0) -> Run:
     """A run; methods without a signal of the end task have no weight."""
     name, settings = REGIMES[regime]
     joint = {} if weight is None else {"end_task_weight": weight}
     config = make_config(name, method=method, seed=seed, **settings, **joint)
     key = {"regime": regime, "method": method, "weight": weight, "seed": seed}
     if not find_method(method).parser:
-        return Planned(key, config)
-    return Planned(key, config, parser_config(config), (regime, seed))
+        return Run(key, config)
+    return Run(key, config, parser_config(config), (regime, seed))
 
 
-def grid(regime: str, weights: tuple[float, ...], seed: int = 0) -> Iterator[Planned]:
+def grid(regime: str, weights: tuple[float, ...], seed: int = 0) -> Iterator[Run]:
     """What joint training is held against, and every method with every weight."""
     for method in ("bilstm", "pipeline"):
         yield planned(regime, method, seed=seed)
@@ -57,13 +58,13 @@ def grid(regime: str, weights: tuple[float, ...], seed: int = 0) -> Iterator[Pla
         yield planned(regime, method, weight, seed)
 
 
-def toy(_: pd.DataFrame) -> Iterator[Planned]:
+def toy(_: pd.DataFrame) -> Iterator[Run]:
     """All seeds of all settings: whether a run finds something depends on the seed."""
     for seed in (0, *SEEDS):
         yield from grid("toy", (0.1, 1.0, 0.01), seed)
 
 
-def seeds(rows: pd.DataFrame) -> Iterator[Planned]:
+def seeds(rows: pd.DataFrame) -> Iterator[Run]:
     """On SST the chosen setting of every method, with other seeds."""
     best = chosen(rows[rows["regime"] == "sst"] if len(rows) else rows, "dev_accuracy")
     for seed in SEEDS:
@@ -73,9 +74,7 @@ def seeds(rows: pd.DataFrame) -> Iterator[Planned]:
 
 
 STUDY = Study(
-    package="examples.semantics_to_sentiment",
-    metric="accuracy",
-    bank="reviews",
+    pipeline=PIPELINE,
     baseline="pipeline",
     shown=("test_accuracy", "test_LF"),
     parts={"sst": lambda _: grid("sst", (0.1, 1.0, 0.01)), "seeds": seeds, "toy": toy},

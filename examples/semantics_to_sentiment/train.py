@@ -8,9 +8,8 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
-from examples.parsing.batches import Batches
 from examples.syntax_to_semantics.train import train as train_parser
-from examples.training.runs import alone, begin, finish, fit, take_run
+from examples.training.runs import begin, ended, finish, fit, take_run
 
 from .config import Config, parser_config
 from .evaluate import evaluate
@@ -18,15 +17,14 @@ from .methods import find_method
 from .model import GRAPHS, REVIEWS, SentimentModel
 from .run import PARSER, adopt, load_data, load_model, load_parser, make_model, parser_vectors
 
-MONITOR = "dev/accuracy"
 
-
-@alone
 def train(
     config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
 ) -> dict[str, Any]:
     """Trains into a folder; see the first pipeline's."""
     folder, start = Path(output), time.perf_counter()
+    if (result := ended(folder, config)) is not None:
+        return result
 
     # 4.2.2: sentences with a sentiment, and graphs.
     corpus = load_data(config) if corpus is None else corpus
@@ -39,23 +37,13 @@ def train(
         pretrain(model, folder, corpus, options)
     # Then both jointly: log-loss of the sentiments, hinge loss of a fifth of the graphs, drawn anew
     # in each epoch.
-    union = Batches(
-        banks(config, corpus, "train"),
-        model.vocabulary,
-        config.batch_size,
-        config.seed,
-        pairs=config.pairs,
-        shares={GRAPHS: config.graph_share},
-    )
-    dev = Batches(
-        banks(config, corpus, "dev"), model.vocabulary, 2 * config.batch_size, pairs=config.pairs
-    )
-    fit(model, union, dev, folder, MONITOR, **options)
+    train_banks, dev_banks = (banks(config, corpus, part) for part in ("train", "dev"))
+    fit(model, train_banks, dev_banks, folder, {GRAPHS: config.graph_share}, **options)
 
     # 4.2.3
-    best, result = load_model(folder), {"config": config.method, "seed": config.seed}
-    result |= {part: evaluate(best, corpus, part) for part in ("dev", "test")}
-    return finish(folder, result | {"seconds": round(time.perf_counter() - start, 1)})
+    best = load_model(folder)
+    scores = {part: evaluate(best, corpus, part) for part in ("dev", "test")}
+    return finish(folder, config, scores, time.perf_counter() - start)
 
 
 def pretrain(

@@ -4,7 +4,7 @@ python -m examples.syntax_to_semantics analyse RUN_A RUN_B --part dev --output F
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def run_analyse(options: Namespace) -> None:
     chosen = choose(gold, a, b) if chosen is None else chosen
     found["picture"] = None if chosen is None else gold[chosen].id
     if options.output is not None:
-        analysis.write(found, rows(found), options.output)
+        analysis.write(found, options.output)
         drawn = None
         if chosen is not None:
             trio, system = (side[chosen] for side in (gold, a, b)), options.graph == "system"
@@ -108,13 +108,6 @@ def _check_runs(models: dict[str, JointParser], folders: dict[str, Path]) -> Non
 
 
 # ---------------------------------------------------------------------- files
-
-
-def rows(found: dict[str, Any]) -> Iterator[analysis.Row]:
-    """Every number of the analysis: its table, its row, what it measures, itself."""
-    yield from analysis.group_rows(found["groups"])
-    yield from analysis.table_rows(found["changes"]["categories"], "changes")
-    yield from analysis.effect_rows(found["effect"])
 
 
 def picture(

@@ -52,13 +52,6 @@ class Config(TrainingConfig):
     """
 
     CONFIGS: ClassVar[Path] = Path(__file__).with_name("configs")
-    POSITIVE: ClassVar[tuple[str, ...]] = (
-        *TrainingConfig.POSITIVE,
-        *("word_size", "layers", "hidden", "mlp", "embedding_norm", "syntax_layers"),
-    )
-
-    SHARES: ClassVar[tuple[str, ...]] = (*TrainingConfig.SHARES, "treebank", "graphbank")
-
     epochs: int = 100
     patience: int = 100
     halve_every: int = 10
@@ -106,21 +99,7 @@ class Config(TrainingConfig):
     @property
     def sizes(self) -> Sizes:
         """Sizes of each of the two parsers."""
-        return Sizes(
-            word=self.word_size,
-            lemma=self.lemma_size,
-            tag=self.tag_size,
-            layers=self.layers,
-            hidden=self.hidden,
-            mlp=self.mlp,
-            word_dropout=self.word_dropout,
-            dropped=self.dropped,
-            dropout=self.dropout,
-            activation=self.activation,
-            embedding_norm=self.embedding_norm,
-            separate=self.separate,
-            syntax_layers=self.syntax_layers,
-        )
+        return Sizes.of(self)
 
 
 def make_config(name: str, **settings: Any) -> Config:

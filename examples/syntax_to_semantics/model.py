@@ -62,6 +62,11 @@ class JointParser(JointModule[Config]):
         return self.syntax
 
     @property
+    def monitor(self) -> str:
+        """LF; of a syntactic parser alone UAS."""
+        return "dev/LF" if self.method.semantics else "dev/UAS"
+
+    @property
     def empty(self) -> dict[str, list[Any]]:
         """What is found of sentences without words."""
         return {"arcs": [], "tops": [], "heads": []}

@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from examples.training.record import chosen
-from examples.training.study import Planned, Study
+from examples.training.experiments import Run
+from examples.training.study import Study, chosen
 
 from .config import make_config, syntax_config
+from .experiment import PIPELINE
 
 SURROGATES = ("straight-through", "spigot", "spigot-projection", "spigot-marginals")
 WEIGHTS = (0.1, 1.0, 0.01, 0.3, 0.03)
@@ -45,20 +46,20 @@ SEEDS = (1, 2, 3, 4)
 
 def planned(
     regime: str, method: str, start: str = "", weight: float | None = None, seed: int = 0
-) -> Planned:
+) -> Run:
     """A run; methods without a signal of the end task have no start and no weight."""
     key = {"regime": regime, "method": method, "start": start, "weight": weight, "seed": seed}
     joint = {} if weight is None else {"end_task_weight": weight, "pretrain": STARTS[start]}
     name, settings = ("small", TOYS[regime]) if regime in TOYS else ("ewt", REGIMES[regime])
     config = make_config(name, method=method, seed=seed, **settings, **joint)
     if method != "pipeline" and not config.pretrain:
-        return Planned(key, config)
-    return Planned(key, config, syntax_config(config), (regime, seed))
+        return Run(key, config)
+    return Run(key, config, syntax_config(config), (regime, seed))
 
 
 def grid(
     regime: str, weights: tuple[float, ...], methods: tuple[str, ...], seed: int = 0
-) -> Iterator[Planned]:
+) -> Iterator[Run]:
     """What joint training is held against, and every method with every start and weight."""
     for method in ("none", "pipeline") if regime not in WEAK else ("pipeline",):
         yield planned(regime, method, seed=seed)
@@ -66,19 +67,19 @@ def grid(
         yield planned(regime, method, start, weight, seed)
 
 
-def weak(_: pd.DataFrame) -> Iterator[Planned]:
+def weak(_: pd.DataFrame) -> Iterator[Run]:
     """Parts of the treebank, where the intermediate parser has most to learn."""
     for regime in WEAK:
         yield from grid(regime, (0.3, 0.03), SURROGATES[:2])
 
 
-def toy(_: pd.DataFrame) -> Iterator[Planned]:
+def toy(_: pd.DataFrame) -> Iterator[Run]:
     """Generated corpora, on which what a treebank lacks is in the graphs."""
     for regime in TOYS:
         yield from grid(regime, (0.1, 1.0, 0.01), SURROGATES[:2])
 
 
-def seeds(rows: pd.DataFrame) -> Iterator[Planned]:
+def seeds(rows: pd.DataFrame) -> Iterator[Run]:
     """The chosen setting of every method, with other seeds; the seeds of all before the next."""
     for seed in SEEDS:
         for row in chosen(rows, "dev_LF").itertuples():
@@ -88,9 +89,7 @@ def seeds(rows: pd.DataFrame) -> Iterator[Planned]:
 
 
 STUDY = Study(
-    package="examples.syntax_to_semantics",
-    metric="LF",
-    bank="graphs",
+    pipeline=PIPELINE,
     baseline="pipeline",
     shown=("test_LF", "test_graphs_UAS"),
     parts={

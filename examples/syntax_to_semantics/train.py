@@ -8,8 +8,7 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
-from examples.parsing.batches import Batches
-from examples.training.runs import alone, begin, finish, fit
+from examples.training.runs import begin, ended, finish, fit
 from examples.training.settings import ConfigError
 
 from . import multitask
@@ -22,7 +21,6 @@ from .pruner import train_pruner
 from .run import PARSER, load_data, load_model, make_model
 
 
-@alone
 def train(
     config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
 ) -> dict[str, Any]:
@@ -41,9 +39,11 @@ def train(
         The scores.
 
     Raises:
-        ConfigError: If the folder holds a run of another config, or another process trains there.
+        ConfigError: If the folder holds a run of another config.
     """
     folder, start = Path(output), time.perf_counter()
+    if (result := ended(folder, config)) is not None:
+        return result
 
     # 4.1.2: trees and graphs; no sentence is assumed to have both.
     corpus = load_data(config) if corpus is None else corpus
@@ -58,24 +58,12 @@ def train(
         train_pruner(model, folder / PRUNER, corpus, options)
     # 4.1.1: both hinge losses are minimised jointly and from scratch. Each step draws from the
     # union of the training sets: trees, or graphs whose loss reaches the trees as well.
-    union = Batches(
-        banks(config, corpus, "train"),
-        model.vocabulary,
-        config.batch_size,
-        config.seed,
-        pairs=config.pairs,
-    )
-    dev = Batches(
-        banks(config, corpus, "dev"), model.vocabulary, 2 * config.batch_size, pairs=config.pairs
-    )
-    fit(model, union, dev, folder, monitor(config), **options)
+    fit(model, banks(config, corpus, "train"), banks(config, corpus, "dev"), folder, **options)
 
     # 4.1.4: the epoch with the best development score, on all parts that there are.
-    best, result = load_model(folder), summary(config)
-    result |= {part: evaluate(best, corpus, part) for part in ("dev", "test")}
-    if "ood" in corpus.graphs:
-        result["ood"] = evaluate(best, corpus, "ood")
-    return finish(folder, result | {"seconds": round(time.perf_counter() - start, 1)})
+    best, parts = load_model(folder), ("dev", "test", "ood")
+    scores = {part: evaluate(best, corpus, part) for part in parts if part in corpus.graphs}
+    return finish(folder, config, scores, time.perf_counter() - start)
 
 
 def pretrain(model: JointParser, folder: Path, corpus: Corpus, options: Mapping[str, Any]) -> None:
@@ -93,13 +81,3 @@ def pretrain(model: JointParser, folder: Path, corpus: Corpus, options: Mapping[
 def banks(config: Config, corpus: Corpus, part: str) -> Mapping[str, Sequence[Sentence]]:
     """What a config's method is trained on or scored on, by kind of the batches."""
     return multitask.banks(find_method(config.method), corpus, part)
-
-
-def monitor(config: Config) -> str:
-    """The score that decides which epoch was best."""
-    return "dev/LF" if find_method(config.method).semantics else "dev/UAS"
-
-
-def summary(config: Config) -> dict[str, Any]:
-    """What a result says about its config."""
-    return {"config": config.method, "seed": config.seed, "treebank": config.treebank}

@@ -25,8 +25,6 @@ GROUPS = ("SAME", "DIFF", "ALL")
 SHORT = 15  # words of a sentence that is easily looked at
 Sentences = Sequence[Sentence]
 Scores = dict[str, float | None]
-Row = tuple[str, str, str, Any]
-"""A number of an analysis: its table, its row, what it measures, itself."""
 
 
 # ---------------------------------------------------------------------- scores
@@ -170,13 +168,14 @@ def find_sentence(sentences: Sentences, wanted: str, part: str, name: str) -> in
 # ---------------------------------------------------------------------- files
 
 
-def write(found: Mapping[str, Any], rows: Iterable[Row], output: Path) -> None:
-    """Writes an analysis as JSON, and its numbers as CSV."""
+def write(found: Mapping[str, Any], output: Path) -> None:
+    """Writes an analysis as JSON, and its tables as CSV."""
     with whole_file(output / "analysis.json") as file:
         file.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     with whole_file(output / "analysis.csv") as file:
-        columns = ["table", "row", "measure", "value"]
-        pd.DataFrame(rows, columns=columns, dtype=object).to_csv(file, index=False)
+        tables = {n: v for n, v in found.items() if isinstance(v, Mapping) and n != "systems"}
+        rows = pd.DataFrame(numbers(tables), columns=["name", "value"], dtype=object)
+        rows.to_csv(file, index=False)
 
 
 def write_pictures(figures: Mapping[str, Figure | None], output: Path) -> None:
@@ -191,32 +190,15 @@ def write_pictures(figures: Mapping[str, Figure | None], output: Path) -> None:
             (output / f"{name}{suffix}").unlink(missing_ok=True)
 
 
-def group_rows(groups: Mapping[str, Any], table: str = "groups") -> Iterator[Row]:
-    """The numbers of `group_scores`."""
-    for group, values in groups.items():
-        for name in ("sentences", "words"):
-            yield table, group, name, values[name]
-        for system in SYSTEMS:
-            for name, value in values[system].items():
-                yield table, group, f"{name} {system}", value
-
-
-def table_rows(table: Mapping[str, Mapping[str, Any]], name: str) -> Iterator[Row]:
-    """The numbers of a table, by rows, and in them by what they measure."""
-    for row, values in table.items():
-        for measure, value in values.items():
-            yield name, row, measure, value
-
-
-def effect_rows(effect: Mapping[str, Any]) -> Iterator[Row]:
-    """The numbers of `compared`, by score."""
-    for score, values in effect.items():
-        for name, value in values.items():
-            if name == "interval":
-                yield "effect", score, "low", value[0]
-                yield "effect", score, "high", value[1]
-            else:
-                yield "effect", score, name, value
+def numbers(found: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every number of an analysis, with the names that lead to it: `groups/ALL/B/LF`."""
+    if isinstance(found, list):
+        found = dict(zip(("low", "high"), found, strict=True))  # an interval
+    if isinstance(found, Mapping):
+        for name, value in found.items():
+            yield from numbers(value, (*path, name))
+    else:
+        yield "/".join(path), found
 
 
 # ---------------------------------------------------------------------- tables

@@ -1,205 +1,202 @@
-"""Every method with several seeds, by one command that can be interrupted and goes on."""
+"""Every method with several seeds, by one command that can be broken off and goes on."""
 
 import json
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import PositiveInt
 
-from examples.data import Sentence
+from examples import metrics
 
-from .runs import ended, read_curve
+from . import report
+from .runs import ended, read_curve, take_run
 from .settings import ConfigError, TrainingConfig, make_parser
 
-Runs = Mapping[str, TrainingConfig]
-"""Configs by the names of their folders."""
+Command = tuple[ArgumentParser, Callable[[Any], None]]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What there is to know about a pipeline, to train and to report.
+
+    Args:
+        package: Its modules `train` and `run` are used.
+        metric: The score of the end task, which chooses epochs and settings.
+        bank: The sentences that it is computed on.
+        banks: Those whose numbers are reported.
+        titles: Of the methods.
+        parser_package: Of the pipeline that trains what runs start from.
+    """
+
+    package: str
+    metric: str
+    bank: str
+    banks: Sequence[str]
+    titles: Mapping[str, str]
+    parser_package: str = "examples.syntax_to_semantics"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run.
+
+    Args:
+        key: What tells it from the others, and names its folder and its row; None, or nothing,
+            where that has no meaning.
+        config: Its config.
+        parser: The config of the run whose model it starts from, if that is trained apart.
+        parser_key: What tells that run from others.
+    """
+
+    key: Mapping[str, Any]
+    config: Any
+    parser: TrainingConfig | None = None
+    parser_key: tuple[Any, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return "-".join(str(value) for value in self.key.values() if value not in ("", None))
+
+    @property
+    def parser_name(self) -> str:
+        """Of the folder of the run that it starts from."""
+        return "-".join(map(str, ("parser", *self.parser_key)))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that has ended.
+    """A run that has ended: a row of scores, a row for each epoch, counts for each sentence."""
 
-    Args:
-        name: The method, or the variant of one.
-        config: Its config.
-        folder: Where it is.
-        result: Its scores.
-        curve: A row per epoch.
-        monitor: The score that decided which epoch was best.
-    """
-
-    name: str
-    config: Any
-    folder: Path
-    result: dict[str, Any]
+    run: Run
+    row: dict[str, Any]
     curve: pd.DataFrame
-    monitor: str
+    counts: metrics.Counts
 
 
-@dataclass(frozen=True)
-class Section:
-    """A table.
+def work(
+    pipeline: Pipeline, runs: Sequence[Run], output: Path, processes: int, train: bool = True
+) -> Iterator[tuple[str, Outcome | str]]:
+    """Trains what is not trained yet, first what runs start from, a thread each.
 
-    Args:
-        heading: Above it.
-        runs: Its runs.
-        part: On which they were scored.
-        quoted: What the paper has, by score and method, in percent; columns beside ours.
-        source: Where the paper has it.
+    Yields:
+        The name of each run, and its outcome, or why it failed, as they end. Without `train` those
+        that have ended before.
     """
+    pool = Parallel(processes, return_as="generator_unordered")
+    parsers = {run.parser_name: run.parser for run in runs if train and run.parser is not None}
+    known = parsers.items()
+    yield from filter(None, pool(delayed(_parser)(pipeline, c, output / name) for name, c in known))
+    yield from filter(None, pool(delayed(_one)(pipeline, run, output, train) for run in runs))
 
-    heading: str
-    runs: list[Outcome]
-    part: str = "test"
-    quoted: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    source: str = ""
+
+def _parser(pipeline: Pipeline, config: TrainingConfig, folder: Path) -> tuple[str, str] | None:
+    try:
+        _train(pipeline.parser_package, config, folder)
+    except Exception as error:  # one run that fails is no reason to stop the others
+        return _failed(folder, error)
+    return None
+
+
+def _one(
+    pipeline: Pipeline, run: Run, output: Path, train: bool
+) -> tuple[str, Outcome | str] | None:
+    folder = output / run.name
+    try:
+        if train and run.parser is not None:
+            take_run(output / run.parser_name, folder / "parser")
+        if train:
+            _train(pipeline.package, run.config, folder)
+        result = ended(folder, run.config)
+        if result is None:
+            return None
+        curve, module = read_curve(folder), import_module(f"{pipeline.package}.run")
+        gold = getattr(module.load_data(run.config), pipeline.bank)["test"]
+        system, tops = module.parse(module.load_model(folder), gold), run.config
+        counts = metrics.counts(gold, system, pipeline.metric, tops=getattr(tops, "tops", False))
+    except Exception as error:  # likewise
+        return _failed(folder, error)
+    return run.name, Outcome(run, report.row(run, result, curve, pipeline.metric), curve, counts)
+
+
+def _train(package: str, config: TrainingConfig, folder: Path) -> None:
+    torch.set_num_threads(1)
+    import_module(f"{package}.train").train(config, folder, accelerator="cpu", quiet=True)
+    print(f"{folder.name}: done", file=sys.stderr, flush=True)
+
+
+def _failed(folder: Path, error: Exception) -> tuple[str, str]:
+    print(f"{folder.name}: {error}", file=sys.stderr, flush=True)
+    return folder.name, f"{type(error).__name__}: {error}"
+
+
+def complain(failed: Mapping[str, str]) -> None:
+    """Raises ConfigError if runs failed; the others were not stopped."""
+    if failed:
+        raise ConfigError(f"{len(failed)} runs failed: {json.dumps(failed, indent=1)}")
+
+
+# ---------------------------------------------------------------------- experiments
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment(ABC):
+class Experiment:
     """Runs that differ in method and seed, and what is reported of them.
 
     Args:
+        pipeline: Whose runs these are.
         title: Of its page.
         config: A name of a config.
         methods: Names of methods or `variants`.
         seeds: How many.
         columns: Scores, and their titles in the tables.
+        plan: Its runs, those of one seed before those of the next: what is broken off has whole
+            seeds.
+        tables: What is reported of rows.
         settings: What differs from the config.
-        compared: Methods whose outputs are compared by a paired bootstrap, each with each.
+        compared: Methods that are compared by a paired bootstrap, each with each.
         variants: Settings, among them the method, by the names that stand for them.
         data: The folder of licensed data, where an experiment needs some.
     """
 
-    PACKAGE: ClassVar[str]
-    """Of the pipeline."""
-
-    METRIC: ClassVar[str]
-    """What the bootstrap compares, and epochs are chosen by."""
-
-    TITLES: ClassVar[Mapping[str, str]]
-    """Of the methods."""
-
+    pipeline: Pipeline
     title: str
     config: str
     methods: tuple[str, ...]
     seeds: int
-    columns: dict[str, str]
-    settings: dict[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, str]
+    plan: Callable[["Experiment"], Iterator[Run]]
+    tables: Callable[[pd.DataFrame], Iterable[report.Table]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
-    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: Path | None = None
-
-    @abstractmethod
-    def plan(self) -> Iterator[tuple[str, str, Any]]:
-        """All runs, those of one seed before those of the next: folder, method or variant, config.
-
-        What is interrupted then has whole seeds.
-        """
-
-    def runs(self) -> Runs:
-        """Configs by the names of their folders."""
-        return {folder: config for folder, _, config in self.plan()}
 
     def settings_of(self, name: str) -> dict[str, Any]:
         """The settings of a method or variant, besides its seed."""
-        return self.settings | self.variants.get(name, {"method": name})
+        return {**self.settings, **self.variants.get(name, {"method": name})}
 
     def title_of(self, name: str) -> str:
         """What a method or variant is called in tables."""
-        return name if name in self.variants else self.TITLES.get(name, name)
-
-    @abstractmethod
-    def sections(self, ended: Sequence[Outcome]) -> list[Section]:
-        """The tables."""
-
-    @abstractmethod
-    def key(self, outcome: Outcome) -> dict[str, Any]:
-        """What tells a run from the others, for rows of raw numbers."""
-
-    @abstractmethod
-    def sentences(self, config: Any) -> dict[str, dict[str, list[Sentence]]]:
-        """The sentences of a config by bank and part."""
-
-    @abstractmethod
-    def outputs(
-        self, ended: Sequence[Outcome], part: str = "test"
-    ) -> tuple[list[Sentence], dict[str, list[list[Sentence]]]]:
-        """Gold sentences, and what the models of each compared method gave, by seed."""
-
-    @property
-    def tops(self) -> bool:
-        """Whether tops count in the scores of graphs."""
-        return False
-
-    @abstractmethod
-    def monitor(self, config: Any) -> str:
-        """The score that decides which epoch is best."""
-
-    def prepare(self, output: Path, processes: int) -> None:
-        """Makes what has to be there before the runs begin: nothing, unless a subclass says."""
-        return
+        return name if name in self.variants else self.pipeline.titles.get(name, name)
 
 
-def run_all(package: str, runs: Runs, output: Path, processes: int) -> dict[str, str]:
-    """Trains what is not trained yet, each run with one thread; returns what failed and why.
-
-    Args:
-        package: Of the pipeline whose runs these are.
-        runs: The runs.
-        output: The folder of their folders.
-        processes: Runs at once.
-    """
-    jobs = (delayed(run_one)(package, config, output / name) for name, config in runs.items())
-    errors = Parallel(n_jobs=processes)(jobs)
-    return {name: error for name, error in zip(runs, errors, strict=True) if error}
-
-
-def run_one(package: str, config: TrainingConfig, folder: Path) -> str | None:
-    """Trains a run with one thread; returns why it failed, if it did."""
-    torch.set_num_threads(1)
-    error = None
-    try:
-        import_module(f"{package}.train").train(config, folder, accelerator="cpu", quiet=True)
-    except Exception as found:  # one run that fails is no reason to stop the others
-        error = f"{type(found).__name__}: {found}"
-    print(f"{folder.name}: {error or 'done'}", file=sys.stderr, flush=True)
-    return error
-
-
-def outcomes(experiment: Experiment, output: Path) -> list[Outcome]:
-    """The runs that have ended; those of other settings are refused.
-
-    Raises:
-        ConfigError: If a folder holds a run of another config.
-    """
-    found = []
-    for name, row, config in experiment.plan():
-        folder = output / name
-        if (result := ended(folder, config)) is not None:
-            curve = read_curve(folder)
-            found.append(Outcome(row, config, folder, result, curve, experiment.monitor(config)))
-    return found
-
-
-def experiment_command(
-    experiments: Mapping[str, Experiment],
-) -> tuple[ArgumentParser, Callable[[Any], None]]:
+def experiment_command(experiments: Mapping[str, Experiment]) -> Command:
     """The command `experiment`."""
     command = make_parser("every method with several seeds; tables")
     add = command.add_argument
     add("name", choices=list(experiments))
     add("--data", type=Path | None, help="folder of licensed data, for `sdp`")
-    add("--processes", type=int, default=1, help="runs at once, a thread each (%(default)s)")
-    add("--seeds", type=int | None, help="how many")
+    add("--processes", type=PositiveInt, default=1, help="runs at once, a thread each")
+    add("--seeds", type=PositiveInt, help="how many")
     add("--methods", nargs="+", metavar="METHOD", help="only these rows of the table")
     add("--output", type=Path | None, help="folder of the runs (runs/NAME); nothing is redone")
     add("--report", type=Path | None, help="folder of the tables (that of the runs)")
@@ -209,34 +206,25 @@ def experiment_command(
 
 def run_experiment(experiment: Experiment, options: Namespace) -> None:
     """Trains, then prints and writes the tables."""
-    from . import report
-
-    if options.data is not None:
-        experiment = replace(experiment, data=options.data)
-    if options.seeds is not None:
-        experiment = replace(experiment, seeds=options.seeds)
+    given = {name: options[name] for name in ("data", "seeds") if options[name] is not None}
     if options.methods is not None:
         if unknown := [name for name in options.methods if name not in experiment.methods]:
             raise ConfigError(
                 f"`--methods` are rows of {options.name!r}: {'; '.join(experiment.methods)}. Got "
                 f"{'; '.join(unknown)}."
             )
-        experiment = replace(
-            experiment,
-            methods=tuple(options.methods),
-            compared=tuple(m for m in experiment.compared if m in options.methods),
-        )
-    for name in ("seeds", "processes"):
-        if options[name] is not None and options[name] < 1:
-            raise ConfigError(f"`--{name}` must be positive. Got {options[name]}.")
+        compared = tuple(m for m in experiment.compared if m in options.methods)
+        given |= {"methods": tuple(options.methods), "compared": compared}
+    experiment = replace(experiment, **given)
     output = options.output or Path("runs") / options.name
-    failed: dict[str, str] = {}
-    if not options.report_only:
-        experiment.prepare(output, options.processes)
-        failed = run_all(experiment.PACKAGE, experiment.runs(), output, options.processes)
-    found = outcomes(experiment, output)
-    if not found:
+    runs = list(experiment.plan(experiment))
+    found = dict(
+        work(experiment.pipeline, runs, output, options.processes, not options.report_only)
+    )
+    known = [found[run.name] for run in runs if run.name in found]
+    outcomes = [outcome for outcome in known if isinstance(outcome, Outcome)]
+    failed = {name: why for name, why in found.items() if isinstance(why, str)}
+    if not outcomes:
         raise ConfigError(f"No run has ended in {output}. " + " ".join(failed.values()))
-    report.write(experiment, found, options.report or output, options.name)
-    if failed:
-        raise ConfigError(f"{len(failed)} runs failed: {json.dumps(failed, indent=1)}")
+    report.write(experiment, outcomes, len(runs), options.report or output, options.name)
+    complain(failed)

@@ -58,6 +58,11 @@ class JointModule(lightning.LightningModule, Generic[C]):
 
     @property
     @abstractmethod
+    def monitor(self) -> str:
+        """The score that decides which epoch is best."""
+
+    @property
+    @abstractmethod
     def empty(self) -> Mapping[str, Any]:
         """What is found of sentences without words, which no model sees."""
 

@@ -1,15 +1,15 @@
 """What a trained model makes of the sentences of a file, by Lightning's `predict`."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import islice
+from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
 import lightning
 from lightning.pytorch.callbacks import BasePredictionWriter
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from examples.data import DataError, Sentence
 from examples.data.text import output as whole_file
@@ -18,7 +18,7 @@ from .module import JointModule
 from .settings import ConfigError
 
 CHUNK = 250
-"""Sentences that are read, given to a model and written at once; batches are made of these."""
+"""Sentences that are given to a model at once; batches are made of these."""
 
 IGNORED = (  # each is about a choice made here on purpose
     ".*Couldn't infer the batch indices.*",  # the writer does not ask for them
@@ -27,136 +27,87 @@ IGNORED = (  # each is about a choice made here on purpose
     ".*isinstance.treespec, LeafSpec.*",  # Lightning, of torch 2.13
 )
 
-Texts = Callable[[list[Sentence]], list[str]]
-"""What each of the files gets about some sentences."""
+Write = Callable[[TextIO, list[Sentence]], None]
 
 
 class Writer(BasePredictionWriter):
-    """Writes what is found as it is found.
+    """Writes what is found, in the order of the file; the files appear when all are complete."""
 
-    Args:
-        files: One for each text.
-        texts: What is written.
-    """
+    def __init__(self, files: Mapping[Path, Write]):
+        super().__init__("epoch")
+        self.files = files
 
-    def __init__(self, files: Sequence[TextIO], texts: Texts):
-        super().__init__("batch")
-        self.files, self.texts = files, texts
-
-    def write_on_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: Any,
-        prediction: list[Sentence],
-        batch_indices: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
+    def write_on_epoch_end(
+        self, trainer: Any, pl_module: Any, predictions: Sequence[Any], batch_indices: Any
     ) -> None:
-        """Writes the answers to some sentences."""
-        for file, text in zip(self.files, self.texts(prediction), strict=True):
-            file.write(text)
+        """Writes what was found in all chunks."""
+        self.write([sentence for chunk in predictions for sentence in chunk])
+
+    def write(self, sentences: list[Sentence]) -> None:
+        """Writes every file."""
+        with ExitStack() as stack:
+            for path, write in self.files.items():
+                write(stack.enter_context(whole_file(path)), sentences)
 
 
-class Chunks(IterableDataset):
-    """The sentences, so many at once."""
-
-    def __init__(self, sentences: Iterable[Sentence], size: int):
-        self.sentences, self.size = sentences, size
-
-    def __iter__(self) -> Iterator[list[Sentence]]:
-        sentences = iter(self.sentences)
-        while chunk := list(islice(sentences, self.size)):
-            yield chunk
-
-
-def write_predictions(
-    model: JointModule[Any],
-    sentences: Iterable[Sentence],
-    files: Mapping[Path, str],
-    texts: Texts,
-    chunk: int = CHUNK,
-) -> None:
-    """Writes the files, which appear when they are complete.
+def predict_file(
+    model: JointModule[Any], path: Path, sentences: list[Sentence], files: Mapping[Path, Write]
+) -> list[Path]:
+    """Writes what a model finds in the sentences of a file; returns the files that it wrote.
 
     Args:
         model: A trained model.
-        sentences: In the order of the files.
-        files: The first lines of each.
-        texts: What is written about some sentences, in the order of the files.
-        chunk: Sentences that are read, given to the model and written at once.
+        path: The file.
+        sentences: Those of it; where one has no id, it gets one.
+        files: What is written, and how.
+
+    Raises:
+        DataError: If one of them could not be written, whatever is found in it. That is said now,
+            not after hours of computing.
+        ConfigError: If the file would be replaced.
     """
-    chunks = DataLoader(Chunks(sentences, chunk), batch_size=None)
-    with ExitStack() as stack:
-        opened = [stack.enter_context(whole_file(file)) for file in files]
-        for file, text in zip(opened, files.values(), strict=True):
-            file.write(text)
-        stack.enter_context(warnings.catch_warnings())
+    for file in files:
+        if file.resolve() == path.resolve():
+            raise ConfigError(f"The output would replace {path}. Choose another --output.")
+    give_ids(sentences)
+    for number, sentence in enumerate(sentences, start=1):
+        sentence.arcs, sentence.sentiment = [], 0.5
+        try:
+            for write in files.values():
+                write(StringIO(), [sentence])
+        except DataError as error:
+            raise DataError(f"{path}: sentence {number} cannot be written: {error}") from None
+    writer = Writer(files)
+    if not sentences:  # Lightning would do nothing
+        writer.write([])
+        return list(files)
+    chunks = [sentences[i : i + CHUNK] for i in range(0, len(sentences), CHUNK)]
+    with warnings.catch_warnings():
         for message in IGNORED:
             warnings.filterwarnings("ignore", message)
         trainer = lightning.Trainer(
             accelerator="cpu",
             logger=False,
-            callbacks=[Writer(opened, texts)],
+            callbacks=[writer],
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.predict(model, chunks, return_predictions=False)
+        trainer.predict(model, DataLoader(chunks, batch_size=None))  # type: ignore[arg-type]
+    return list(files)
 
 
-# ---------------------------------------------------------------------- before anything is computed
+def beside(path: Path, output: str | Path | None, ending: str, suffix: str) -> Path:
+    """The file that is written about a file: that of `output`, or beside it."""
+    target = path.with_name(f"{path.stem}{ending}") if output is None else Path(output)
+    return target.with_name(f"{target.name}{suffix}")
 
 
-def output_files(
-    path: str | Path, output: str | Path | None, ending: str, suffixes: Sequence[str]
-) -> list[Path]:
-    """The files that are written about a file.
-
-    Args:
-        path: The file that is read.
-        output: Their name without suffix; None for that of `path` and the ending.
-        ending: Of that name.
-        suffixes: Theirs.
-
-    Raises:
-        ConfigError: If one of them would replace the file.
-    """
-    target = Path(path).with_suffix("") if output is None else Path(output)
-    stem = f"{target.name}{ending}" if output is None else target.name
-    files = [target.with_name(f"{stem}{suffix}") for suffix in suffixes]
-    for file in files:
-        if file.resolve() == Path(path).resolve():
-            raise ConfigError(f"The output would replace {path}. Choose another --output.")
-    return files
-
-
-def checked_ids(
-    path: str | Path, sentences: Iterable[Sentence], write: Callable[[Sentence], object]
-) -> set[str]:
-    """The ids of a file. What is wrong with it is found now, not after hours of computing.
-
-    Args:
-        path: The file.
-        sentences: Its sentences.
-        write: Tries to write one, with what a model could find.
-
-    Raises:
-        DataError: If one cannot be written.
-    """
-    ids = set()
+def give_ids(sentences: Sequence[Sentence]) -> None:
+    """Numbers the sentences that have no id; a number that is taken gets an underscore."""
+    taken = {sentence.id for sentence in sentences}
     for number, sentence in enumerate(sentences, start=1):
-        ids.add(sentence.id)
-        sentence.id = sentence.id or str(number)
-        try:
-            write(sentence)
-        except DataError as error:
-            raise DataError(f"{path}: sentence {number} cannot be written: {error}") from None
-    return ids
-
-
-def free_id(number: int, taken: Collection[str]) -> str:
-    """An id for a sentence that has none: its number, or something like it that is not taken."""
-    name = str(number)
-    while name in taken:
-        name = f"_{name}"
-    return name
+        if not sentence.id:
+            sentence.id = str(number)
+            while sentence.id in taken:
+                sentence.id = f"_{sentence.id}"
+            sentence.comments = [f"# sent_id = {sentence.id}", *sentence.comments]

@@ -11,9 +11,7 @@ import logging
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,10 @@ from typing import Any
 import lightning
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from examples.data import DataError
+from examples.data import DataError, Sentence
 from examples.data.text import output as whole_file
 from examples.data.text import replacement
 from examples.parsing.batches import Batches
@@ -36,11 +33,13 @@ from .module import JointModule
 from .settings import ConfigError, TrainingConfig, plain
 
 CONFIG, VOCABULARY, RESULT = "config.yaml", "vocabulary.json", "result.json"
-LOCK = "run.lock"
 LAST, BEST = "last.ckpt", "best.ckpt"
 LOGS, CURVE = "logs", "metrics.csv"
 TAKEN = (VOCABULARY, BEST, RESULT, CURVE, CONFIG)
 """The files of a run that are copied; the config is last: it says that all are there."""
+
+Banks = Mapping[str, Sequence[Sentence]]
+"""Sentences by kind of their batches."""
 
 IGNORED = (  # each is about a choice made here on purpose
     ".*does not have many workers.*",  # batches are made faster than they are used
@@ -86,54 +85,6 @@ def read_result(path: Path) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from training into a folder; nothing is left of a lock.
-
-    The system frees it when its process ends, however it ends.
-
-    Raises:
-        ConfigError: If another process trains there.
-    """
-    new, path = not folder.exists(), folder / LOCK
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path, blocking=False):
-            try:
-                yield
-            finally:
-                with suppress(OSError):  # an open file cannot be removed everywhere
-                    path.unlink()
-    except Timeout:
-        raise ConfigError(
-            f"Another process trains into {folder}. Wait for it, or choose another --output."
-        ) from None
-    finally:
-        if new:
-            with suppress(OSError):  # something was written into it
-                folder.rmdir()
-
-
-def alone(train: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Trains where no other process does, unless the run has ended: then its result is it."""
-
-    @wraps(train)
-    def trained(config: TrainingConfig, output: str | Path, **options: Any) -> dict[str, Any]:
-        folder = Path(output)
-        if (result := ended(folder, config)) is not None:
-            return result
-        with locked(folder):
-            result = ended(folder, config)  # perhaps meanwhile
-            try:
-                return train(config, folder, **options) if result is None else result
-            except OSError as error:
-                if error.errno is None or error.filename is not None:
-                    raise
-                raise OSError(error.errno, error.strerror, str(folder)) from error  # of a log
-
-    return trained
-
-
 def begin(folder: Path, model: JointModule[Any]) -> None:
     """Writes what a model is made from, or says that a run to resume was of other data."""
     path = folder / VOCABULARY
@@ -150,10 +101,10 @@ def begin(folder: Path, model: JointModule[Any]) -> None:
 
 def fit(
     model: JointModule[Any],
-    train: Batches,
-    dev: Batches,
+    train: Banks,
+    dev: Banks,
     folder: Path,
-    monitor: str,
+    shares: Mapping[str, float] | None = None,
     *,
     tensorboard: bool = False,
     quiet: bool = False,
@@ -163,10 +114,10 @@ def fit(
 
     Args:
         model: The model.
-        train: What it is trained on.
+        train: What it is trained on: batches of all banks, in an order that its seed fixes.
         dev: What decides which epoch is best.
         folder: Where checkpoints and logs go.
-        monitor: The score that decides it.
+        shares: Of a bank, of which an epoch sees so much, another part each time.
         tensorboard: Whether to write logs for TensorBoard too.
         quiet: Shows no progress.
         **options: More of Lightning's Trainer.
@@ -176,20 +127,23 @@ def fit(
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    config, known = model.config, model.vocabulary
+    union = Batches(train, known, config.batch_size, config.seed, pairs=config.pairs, shares=shares)
+    judges = Batches(dev, known, 2 * config.batch_size, pairs=config.pairs)
     loggers = [CSVLogger(folder, name=LOGS)]
     loggers += [TensorBoardLogger(folder, name="", version="tensorboard")] if tensorboard else []
     chosen: dict[str, Any] = {"devices": 1} | options
     common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = Checkpoint(folder, Path(BEST).stem, monitor=monitor, mode="max", **common)
+    best = Checkpoint(folder, Path(BEST).stem, monitor=model.monitor, mode="max", **common)
     # Not `save_last=True`, which saves the epochs that are the best so far, and no others.
     last = Checkpoint(folder, Path(LAST).stem, every_n_epochs=1, **common)
-    stopping = Stopping(monitor, mode="max", patience=model.config.patience, min_delta=0.0)
+    stopping = Stopping(model.monitor, mode="max", patience=config.patience, min_delta=0.0)
     with warnings.catch_warnings():
         for message in IGNORED:
             warnings.filterwarnings("ignore", message)
         try:
             trainer = lightning.Trainer(
-                max_epochs=model.config.epochs,
+                max_epochs=config.epochs,
                 logger=loggers,
                 callbacks=[RandomStates(), stopping, best, last],
                 plugins=[WholeFiles()],
@@ -202,11 +156,15 @@ def fit(
         except (MisconfigurationException, ValueError) as error:
             raise ConfigError(f"Lightning cannot train like this: {error}") from None
         path = folder / LAST
-        trainer.fit(model, train, dev, ckpt_path=path if path.exists() else None, weights_only=True)
+        known_run = path if path.exists() else None
+        trainer.fit(model, union, judges, ckpt_path=known_run, weights_only=True)
 
 
-def finish(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+def finish(
+    folder: Path, config: TrainingConfig, scores: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
     """Writes the curve and the scores, the last file of a run; returns them."""
+    result = {"config": config.method, "seed": config.seed, **scores, "seconds": round(seconds, 1)}
     with whole_file(folder / CURVE) as file:
         history(folder).to_csv(file, index=False)
     with whole_file(folder / RESULT) as file:
@@ -225,24 +183,8 @@ def take_run(source: Path, folder: Path) -> None:
 
 
 def read_curve(folder: Path) -> pd.DataFrame:
-    """A row per epoch of a run that has ended.
-
-    Raises:
-        DataError: If the file is missing or not complete.
-    """
-    path = folder / CURVE
-    try:
-        if not path.read_bytes().endswith(b"\n"):
-            raise ValueError("it breaks off within a line")
-        return pd.read_csv(path)
-    except FileNotFoundError:
-        why = "it does not exist"
-    except ValueError as error:
-        why = str(error)
-    raise DataError(
-        f"{path}: no complete curve: {why}. Delete {folder / RESULT} and train again: both are "
-        "written anew, from logs and checkpoints."
-    )
+    """A row per epoch of a run that has ended."""
+    return pd.read_csv(folder / CURVE)
 
 
 def history(folder: str | Path) -> pd.DataFrame:

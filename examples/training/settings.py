@@ -19,6 +19,18 @@ from examples.data.text import output
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 
 
+POSITIVE = frozenset(
+    "epochs patience batch_size pairs learning_rate clip eta temperature word_size layers "
+    "hidden mlp embedding_norm syntax_layers role_size".split()
+)
+"""Settings whose values have to be positive; none may be negative."""
+
+BELOW_ONE = frozenset(("weight_decay", "dropout", "input_dropout", "prune"))
+SHARES = frozenset(("end_task_weight", "treebank", "graphbank", "reviewbank", "graph_share"))
+UNBOUNDED = frozenset(("clip", "eta"))
+"""Bounds, which may be infinite."""
+
+
 class ConfigError(ValueError):
     """A setting that does not exist or has an impossible value."""
 
@@ -55,21 +67,6 @@ class TrainingConfig:
         temperature: Divides the scores where SPIGOT starts from the projection or the marginals.
     """
 
-    POSITIVE: ClassVar[tuple[str, ...]] = (
-        *("epochs", "patience", "batch_size", "pairs", "learning_rate", "clip", "eta"),
-        "temperature",
-    )
-    """Fields whose values have to be positive; none may be negative."""
-
-    BELOW_ONE: ClassVar[tuple[str, ...]] = ("weight_decay", "dropout", "input_dropout", "prune")
-    """Fields, if a config has them, whose values have to be from 0 to less than 1."""
-
-    SHARES: ClassVar[tuple[str, ...]] = ("end_task_weight",)
-    """Fields whose values are shares, from 0 to 1."""
-
-    UNBOUNDED: ClassVar[tuple[str, ...]] = ("clip", "eta")
-    """Fields that may be infinite: bounds."""
-
     CONFIGS: ClassVar[Path]
     """The folder of the configs that have a name."""
 
@@ -93,23 +90,21 @@ class TrainingConfig:
     temperature: float = 1.0
 
     def __post_init__(self):
-        for name in self.POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"`{name}` must be positive. Got {getattr(self, name)}.")
-        for name in (setting.name for setting in fields(self)):
-            value = getattr(self, name)
+        for setting in fields(self):
+            name, value = setting.name, getattr(self, setting.name)
             if not isinstance(value, int | float):
                 continue
-            if name in self.SHARES and not 0 <= value <= 1:
-                raise ConfigError(f"`{name}` is a share from 0 to 1. Got {value}.")
-            if not value >= 0:
-                raise ConfigError(f"`{name}` must not be negative. Got {value}.")
-            if name in self.BELOW_ONE and not value < 1:
-                raise ConfigError(f"`{name}` must be from 0 to less than 1. Got {value}.")
-            if value == math.inf and name not in self.UNBOUNDED:
-                raise ConfigError(f"`{name}` must be finite. Got {value}.")
-        if self.seed > LARGEST_SEED:
-            raise ConfigError(f"`seed` is at most {LARGEST_SEED}. Got {self.seed}.")
+            rules = (
+                (name in POSITIVE and not value > 0, "must be positive"),
+                (name in SHARES and not 0 <= value <= 1, "is a share from 0 to 1"),
+                (not value >= 0, "must not be negative"),
+                (name in BELOW_ONE and not value < 1, "must be from 0 to less than 1"),
+                (value == math.inf and name not in UNBOUNDED, "must be finite"),
+                (name == "seed" and value > LARGEST_SEED, f"is at most {LARGEST_SEED}"),
+            )
+            for broken, wanted in rules:
+                if broken:
+                    raise ConfigError(f"`{name}` {wanted}. Got {value}.")
 
     def save(self, path: str | Path) -> None:
         """Writes YAML."""

@@ -1,83 +1,55 @@
-"""Many small runs, each of which leaves a row in a file that is kept: what is there is not redone.
+"""Small runs of a plan, each of which leaves a row in a file that is kept and is not run again.
 
-The folders of runs may be lost; the rows are the record. A study is interrupted at any moment and
-goes on, in another session or on another machine.
+The parts of a plan follow each other, and later ones may depend on what earlier ones found. The
+folders of runs may be lost; the rows are the record.
 """
 
-import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
 
 from examples import metrics
+from examples.data.text import output as whole_file
 
-from .experiments import run_all, run_one
-from .record import append, beside, read_record, row, tables, written
-from .runs import RESULT, read_curve, read_result, take_run
-from .settings import ConfigError, TrainingConfig, make_parser
+from .experiments import Command, Pipeline, Run, complain, work
+from .report import Lines, comparison, grid, summary
+from .runs import CURVE, read_curve
+from .settings import ConfigError, make_parser
 
+RECORDED = ("LF", "UF", "UAS", "graphs_UAS", "accuracy")
+"""The scores that a study keeps."""
 
-@dataclass(frozen=True)
-class Planned:
-    """A run of a study.
-
-    Args:
-        key: What tells it from the others, and names its folder and its row; None, or nothing,
-            where that has no meaning.
-        config: Its config.
-        parser: The config of the run whose model it starts from, if it has one.
-        parser_key: What tells that run from others.
-    """
-
-    key: Mapping[str, Any]
-    config: TrainingConfig
-    parser: TrainingConfig | None = None
-    parser_key: tuple[Any, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return "-".join(str(value) for value in self.key.values() if value not in ("", None))
-
-    @property
-    def parser_name(self) -> str:
-        """Of the folder of the run that it starts from."""
-        return "-".join(map(str, ("parser", *self.parser_key)))
+SETTING = ("method", "start", "weight")
+"""What is chosen of a method in a study, as rows have it."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is run.
+    """A plan in parts.
 
     Args:
-        package: Of the pipeline.
-        metric: The score of the end task, which chooses epochs and settings.
-        bank: The sentences that it is computed on.
+        pipeline: Whose runs these are.
         baseline: The method that others are compared with, sentence by sentence.
         shown: The scores that tables have.
         parts: The runs of each part; those of a later part may depend on the rows so far.
         record: The file of the rows, if no other is named.
-        parser_package: Of the pipeline that trains what runs start from.
     """
 
-    package: str
-    metric: str
-    bank: str
+    pipeline: Pipeline
     baseline: str
     shown: Sequence[str]
-    parts: Mapping[str, Callable[[pd.DataFrame], Iterable[Planned]]]
+    parts: Mapping[str, Callable[[pd.DataFrame], Iterable[Run]]]
     record: Path
-    parser_package: str = "examples.syntax_to_semantics"
 
 
-def study_command(study: Study) -> tuple[ArgumentParser, Callable[[Any], None]]:
+def study_command(study: Study) -> Command:
     """The command `study`."""
     command = make_parser("small runs that are recorded one by one, and not run again")
     add = command.add_argument
@@ -85,68 +57,186 @@ def study_command(study: Study) -> tuple[ArgumentParser, Callable[[Any], None]]:
     add("--part", choices=parts, nargs="+", default=parts, help="which, in this order (all)")
     add("--output", type=Path, default=Path("runs/study"), help="folder of the runs (%(default)s)")
     add("--record", type=Path, default=study.record, help="the file of the rows (%(default)s)")
-    add("--processes", type=int, default=1, help="runs at once, a thread each (%(default)s)")
+    add("--processes", type=PositiveInt, default=1, help="runs at once, a thread each")
     add("--list", action="store_true", help="print what is left to run")
     add("--tables", action="store_true", help="print the tables of the rows so far")
 
     def run(options: Namespace) -> None:
+        record, metric = options.record, study.pipeline.metric
         if options.tables:
-            print(tables(options.record, study.metric, study.shown, study.baseline))
+            print(tables(record, metric, study.shown, study.baseline))
             return
         for part in options.part:
-            rows = read_record(options.record)
+            rows = read_record(record)
             known = set(rows.get("run", ()))
             left = [run for run in study.parts[part](rows) if run.name not in known]
             if options.list:
                 print("\n".join(f"{part}: {run.name}" for run in left))
             else:
-                _run_all(study, left, options)
+                _record(study.pipeline, left, options)
 
     return command, run
 
 
-def _run_all(study: Study, runs: Sequence[Planned], options: Namespace) -> None:
-    """Trains the runs and what they start from; writes a row as soon as one has ended.
+def _record(pipeline: Pipeline, runs: Sequence[Run], options: Namespace) -> None:
+    """Trains the runs; adds a row, its epochs and its sentences as soon as one has ended.
 
     Raises:
         ConfigError: If some failed; the others are not stopped.
     """
-    first = {run.parser_name: run.parser for run in runs if run.parser is not None}
-    failed = run_all(study.parser_package, first, options.output, options.processes)
-    for name in first.keys() - failed.keys():
-        _append_curve(options, name)
-    jobs = (delayed(_one)(replace(study, parts={}), run, options.output) for run in runs)
-    for run, counts in Parallel(options.processes, return_as="generator_unordered")(jobs):
-        if isinstance(counts, str):
-            failed[run.name] = counts
+    failed: dict[str, str] = {}
+    for name, outcome in work(pipeline, runs, options.output, options.processes):
+        if isinstance(outcome, str):
+            failed[name] = outcome
             continue
-        curve = _append_curve(options, run.name)
-        result = read_result(options.output / run.name / RESULT)
-        sentences = {"run": run.name} | {name: written(v) for name, v in counts.items()}
-        append(beside(options.record, "sentences"), pd.DataFrame([sentences]))
-        append(options.record, pd.DataFrame([row(run.name, run.key, result, curve, study.metric)]))
-    if failed:
-        raise ConfigError(f"{len(failed)} runs failed: {json.dumps(failed, indent=1)}")
+        if outcome.run.parser is not None:
+            _add_parser(outcome.run, options)
+        add_curve(options.record, name, outcome.curve)
+        add_counts(options.record, name, outcome.counts)
+        append(options.record, pd.DataFrame([recorded(outcome.row)]))
+    complain(failed)
 
 
-def _append_curve(options: Namespace, name: str) -> pd.DataFrame:
+def _add_parser(run: Run, options: Namespace) -> None:
+    """Adds the epochs of what a run started from, once."""
+    folder = options.output / run.parser_name
+    if (folder / CURVE).exists():
+        add_curve(options.record, run.parser_name, read_curve(folder))
+
+
+# ---------------------------------------------------------------------- record
+
+
+def recorded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study keeps of a row."""
+    scored = {name: re.match("(dev|test|ood)_(.*)", name) for name in row}
+    return {name: row[name] for name, score in scored.items() if not score or score[2] in RECORDED}
+
+
+def read_record(path: Path) -> pd.DataFrame:
+    """The rows so far, one for each run."""
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def append(path: Path, rows: pd.DataFrame) -> None:
+    """Adds rows to a file; columns are those of all rows, and rows that are there stay the same."""
+    known = [pd.read_csv(path, dtype=str)] if path.exists() else []
+    with whole_file(path) as file:
+        pd.concat([*known, rows.round(6)]).to_csv(file, index=False)
+
+
+def beside(record: Path, name: str) -> Path:
+    """The file of epochs (`curves`) or of sentences (`sentences`)."""
+    return record.with_stem(f"{record.stem}-{name}")
+
+
+def add_curve(record: Path, name: str, curve: pd.DataFrame) -> None:
     """Adds the epochs of a run to the file of all epochs, if they are not there."""
-    curve = read_curve(options.output / name)
-    path = beside(options.record, "curves")
+    path = beside(record, "curves")
     if not path.exists() or name not in set(pd.read_csv(path)["run"]):
         append(path, pd.concat([pd.Series(name, curve.index, name="run"), curve], axis=1))
-    return curve
 
 
-def _one(study: Study, run: Planned, output: Path) -> tuple[Planned, dict[str, np.ndarray] | str]:
-    """Trains a run; returns what its model does sentence by sentence, or why there is none."""
-    folder = output / run.name
-    if run.parser is not None:
-        take_run(output / run.parser_name, folder / "parser")
-    if error := run_one(study.package, run.config, folder):
-        return run, error
-    own = import_module(f"{study.package}.run")
-    gold = getattr(own.load_data(run.config), study.bank)["test"]
-    system = own.parse(own.load_model(folder), gold)
-    tops = getattr(run.config, "tops", False)
-    return run, vars(metrics.counts(gold, system, study.metric, tops=tops))
+def add_counts(record: Path, name: str, counts: metrics.Counts) -> None:
+    """Adds what a model does sentence by sentence: counts as digits, larger ones in parentheses."""
+    digits = {
+        kind: "".join(str(n) if n < 10 else f"({n})" for n in values)
+        for kind, values in vars(counts).items()
+    }
+    append(beside(record, "sentences"), pd.DataFrame([{"run": name} | digits]))
+
+
+def read_counts(record: Path) -> dict[str, metrics.Counts]:
+    """What the model of each run does, sentence by sentence."""
+
+    def numbers(digits: str) -> np.ndarray:
+        return np.array([int(n.strip("()")) for n in re.findall(r"\d|\(\d+\)", digits)])
+
+    path = beside(record, "sentences")
+    rows = pd.read_csv(path, dtype=str).to_dict("records") if path.exists() else []
+    return {r.pop("run"): metrics.Counts(**{k: numbers(v) for k, v in r.items()}) for r in rows}
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def chosen(rows: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Of every regime and method the setting with the best development score, of seed 0."""
+    if rows.empty:
+        return rows
+    first = rows[rows["seed"] == 0]
+    return first.loc[first.groupby(["regime", "method"], sort=False)[score].idxmax()]
+
+
+def tables(record: Path, metric: str, shown: Sequence[str], baseline: str) -> str:
+    """Three tables for each regime, in Markdown and in percent.
+
+    Every setting with the first seed, by its weight; the chosen setting of each method, mean and
+    sample standard deviation over its seeds; and these against the baseline, by a paired bootstrap
+    over sentences, with the seeds that both have.
+
+    Args:
+        record: The file of the rows.
+        metric: The score that settings are chosen by.
+        shown: The scores that are shown.
+        baseline: A method.
+
+    Raises:
+        ConfigError: If there are no rows.
+    """
+    rows, counts = read_record(record), read_counts(record)
+    if rows.empty:
+        raise ConfigError(f"{record} has no rows yet. Run a part of the study first.")
+    lines: Lines = []
+    for regime, own in rows.groupby("regime", sort=False):
+        setting, dev = [name for name in SETTING if name in own], f"dev_{metric}"
+        best = own.merge(chosen(own, dev)[setting], on=setting)  # runs of all seeds
+        lines += [f"### {regime}, seed 0: {' / '.join(shown)}", "", *_grid(own, shown), ""]
+        groups = best.groupby(setting, sort=False, dropna=False)
+        body = [
+            [*map(_text, key), *(summary(runs[s]) for s in (dev, *shown)), str(len(runs))]
+            for key, runs in groups
+        ]
+        table = grid([*setting, dev, *shown, "seeds"], body)
+        lines += [f"### {regime}, chosen by {dev}", "", *table, ""]
+        lines += [*_compared(best, counts, metric, baseline), ""]
+    return "\n".join(lines)
+
+
+def _grid(rows: pd.DataFrame, scores: Sequence[str]) -> Lines:
+    """A row for each method and start of seed 0, a column for each weight."""
+    keys = ["method"] + ["start"] * ("start" in rows)
+    first = rows[rows["seed"] == 0]
+    weight = first.get("weight", pd.Series(np.nan, first.index))
+    weights = [None, *sorted(weight.dropna().unique())]
+    body = []
+    for key, own in first.groupby(keys, sort=False, dropna=False):
+        cells = []
+        for w in weights:
+            runs = own[weight[own.index].isna() if w is None else weight[own.index] == w]
+            texts = (summary(runs[score]) for score in scores)
+            cells.append("" if runs.empty else " / ".join(texts))
+        body.append([*map(_text, key), *cells])
+    return grid([*keys, "no signal", *(f"weight {w:g}" for w in weights[1:])], body)
+
+
+def _compared(
+    rows: pd.DataFrame, counts: Mapping[str, metrics.Counts], metric: str, baseline: str
+) -> Lines:
+    """The chosen setting of each method against the baseline."""
+    known = rows[rows["run"].isin(counts.keys())]
+    runs = {m: own.set_index("seed")["run"] for m, own in known.groupby("method", sort=False)}
+    base = runs.pop(baseline, pd.Series(dtype=str))
+    body = []
+    for method, own in runs.items():
+        if seeds := sorted(set(own.index) & set(base.index)):
+            a, b = ([counts[side[seed]] for seed in seeds] for side in (own, base))
+            body.append(
+                [str(method), *comparison(metrics.bootstrap(a, b, metric)), str(len(seeds))]
+            )
+    header = ["method", f"{metric} - that of {baseline}", "95 % interval", "p", "seeds"]
+    return grid(header, body)
+
+
+def _text(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)

@@ -306,11 +306,10 @@ def test_the_command_writes_what_it_prints(runs, tmp_path, capsys):
     gained = written["effect"]["UAS"]["difference"] * written["changes"]["words"]
     assert gained == pytest.approx(net)
     with (tmp_path / "new" / "out" / "analysis.csv").open() as file:
-        table = {tuple(row[:3]): row[3] for row in csv.reader(file)}
-    assert table["table", "row", "measure"] == "value"
-    assert float(table["groups", "ALL", "LF B"]) == groups["ALL"]["B"]["LF"]
-    assert int(table["changes", "c", "count"]) == categories["c"]["count"]
-    assert float(table["effect", "LF", "high"]) == written["effect"]["LF"]["interval"][1]
+        table = dict(csv.reader(file))
+    assert float(table["groups/ALL/B/LF"]) == groups["ALL"]["B"]["LF"]
+    assert int(table["changes/categories/c/count"]) == categories["c"]["count"]
+    assert float(table["effect/LF/interval/high"]) == written["effect"]["LF"]["interval"][1]
 
 
 def test_scores_are_those_of_evaluate(runs, capsys):

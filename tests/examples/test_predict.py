@@ -26,6 +26,7 @@ from examples.syntax_to_semantics.model import JointParser
 from examples.syntax_to_semantics.predict import predict
 from examples.syntax_to_semantics.run import load_model, parse
 from examples.syntax_to_semantics.train import train
+from examples.training import prediction
 from examples.training.settings import ConfigError
 
 # torch 2.13 deprecates what Lightning 2.6 calls when it looks for batches in containers.
@@ -66,11 +67,12 @@ def different_lengths() -> list[Sentence]:
 # ---------------------------------------------------------------------- predict
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 1000])
-def test_the_order_is_that_of_the_file(chunk, folder, tmp_path):
+@pytest.mark.parametrize("chunk", [4, 1000])
+def test_the_order_is_that_of_the_file(chunk, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction, "CHUNK", chunk)
     sentences = different_lengths()
     source = new_file(tmp_path / "new.conllu", sentences)
-    trees, graphs = predict(folder, source, chunk=chunk)
+    trees, graphs = predict(folder, source)
     assert trees == tmp_path / "new-parsed.conllu"
     expected = parse(load_model(folder), sentences)
     parsed = read_conllu(trees)
@@ -135,7 +137,7 @@ def test_real_sentences_without_trees_and_graphs(data_dir, folder, tmp_path):
     bare = [replace(s, heads=None, relations=None, deps=None) for s in real]
     source = tmp_path / "dev.conllu"
     write_conllu(source, bare)
-    trees, graphs = predict(folder, source, chunk=8)
+    trees, graphs = predict(folder, source)
     parsed = read_conllu(trees)
     assert all(s.heads is not None for s in parsed)
     stripped = [replace(s, heads=None) for s in parsed]
@@ -173,18 +175,16 @@ def test_a_bad_file_is_refused_before_anything_is_parsed(
 
 
 def test_what_breaks_off_leaves_no_file(folder, tmp_path, monkeypatch):
+    """Neither file appears if the second one cannot be written."""
     source = new_file(tmp_path / "new.conllu", CORPUS.graphs["test"])
-    texts, calls = predict_module._texts, []
 
-    def broken(*args):
-        calls.append(args)
-        if len(calls) == 3:
+    def broken(_, sentences):
+        if len(sentences) > 1:  # each is tried first
             raise MemoryError
-        return texts(*args)
 
-    monkeypatch.setattr(predict_module, "_texts", broken)
+    monkeypatch.setattr(predict_module, "write_sdp", broken)
     with pytest.raises(MemoryError):
-        predict(folder, source, chunk=5)
+        predict(folder, source)
     assert [p.name for p in tmp_path.iterdir()] == ["new.conllu"]
 
 

@@ -131,20 +131,18 @@ def test_the_command_writes_what_it_prints(runs, tmp_path, capsys):
         assert groups["DIFF"]["sentences"] == changes["changed"]
     assert written["reviews"]["changes"]["changed"] > 3
     with (output / "analysis.csv").open() as file:
-        lines = [tuple(row) for row in csv.reader(file)]
-    assert lines[0] == ("table", "row", "measure", "value")
-    table = {row[:3]: row[3] for row in lines[1:]}
-    assert len(table) == len(lines) - 1
-    reviews, graphs = written["reviews"], written["graphs"]
-    assert float(table["graphs groups", "ALL", "LF B"]) == graphs["groups"]["ALL"]["B"]["LF"]
-    accuracy = reviews["groups"]["DIFF"]["A"]["accuracy"]
-    assert float(table["reviews groups", "DIFF", "accuracy A"]) == accuracy
-    assert int(table["reviews changes", "graphs", "changed"]) == reviews["changes"]["changed"]
-    kinds = reviews["changes"]["kinds"]
-    assert int(table["reviews changes", "added", "count"]) == kinds["added"]["count"]
-    assert int(table["graphs contents", "arcs", "both"]) == graphs["contents"]["arcs"]["both"]
-    assert int(table["reviews labels", "ARG0", "B"]) == reviews["labels"]["ARG0"]["B"]
-    interval = [float(table["effect", "reviews_LF", name]) for name in ("low", "high")]
+        lines = list(csv.reader(file))
+    table = dict(lines)
+    assert len(table) == len(lines)
+    for bank in ("reviews", "graphs"):
+        both = written[bank]["contents"]["arcs"]["both"]
+        assert int(table[f"{bank}/contents/arcs/both"]) == both
+        lf = written[bank]["groups"]["ALL"]["B"]["LF"]
+        assert float(table[f"{bank}/groups/ALL/B/LF"]) == lf
+    kinds = written["reviews"]["changes"]["kinds"]
+    assert int(table["reviews/changes/kinds/added/count"]) == kinds["added"]["count"]
+    assert int(table["reviews/labels/ARG0/B"]) == written["reviews"]["labels"]["ARG0"]["B"]
+    interval = [float(table[f"effect/reviews_LF/interval/{end}"]) for end in ("low", "high")]
     assert interval == written["effect"]["reviews_LF"]["interval"]
     assert interval[0] < interval[1]
 

@@ -55,18 +55,6 @@ def test_each_change_has_its_kind_and_its_effect(trio):
     ]
 
 
-def test_arcs_of_a_pair_with_several_labels_are_matched_in_order():
-    def changes(old, new):
-        a, b = ([sentence("", [(0, 1, label) for label in labels])] for labels in (old, new))
-        found = compare.find_changes([sentence("", None)], a, b)
-        return [(c.old and c.old[2], c.new and c.new[2]) for c in found]
-
-    assert changes("KA", "KB") == [("A", "B")]  # K is kept
-    assert changes("DA", "CB") == [("A", "B"), ("D", "C")]
-    assert changes("A", "CB") == [("A", "B"), (None, "C")]
-    assert changes("CBA", "D") == [("A", "D"), ("B", None), ("C", None)]
-
-
 def test_changes_are_counted(trio):
     found = compare.count_changes(*trio)
     assert (found["sentences"], found["changed"], found["rate"]) == (4, 3, 3 / 4)

@@ -106,12 +106,11 @@ def check(files: list[Path], expected: list[Sentence]) -> None:
 # ---------------------------------------------------------------------- predict
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 1000])
-def test_the_files_say_what_the_model_does(chunk, folder, tmp_path):
+def test_the_files_say_what_the_model_does(folder, tmp_path):
     sentences = different_lengths()
     source = tmp_path / "new.conllu"
     write_conllu(source, sentences)
-    files = predict(folder, source, chunk=chunk)
+    files = predict(folder, source)
     assert [p.name for p in files] == ["new-predicted.tsv", "new-predicted.sdp"]
     expected = parse(load_model(folder), sentences)
     check(files, expected)
@@ -121,7 +120,7 @@ def test_the_files_say_what_the_model_does(chunk, folder, tmp_path):
 
 def test_a_method_without_parser_writes_no_graphs(baseline, tmp_path):
     source = text_file(tmp_path / "new.txt", REVIEWS)
-    files = predict(baseline, source, chunk=9)
+    files = predict(baseline, source)
     assert [p.name for p in files] == ["new-predicted.tsv"]
     known = parse(load_model(baseline), REVIEWS)
     check(files, [replace(s, id=str(k)) for k, s in enumerate(known, start=1)])
@@ -255,22 +254,6 @@ def test_a_missing_file_is_named(folder, tmp_path):
             predict(folder, tmp_path / name)
 
 
-def test_what_breaks_off_leaves_no_file(folder, tmp_path, monkeypatch):
-    source = text_file(tmp_path / "new.txt", REVIEWS)
-    texts, calls = predict_module._written, []
-
-    def broken(*args):
-        calls.append(args)
-        if len(calls) == len(REVIEWS) + 3:  # each is tried first
-            raise MemoryError
-        return texts(*args)
-
-    monkeypatch.setattr(predict_module, "_written", broken)
-    with pytest.raises(MemoryError):
-        predict(folder, source, chunk=5)
-    assert [p.name for p in tmp_path.iterdir()] == ["new.txt"]
-
-
 def test_the_file_itself_is_not_replaced(folder, tmp_path):
     real, source = tmp_path / "new.sdp", tmp_path / "new.txt"
     text_file(real, REVIEWS)
@@ -304,9 +287,9 @@ def test_the_files_score_as_the_model_does(neutral, folder, tmp_path):
     assert [(s.words, s.sentiment) for s in read_sst(source)] == [
         (s.words, s.sentiment) for s in REVIEWS
     ]
-    with_ids, _ = predict(folder, source, chunk=9)
+    with_ids, _ = predict(folder, source)
     assert table(with_ids)[0][0] == f"sst-test-{1 + neutral}"
-    words, graphs = predict(folder, text_file(tmp_path / "words.txt", REVIEWS), chunk=9)
+    words, graphs = predict(folder, text_file(tmp_path / "words.txt", REVIEWS))
     found = parse(model, [replace(s, tags=["_"] * len(s)) for s in REVIEWS])
     right = [sign(a) == sign(b) for a, b in zip(REVIEWS, found, strict=True)]
     assert 0 < sum(right) < len(right)
@@ -338,7 +321,7 @@ def test_real_trees(data_dir, folder, tmp_path):
     odd = [line for line in whole if "\u00a0" in line or "\\/" in line or "-LRB-" in line]
     source = tmp_path / "train.txt"
     source.write_text("\n".join([*whole[:40], *odd[:20]]) + "\n", encoding="utf-8")
-    scores, graphs = predict(folder, source, chunk=16)
+    scores, graphs = predict(folder, source)
     gold = read_sst(source)
     assert [s.words for s in read_sentiments(scores)] == [s.words for s in gold]
     assert [s.words for s in read_sdp(graphs)] == [s.words for s in gold]
@@ -349,4 +332,4 @@ def test_real_trees(data_dir, folder, tmp_path):
     copy = tmp_path / "copy.conllu"
     write_conllu(copy, [replace(s, sentiment=None) for s in gold])
     assert [s.words for s in read_conllu(copy)] == [s.words for s in gold]
-    assert predict(folder, copy, chunk=16)[0].read_bytes() == scores.read_bytes()
+    assert predict(folder, copy)[0].read_bytes() == scores.read_bytes()
