@@ -8,6 +8,8 @@ import scipy.sparse as sp
 from .._plan.blocks import Block
 from .._plan.failures import ACCURACY
 
+_EXCHANGES = 5  # of active rows, from an approximate answer on
+
 
 @dataclass(frozen=True)
 class ProjectionProblem:
@@ -113,42 +115,64 @@ def measured(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer
 
 
 def refined(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:
-    """Solve on the active set that an approximate answer suggests; the better of both.
+    """Solve on the active set that an approximate answer suggests; the best of what is tried.
 
-    With the active rows as equalities and the variables at bounds fixed, the optimality conditions
-    are linear; the shortest correction to the answer solves them to rounding, also where rows
-    depend on one another.
+    An interior point tells by which is larger, a multiplier or its slack; the face found tells in
+    the same way what to change in it, a few times. A first-order method tells by what is small: in
+    long chains everything is.
     """
     best, R = answer, block.matrix.toarray()
+    for _ in range(_EXCHANGES):
+        above, below = problem.row_upper - R @ best.x, R @ best.x - problem.row_lower
+        lam = best.multipliers
+        found = _on_face(block, problem, best, R, (lam > above, -lam > below), 0.0)
+        if not found.residual < best.residual:
+            break
+        best = found
+        if best.residual <= ACCURACY:
+            return best
     for near in (1e-6, 1e-4):
-        x, lam = answer.x, answer.multipliers
-        act = R @ x
-        low, high = problem.row_lower, problem.row_upper
-        at_high, at_low = (lam > near) | (act >= high - near), (lam < -near) | (act <= low + near)
-        active = np.flatnonzero(at_high | at_low)
-        goal = np.where(at_high, high, low)[active]
-        step = x - gradient(block, x, problem.y) - R.T @ lam
-        fixed = (step <= problem.lower + near) | (step >= problem.upper - near)
-        x = np.where(fixed, np.where(step <= problem.lower + near, problem.lower, problem.upper), x)
-        free, rows = np.flatnonzero(~fixed), R[np.ix_(active, ~fixed)]
-        curved = np.where(block.is_aux, 0.0, 1.0)[free]
-        system = np.block([[np.diag(curved), rows.T], [rows, np.zeros((len(active), len(active)))]])
-        miss = np.concatenate(
-            [
-                -gradient(block, x, problem.y)[free] - rows.T @ lam[active],
-                goal - R[active] @ x,
-            ]
-        )
-        change = np.linalg.lstsq(system, miss, rcond=1e-12)[0]
-        x[free] += change[: len(free)]
-        multipliers = np.zeros_like(lam)
-        multipliers[active] = lam[active] + change[len(free) :]
-        for each in (multipliers, _signed(block, problem, x, at_high, at_low)):
-            better = judged(block, problem, x, each, answer.status)
-            best = min(best, better, key=lambda a: a.residual)
+        lam, act = answer.multipliers, R @ answer.x
+        at_high = (lam > near) | (act >= problem.row_upper - near)
+        at_low = (lam < -near) | (act <= problem.row_lower + near)
+        found = _on_face(block, problem, answer, R, (at_high, at_low), near)
+        best = min(best, found, key=lambda a: a.residual)
         if best.residual <= ACCURACY:
             break
     return best
+
+
+def _on_face(
+    block: Block,
+    problem: ProjectionProblem,
+    answer: Answer,
+    R: np.ndarray,
+    sides: tuple[np.ndarray, np.ndarray],
+    near: float,
+) -> Answer:
+    """Solve with the rows of `sides` (upper, lower) as equalities, and what is at bounds fixed.
+
+    The optimality conditions are linear then; the shortest correction to the answer solves them to
+    rounding, also where rows depend on one another.
+    """
+    x, lam, (at_high, at_low) = answer.x, answer.multipliers, sides
+    active = np.flatnonzero(at_high | at_low)
+    goal = np.where(at_high, problem.row_upper, problem.row_lower)[active]
+    step = x - gradient(block, x, problem.y) - R.T @ lam
+    fixed = (step <= problem.lower + near) | (step >= problem.upper - near)
+    x = np.where(fixed, np.where(step <= problem.lower + near, problem.lower, problem.upper), x)
+    free, rows = np.flatnonzero(~fixed), R[np.ix_(active, ~fixed)]
+    curved = np.where(block.is_aux, 0.0, 1.0)[free]
+    system = np.block([[np.diag(curved), rows.T], [rows, np.zeros((len(active), len(active)))]])
+    own = -gradient(block, x, problem.y)[free]
+    miss = np.concatenate([own - rows.T @ lam[active], goal - R[active] @ x])
+    change = np.linalg.lstsq(system, miss, rcond=1e-12)[0]
+    x[free] += change[: len(free)]
+    multipliers = np.zeros_like(lam)
+    multipliers[active] = lam[active] + change[len(free) :]
+    tried = (multipliers, _signed(block, problem, x, at_high, at_low))
+    found = [judged(block, problem, x, each, answer.status) for each in tried]
+    return min(found, key=lambda a: a.residual)
 
 
 def _signed(
