@@ -5,7 +5,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ._errors import InfeasibleError
-from ._masks import usual
 from ._nonfinite import refuse_vmap
 from ._plan.compile import limits_with_graph
 from ._plan.failures import Report
@@ -56,26 +55,9 @@ def project(
         return _without_point(z[:, :n], ready, report)
 
 
-def at_once(found: Ready, x: Tensor, attached: bool, report: Report) -> Tensor | None:
-    """Return closed forms of a polytope without a batch for `(..., n)` on the CPU; else None.
-
-    Args:
-        found: Of the polytope.
-        x: Contiguous or not, with or without grad; whatever numbers it holds.
-        attached: Whether the result is differentiable in `x`.
-        report: Told who answered.
-    """
-    if found.bad is not None:
-        return None
-    flat = x.detach() if x.requires_grad else x
-    if flat.ndim != 2 or not flat.is_contiguous():
-        flat = flat.reshape(-1, x.shape[-1]).contiguous()
-    z = found.plan.at_once(flat, found.limits, report)
-    if z is None or not usual(flat, z):
-        return None
-    if attached:
-        z = Known.apply(x.reshape(flat.shape), z, found.plan, found.limits)
-    return z if x.ndim == 2 else z.view(x.shape)  # type: ignore[union-attr]
+def known(y: Tensor, z: Tensor, ready: Ready) -> Tensor:
+    """Return projections `z` of points, found already, differentiable in the points."""
+    return Known.apply(y, z, ready.plan, ready.limits)  # type: ignore[return-value]
 
 
 def expected(y: Tensor, report: Report) -> Tensor | None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from . import _autograd
 from ._autograd_rows import with_rows
 from ._decoders import DECODERS
+from ._errors import InputError
 from ._plan.compile import ready
 from ._plan.failures import Report, TimeLimit, index_of
 from ._plan.limits import Ready
@@ -34,6 +35,43 @@ def by_plan(polytope: Polytope, table: Table, x: Tensor, report: Report) -> Tens
     if table is not DECODERS and polytope.rows_require_grad and torch.is_grad_enabled():
         z = with_rows(polytope, x, z)
     return z
+
+
+def admitted(polytope: Polytope, x: Tensor, name: str) -> Tensor:
+    """Return points or scores with the batch of the polytope, in the dtype that plans compute in.
+
+    Args:
+        polytope: Whose they are.
+        x: `(..., n)`.
+        name: What messages call it.
+
+    Raises:
+        InputError: If it holds no floats, or does not fit.
+    """
+    if not x.dtype.is_floating_point:
+        raise InputError(f"`{name}` must be a tensor of floats. Got {x.dtype}.")
+    if x.ndim == 0 or x.shape[-1] != polytope.n:
+        sizes = ", ".join(map(str, polytope.shape))
+        or_arrays = f", or (..., {sizes})" if len(polytope.shape) > 1 else ""
+        raise InputError(
+            f"`{name}` must have shape (..., {polytope.n}), one entry per variable of the "
+            f"polytope{or_arrays}. Got {tuple(x.shape)}."
+        )
+    if polytope.batch_shape:
+        x = x.expand(*_batch(polytope, x, name), polytope.n)
+    return x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float32)
+
+
+def _batch(polytope: Polytope, x: Tensor, name: str) -> torch.Size:
+    try:
+        return torch.broadcast_shapes(x.shape[:-1], polytope.batch_shape)
+    except torch.OutOfMemoryError:  # it is a RuntimeError too
+        raise
+    except RuntimeError:
+        raise InputError(
+            f"The leading dimensions of `{name}`, {tuple(x.shape[:-1])}, do not broadcast "
+            f"against the batch of the polytope, {tuple(polytope.batch_shape)}."
+        ) from None
 
 
 def ready_for(polytope: Polytope, table: Table, like: Tensor) -> Ready:

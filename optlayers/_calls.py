@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from ._checks import untraced
 from ._errors import InputError
+from ._kernels.arrays import is_ordinary
 from ._masks import Low, answer, answer_once, find_low
 from ._nonfinite import (
     Masked,
@@ -35,7 +35,6 @@ from ._plan.failures import (
 
 OnFailure = Literal["raise", "nan", "fallback"]
 OnTimeLimit = Literal["fail", "best"]
-_SMALL = 1 << 15  # entries up to which an answer at once is tried first
 ADVICE = " With on_failure='nan' the other instances keep their answers."
 
 
@@ -194,25 +193,6 @@ def as_time_limit(time_limit: float | None, on_time_limit: str) -> TimeLimit | N
             f"`time_limit` must be a positive number of seconds, or None. Got {time_limit!r}."
         )
     return TimeLimit(float(time_limit), on_time_limit == "best")
-
-
-def is_ordinary(x: Tensor) -> bool:
-    """Whether compiled loops may read a tensor as it is: on the CPU, neither traced nor wrapped.
-
-    Large ones are none: what a call costs beside the work is nothing there, and nothing is asked
-    twice.
-    """
-    if torch.jit.is_tracing() or type(x) not in (Tensor, Parameter):
-        return False
-    if x.device.type != "cpu" or not 0 < x.numel() <= _SMALL:
-        return False
-    if x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
-        return False
-    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
-    if functorch.peek_interpreter_stack() is not None or functorch.is_legacy_batchedtensor(x):
-        return False  # within a transform of torch.func
-    plain = x.layout is torch.strided and not x.is_neg()
-    return plain and not torch.is_autocast_enabled("cpu")
 
 
 def decision(

@@ -8,8 +8,7 @@ from torch import Tensor
 from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, decision, projection
 from ._decoders import DECODERS
 from ._errors import InputError
-from ._feasible_set import DecodedBy, FeasibleSet, as_set
-from ._limited import limited
+from ._feasible_set import FeasibleSet, as_set
 from ._nonfinite import OnNonfinite
 from ._own_decoders import looks_at
 from ._plan.compile import compile_plan
@@ -19,6 +18,7 @@ from ._polytope.joint import joint_of
 from ._polytope.polytope import Polytope, as_polytope
 from ._projections import PROJECTIONS
 from ._scores_aux import decode_with_aux, project_with_aux
+from ._wrapped import DecodedBy, limited
 
 _TABLES = {"projection": PROJECTIONS, "decoder": DECODERS}
 

@@ -6,15 +6,16 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies, is_ordinary
+from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies
 from ._checks import function
 from ._errors import InputError, NotTwiceDifferentiable
-from ._feasible_set import DecodedBy, FeasibleSet, as_set
-from ._limited import limited
+from ._feasible_set import FeasibleSet, as_set
+from ._kernels.arrays import is_ordinary
 from ._nonfinite import OnNonfinite, refuse_vmap
 from ._plan.failures import TimeLimit
 from ._surrogates import SPIGOT, AbstractSurrogate, Oracles, diagnose
 from ._surrogates.base import say_without_gradient
+from ._wrapped import DecodedBy, limited
 
 
 class _Surrogate(torch.autograd.Function):

@@ -20,11 +20,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import _kernels
 from ._errors import InfeasibleError, UnboundedError
+from ._kernels.arrays import CALM
 from ._plan.failures import FORBIDDEN, Failure, Report
 
-CALM = -100.0  # an instance without a score below this is well scaled as it is
 _FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
 _STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound
@@ -67,12 +66,6 @@ def all_finite(x: Tensor) -> bool:
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     return math.isfinite(x.detach().sum().item())
-
-
-def usual(x: Tensor, other: Tensor) -> bool:
-    """Whether both are finite and no entry of `x` is low. For CPU tensors as they are in memory."""
-    first, second = (v.detach().numpy().ravel() for v in (x, other))
-    return _kernels.checks.all_usual(first, second, CALM)
 
 
 def low_parts(excess: Tensor, look: bool = True) -> Tensor:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._abstract_set import AbstractFeasibleSet
 from ._errors import InputError
-from ._feasible_set import AbstractFeasibleSet
-from ._limited import is_checked
 from ._plan.failures import Report
 from ._polytope.conflicts import find_conflict
 from ._polytope.joint import lead_of, tail_of
 from ._polytope.polytope import Polytope
+from ._wrapped import is_checked
 
 _FIRST_CALLS = 3  # of a decoder, that are looked at without being asked to
 _FEW = 8  # instances of them that a linear program is solved for

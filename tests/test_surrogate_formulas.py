@@ -647,6 +647,43 @@ def test_a_surrogate_of_ones_own_is_not_differentiated_twice_in_silence():
         first.sum().backward()
 
 
+class Doubled(ol.AbstractSurrogate):
+    def gradient(self, oracles, scores, z_hat, grad):
+        return 2 * grad
+
+
+def test_a_formula_is_all_that_a_surrogate_of_ones_own_needs():
+    s = torch.zeros(2, 4, dtype=torch.float16, requires_grad=True)
+    z = ol.structured_argmax(ol.simplex(4), s, Doubled())
+    z.backward(torch.tensor([[1.0, 2, 3, 4], [torch.nan, 2, 3, 4]], dtype=torch.float16))
+    assert s.grad[0].tolist() == [2, 4, 6, 8]
+    assert s.grad.dtype == torch.float16
+    assert s.grad[1].isnan().all()
+
+
+def test_what_an_instance_falls_back_to_is_the_surrogates_own():
+    class Failing(Doubled):
+        def gradient(self, oracles, scores, z_hat, grad):
+            return oracles.project(grad)
+
+        def fallback(self, grad, event_dim):
+            return grad / 2
+
+    empty = ol.Polytope(A=[[1.0, 1.0]], b=[-1.0])
+    s, g = torch.zeros(1, 2), torch.ones(1, 2)
+    found, status = Failing().backward(empty, s, s, g, "fallback")
+    assert found.tolist() == [[0.5, 0.5]]
+    assert list(status.failures) == [(0,)]
+
+
+def test_a_surrogate_without_a_formula_says_what_it_needs():
+    class Nothing(ol.AbstractSurrogate):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Nothing needs a method `gradient"):
+        Nothing().backward(ol.simplex(2), *torch.zeros(3, 1, 2))
+
+
 # ---------------------------------------------------------------------- errors
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from .. import _kernels
-from .._kernels.threads import array, run, use_kernels
+from .._kernels.arrays import array, use_kernels
+from .._kernels.threads import run
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
 from .._polytope.consistency import ROUNDING

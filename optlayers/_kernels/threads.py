@@ -1,24 +1,11 @@
-"""Compiled loops on the CPU: when they apply, and how they are spread over threads."""
+"""Compiled loops on the CPU, spread over threads."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-
-
-def use_kernels(x: Tensor) -> bool:
-    """Tell whether the compiled loops apply: a CPU tensor outside of tracing."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-def array(x: Tensor) -> np.ndarray:
-    """Return the memory of a contiguous CPU tensor as an array."""
-    x = x.detach() if x.requires_grad else x
-    return (x if x.is_contiguous() else x.contiguous()).numpy()
 
 
 @cache

@@ -20,7 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from .. import _kernels
 from .._errors import InputError
-from .._kernels.threads import array, run, use_kernels
+from .._kernels.arrays import array, use_kernels
+from .._kernels.threads import run
 from .dag import Dag
 
 HUGE = 1e60  # finite scores beyond this count as infinite

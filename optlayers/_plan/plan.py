@@ -40,6 +40,9 @@ class Plan:
         self._on_device: dict[torch.device, list[Any]] = {}
         self._all_have_maps = sum(m.block.index.size for m in self.maps) == self.num_vars
         self.covers_in_order = len(self.maps) == 1 and self._index[0] == slice(0, self.num_vars)
+        # The map of all variables as they stand, if one is all there is.
+        alone = self.covers_in_order and self.num_vars == self.n
+        self.only = self.maps[0] if alone else None
 
     def _choose(self, block: Block) -> tuple[type[AbstractBlockMap], list[str]]:
         refusals = []
@@ -115,16 +118,6 @@ class Plan:
         z = self._forward(x, limits, report, near)
         report.refuse_nan(x, z[:, : self.n])
         return z
-
-    def at_once(self, x: Tensor, limits: list[Limits], report: Report) -> Tensor | None:
-        """Apply the map to `(N, n)` where there is one, of a closed form; None elsewhere."""
-        if not self.covers_in_order or self.num_vars > self.n:
-            return None
-        map_ = self.maps[0]
-        part = x.reshape(len(x), map_.block.count, map_.block.size)
-        answer = map_.forward if map_.cheap else map_.at_once
-        z = answer(part, limits[0], report)
-        return None if z is None or report.failures else z.reshape(x.shape)
 
     def _forward(
         self, x: Tensor, limits: list[Limits], report: Report, near: Tensor | None

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .. import _kernels
-from .._kernels.threads import array, run
+from .._kernels.arrays import array
+from .._kernels.threads import run
 from .._plan.blocks import Block
 from .._plan.maps import Limits
 from .before_newton import BeforeNewton

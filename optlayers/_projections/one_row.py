@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from .. import _kernels
+from .._kernels.arrays import array, use_kernels
 from .._kernels.rounding import BESIDE, LARGEST, ROUNDING, of_sum
-from .._kernels.threads import array, run, use_kernels
+from .._kernels.threads import run
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
 from .derivative import Projection

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .. import _kernels
-from .._kernels.threads import array, run
+from .._kernels.arrays import array
+from .._kernels.threads import run
 from .._plan.blocks import Block, canonical_block
 from .._plan.maps import Limits
 from .._polytope.constructors import spans

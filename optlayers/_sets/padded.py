@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from .._abstract_set import AbstractFeasibleSet
 from .._checks import untraced
 from .._errors import InputError
-from .._feasible_set import AbstractFeasibleSet
 from .._plan.failures import Report
 from .._polytope.arguments import as_host_tensor
 

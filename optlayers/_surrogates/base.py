@@ -1,7 +1,6 @@
 """What a surrogate gradient is."""
 
 import warnings
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +10,9 @@ from torch import Tensor
 from .._calls import OnFailure, Status
 from .._errors import NoGradientWarning
 from .._feasible_set import FeasibleSet, as_set
+from .._polytope.polytope import Polytope
 from .oracles import Oracles
+from .steps import NormClip
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,28 @@ def say_without_gradient(feasible_set: FeasibleSet, surrogate: "AbstractSurrogat
     )
 
 
-class AbstractSurrogate(ABC):
+def step_size(
+    eta: "float | Tensor | NormClip", grad: Tensor, event_dim: int = 1
+) -> "Tensor | float":
+    """Return a number or a tensor of them, one per instance, that multiplies `grad`."""
+    if isinstance(eta, NormClip):
+        return eta.step_size(grad, event_dim)
+    if isinstance(eta, Tensor):
+        eta = eta.detach().to(grad)
+        return eta[(..., *[None] * event_dim)] if eta.ndim else eta
+    return eta
+
+
+class AbstractSurrogate:
     """A formula for the gradient of the scores, used in place of the true one, which is zero.
 
-    One method is all that most need. Those that do not decide on the plain scores (noise, relaxed
-    decisions) have a `forward` of their own as well.
+    One method is all that most need: `gradient`, the formula. Those that do not decide on the plain
+    scores (noise, relaxed decisions) have a `forward` of their own as well; those that need more
+    than a formula, a `backward`.
     """
+
+    # A polytope to project onto, instead of the feasible set's own relaxation.
+    relaxation: Polytope | None = None
 
     # Whether `backward` is made of differentiable operations, so that its result may be
     # differentiated again. Where it decodes, it is not: double backward is refused by name.
@@ -77,7 +94,6 @@ class AbstractSurrogate(ABC):
         z, status = oracles.decision(oracles.decode(scores), scores)
         return Decision(z, status)
 
-    @abstractmethod
     def backward(
         self,
         feasible_set: FeasibleSet,
@@ -88,6 +104,8 @@ class AbstractSurrogate(ABC):
     ) -> tuple[Tensor, Status]:
         """Return the surrogate gradient of `scores`, and which instances have one.
 
+        Here: what `gradient` says, asked in float32 at least, under the policy.
+
         Args:
             feasible_set: The set that was decoded.
             scores: `(..., n)`, as given to the layer.
@@ -97,6 +115,36 @@ class AbstractSurrogate(ABC):
 
         What `forward` saved follows after these.
         """
+        feasible_set = as_set(feasible_set, scores)
+        oracles = Oracles(feasible_set, on_failure, relaxation=self.relaxation)
+        wide, here, g = oracles.admit(scores, z_hat, grad)
+        result = self.gradient(oracles, wide, here, g)
+        instead = self.fallback(g, oracles.event_dim) if oracles.failures else g
+        return oracles.answer(result, grad, instead)
+
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
+        """Return the surrogate gradient of `scores`: the formula, and nothing else.
+
+        Args:
+            oracles: `decode`, `project` and `marginals` of the set, in this backward pass.
+            scores: `(..., n)`, those of the layer; like all that follows in float32 at least.
+            z_hat: `(..., n)`, the decoded structure.
+            grad: `(..., n)`, the gradient of the loss with respect to `z_hat`; NaN in the whole
+                instance where an entry was not finite.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} needs a method `gradient(oracles, scores, z_hat, grad)`, or "
+            "a `backward` of its own."
+        )
+
+    def fallback(self, grad: Tensor, event_dim: int) -> Tensor:
+        """Return what an instance gets whose backward pass fails, under "fallback"; here, `grad`.
+
+        Args:
+            grad: The gradient of the loss.
+            event_dim: How many of its trailing dimensions are one instance.
+        """
+        return grad
 
     def settings(self) -> dict[str, Any]:
         """Return what `repr` shows."""

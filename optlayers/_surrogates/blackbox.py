@@ -5,12 +5,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from .._calls import OnFailure, Status
 from .._errors import InputError
-from .._feasible_set import FeasibleSet
-from .base import AbstractSurrogate
+from .base import AbstractSurrogate, step_size
 from .oracles import Oracles
-from .steps import check_positive_step, step_size
+from .steps import check_positive_step
 
 Side = Literal["right", "left", "average"]
 
@@ -58,17 +56,8 @@ class Blackbox(AbstractSurrogate):
         check_side(side)
         self.lam, self.side = lam, side
 
-    def backward(
-        self,
-        feasible_set: FeasibleSet,
-        scores: Tensor,
-        z_hat: Tensor,
-        grad: Tensor,
-        on_failure: OnFailure = "raise",
-    ) -> tuple[Tensor, Status]:
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the difference of two decisions, over the step."""
-        oracles = Oracles(feasible_set, on_failure)
-        wide, here, g = oracles.admit(scores, z_hat, grad)
-        lam = step_size(self.lam, g, oracles.event_dim)
-        result = difference(lambda step: oracles.decode(wide - step), here, lam * g, self.side)
-        return oracles.answer(result / lam, grad, g)
+        lam = step_size(self.lam, grad, oracles.event_dim)
+        step = lam * grad
+        return difference(lambda d: oracles.decode(scores - d), z_hat, step, self.side) / lam

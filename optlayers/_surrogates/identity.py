@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._calls import OnFailure, Status
+from .._abstract_set import AbstractFeasibleSet
 from .._errors import InputError
-from .._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
+from .._feasible_set import as_set
 from .._functional import project
 from .._polytope.polytope import Polytope
 from .._sets import ConvexHull
@@ -60,27 +60,18 @@ class Identity(AbstractSurrogate):
             scores = scores - _mean(fixed, oracles.counted(fixed), oracles.event)
         return super().forward(oracles, scores, training)
 
-    def backward(
-        self,
-        feasible_set: FeasibleSet,
-        scores: Tensor,
-        z_hat: Tensor,
-        grad: Tensor,
-        on_failure: OnFailure = "raise",
-    ) -> tuple[Tensor, Status]:
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the gradient of the loss without its parts along the invariances."""
-        oracles = Oracles(feasible_set, on_failure)
-        wide, _, g = oracles.admit(scores, z_hat, grad)
-        counted = oracles.counted(wide)
-        wide = torch.where(counted, wide, 0)
-        result = self._without(oracles, g, counted)
-        if self.normalise:
-            nu = self._without(oracles, wide, counted)
-            norm = nu.square().sum(oracles.event, keepdim=True).sqrt()
-            norm = torch.where(norm > 0, norm, 1)  # equal scores have no direction to take out
-            nu = nu / norm
-            result = (result - nu * (nu * g).sum(oracles.event, keepdim=True)) / norm
-        return oracles.answer(result, grad, g)
+        counted = oracles.counted(scores)
+        scores = torch.where(counted, scores, 0)
+        result = self._without(oracles, grad, counted)
+        if not self.normalise:
+            return result
+        nu = self._without(oracles, scores, counted)
+        norm = nu.square().sum(oracles.event, keepdim=True).sqrt()
+        norm = torch.where(norm > 0, norm, 1)  # equal scores have no direction to take out
+        nu = nu / norm
+        return (result - nu * (nu * grad).sum(oracles.event, keepdim=True)) / norm
 
     def _without(self, oracles: Oracles, x: Tensor, counted: Tensor) -> Tensor:
         if self.centre is None:

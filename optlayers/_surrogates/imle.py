@@ -7,10 +7,11 @@ from torch import Tensor
 
 from .._checks import number
 from .._errors import InputError
+from .base import step_size
 from .blackbox import Side, check_side, difference
 from .noise import Noise, NoisySurrogate, SumOfGamma
 from .oracles import Oracles
-from .steps import check_positive, check_positive_step, step_size
+from .steps import check_positive, check_positive_step
 
 
 class IMLE(NoisySurrogate):

@@ -4,9 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .._calls import OnFailure, Status
 from .._checks import number
-from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate
 from .blackbox import Side, check_side
@@ -54,24 +52,15 @@ class LPGD(AbstractSurrogate):
         check_relaxation(relaxation)
         self.relaxation = relaxation
 
-    def backward(
-        self,
-        feasible_set: FeasibleSet,
-        scores: Tensor,
-        z_hat: Tensor,
-        grad: Tensor,
-        on_failure: OnFailure = "raise",
-    ) -> tuple[Tensor, Status]:
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the difference of the decision and a projection, over the step."""
-        oracles = Oracles(feasible_set, on_failure, relaxation=self.relaxation)
-        wide, here, g = oracles.admit(scores, z_hat, grad)
         # Nothing times minus infinity is NaN: without the scores, masks stay out of it.
-        base = here + self.kappa / self.rho * wide if self.kappa else here
-        step = self.tau / self.rho * g
+        base = z_hat + self.kappa / self.rho * scores if self.kappa else z_hat
+        step = self.tau / self.rho * grad
         if self.side == "right":
-            result = here - oracles.project(base - step)
+            result = z_hat - oracles.project(base - step)
         elif self.side == "left":
-            result = oracles.project(base + step) - here
+            result = oracles.project(base + step) - z_hat
         else:
             result = (oracles.project(base + step) - oracles.project(base - step)) / 2
-        return oracles.answer(result / self.tau, grad, g)
+        return result / self.tau

@@ -6,13 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .._calls import OnFailure, Status
 from .._errors import InputError
-from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
-from .base import AbstractSurrogate
+from .base import AbstractSurrogate, step_size
 from .oracles import Oracles, check_relaxation
-from .steps import NormClip, check_positive_step, step_size
+from .steps import NormClip, check_positive_step
 
 
 class MultiStepSPIGOT(AbstractSurrogate):
@@ -62,28 +60,20 @@ class MultiStepSPIGOT(AbstractSurrogate):
         check_relaxation(relaxation)
         self.unconstrained, self.relaxation = unconstrained, relaxation
 
-    def backward(
-        self,
-        feasible_set: FeasibleSet,
-        scores: Tensor,
-        z_hat: Tensor,
-        grad: Tensor,
-        on_failure: OnFailure = "raise",
-    ) -> tuple[Tensor, Status]:
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the difference of the decision and of where the loss leads."""
-        oracles = Oracles(feasible_set, on_failure, relaxation=self.relaxation)
-        wide, here, g = oracles.admit(scores, z_hat, grad)
+        start, dtype = z_hat, oracles.dtype or grad.dtype
         if self.start in ("projection", "marginals"):
-            here = oracles.point(self.start, wide)
-        z = torch.zeros_like(here) if self.start == "zero" else here
+            start = oracles.point(self.start, scores)
+        z = torch.zeros_like(start) if self.start == "zero" else start
         for _ in range(self.steps):
-            step = self._gradient(z.to(grad.dtype)).to(z)
-            _, _, step = oracles.admit(wide, z, step)
+            step = self._of_loss(z.to(dtype)).to(z)
+            _, _, step = oracles.admit(scores, z, step)
             z = z - step_size(self.eta, step, oracles.event_dim) * step
             z = z if self.unconstrained else oracles.project(z)
-        return oracles.answer(here - z, grad, g)
+        return start - z
 
-    def _gradient(self, z: Tensor) -> Tensor:
+    def _of_loss(self, z: Tensor) -> Tensor:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             (found,) = torch.autograd.grad(self.loss(z).sum(), z)

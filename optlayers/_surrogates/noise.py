@@ -1,7 +1,7 @@
 """Noise in front of the decision, and what surrogates with noise share."""
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -96,7 +96,7 @@ def draw(noise: Noise, samples: int, like: Tensor, generator: torch.Generator | 
     return found.to(like)
 
 
-class NoisySurrogate(AbstractSurrogate):
+class NoisySurrogate(AbstractSurrogate, ABC):
     """Decides on several noisy copies of the scores, and hands on the mean of the decisions.
 
     In evaluation it decides once, without noise; a backward pass then draws noise of its own.

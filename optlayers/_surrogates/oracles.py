@@ -5,10 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._calls import ADVICE, OnFailure, Status, is_ordinary
+from .._abstract_set import AbstractFeasibleSet
+from .._calls import ADVICE, OnFailure, Status, projection
 from .._feasible_set import FeasibleSet, as_set
-from .._functional import decode, project
-from .._masks import all_finite, calm, low_parts, usual
+from .._functional import decode
+from .._kernels.arrays import is_ordinary, usual
+from .._masks import all_finite, calm, low_parts
 from .._nonfinite import OnNonfinite
 from .._plan.failures import Failure, Report, number_of
 from .._polytope.polytope import Polytope, as_polytope
@@ -44,11 +46,11 @@ class Oracles:
         self.on_failure: OnFailure = on_failure
         self.on_nonfinite: OnNonfinite = on_nonfinite
         self.event_dim = self.feasible_set.event_dim
+        self.dtype: torch.dtype | None = None  # of the gradient that arrived; `admit` widens it
         self.failures: dict[tuple[int, ...], Failure] = {}
         self.gaps: dict[tuple[int, ...], float] = {}  # of decisions that a time limit ended
-        self.lowest: Tensor | None
         self.masked: Tensor | None = None  # parts whose scores are so low that they are excluded
-        self.lowest = None  # and those scores
+        self.lowest: Tensor | None = None  # and those scores
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -97,19 +99,15 @@ class Oracles:
     def project(self, y: Tensor) -> Tensor:
         """Return the nearest point of the relaxation; NaN where there is none. Differentiable."""
         y = self._keep_masked(y)
-        onto, point = self.feasible_set, y
-        if self.relaxation is not None:
-            onto, point = self.relaxation, y.flatten(-self.event_dim)
-        z, status = project(
-            onto,
-            point,
-            on_failure="raise" if self.on_failure == "raise" else "nan",
-            on_nonfinite=self.on_nonfinite,
-            return_status=True,
-        )
+        if self.relaxation is None:
+            return self._projected(self.feasible_set, y)
+        z = self._projected(as_set(self.relaxation), y.flatten(-self.event_dim))
+        return z.reshape(*z.shape[:-1], *y.shape[y.ndim - self.event_dim :])
+
+    def _projected(self, onto: AbstractFeasibleSet, y: Tensor) -> Tensor:
+        policy: OnFailure = "raise" if self.on_failure == "raise" else "nan"
+        z, status = projection(onto, y, policy, self.on_nonfinite)
         self.failures |= status.failures
-        if self.relaxation is not None and self.event_dim > 1:
-            return z.reshape(*z.shape[:-1], *y.shape[-self.event_dim :])
         return z
 
     def _keep_masked(self, y: Tensor) -> Tensor:
@@ -144,7 +142,7 @@ class Oracles:
         for its whole instance. At padding both are zero, whatever arrived. Parts whose
         scores exclude them stay at their lower bound in all projections of the pass.
         """
-        wide = torch.promote_types(grad.dtype, torch.float32)
+        self.dtype, wide = grad.dtype, torch.promote_types(grad.dtype, torch.float32)
         scores, z_hat, grad = (v.to(wide) for v in (scores, z_hat, grad))
         free = self.free_parts(grad.device)
         if free is not None:

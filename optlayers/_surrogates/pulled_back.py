@@ -7,12 +7,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from .._calls import OnFailure, Status
 from .._errors import InputError
 from .._feasible_set import FeasibleSet
-from .base import AbstractSurrogate
+from .base import AbstractSurrogate, step_size
 from .oracles import Oracles
-from .steps import NormClip, check_positive, check_positive_step, step_size
+from .steps import NormClip, check_positive, check_positive_step
 
 Around = Literal["vertex", "projection", "marginals"]
 _LOSSES = {"perceptron": "vertex", "sparsemap": "projection", "log": "marginals"}
@@ -132,28 +131,20 @@ class PulledBack(AbstractSurrogate):
         check_positive("temperature", temperature)
         self.target, self.loss, self.temperature = target, loss, temperature
 
-    def backward(
-        self,
-        feasible_set: FeasibleSet,
-        scores: Tensor,
-        z_hat: Tensor,
-        grad: Tensor,
-        on_failure: OnFailure = "raise",
-    ) -> tuple[Tensor, Status]:
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the gradient of the loss at the target."""
-        oracles = Oracles(feasible_set, on_failure)
-        wide, _, g = oracles.admit(scores, z_hat, grad)
-        wide = wide / self.temperature
+        scores = scores / self.temperature
         around: Around = self.target.around or _LOSSES[self.loss]  # type: ignore[assignment,index]
-        target = self.target.target(oracles, around, wide, g)
+        target = self.target.target(oracles, around, scores, grad)
         if not callable(self.loss):
-            return oracles.answer(oracles.point(_LOSSES[self.loss], wide) - target, grad, g)
+            return oracles.point(_LOSSES[self.loss], scores) - target
         # A loss has policies of its own: what is no number here does not get there.
-        fine = (wide < torch.inf) & target.isfinite()
+        fine = (scores < torch.inf) & target.isfinite()
         for dim in oracles.event:
             fine = fine.all(dim, keepdim=True)
         with torch.enable_grad():
-            at = torch.where(fine, wide.detach(), 0).requires_grad_()
-            loss = self.loss(feasible_set, at, torch.where(fine, target.detach(), 0)).sum()
+            at = torch.where(fine, scores.detach(), 0).requires_grad_()
+            kept = torch.where(fine, target.detach(), 0)
+            loss = self.loss(oracles.feasible_set, at, kept).sum()
             (result,) = torch.autograd.grad(loss, at)
-        return oracles.answer(torch.where(fine, result, torch.nan), grad, g)
+        return torch.where(fine, result, torch.nan)

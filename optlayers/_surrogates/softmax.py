@@ -6,9 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from .._calls import OnFailure, Status
 from .._errors import InputError
-from .._feasible_set import FeasibleSet
 from .base import AbstractSurrogate
 from .oracles import Oracles
 from .steps import check_positive
@@ -46,21 +44,10 @@ class SoftmaxStraightThrough(AbstractSurrogate):
             raise InputError(f"`jacobian` must be 'full' or 'diagonal'. Got {jacobian!r}.")
         self.temperature, self.jacobian = temperature, jacobian
 
-    def backward(
-        self,
-        feasible_set: FeasibleSet,
-        scores: Tensor,
-        z_hat: Tensor,
-        grad: Tensor,
-        on_failure: OnFailure = "raise",
-    ) -> tuple[Tensor, Status]:
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the derivative of the marginals, applied to the gradient."""
-        oracles = Oracles(feasible_set, on_failure)
-        wide, _, g = oracles.admit(scores, z_hat, grad)
-        wide = wide / self.temperature
-        if self.jacobian == "diagonal":
-            p = oracles.marginals(wide)
-            result = p * (1 - p) * g
-        else:
-            result = pull_back(oracles.marginals, wide, g)
-        return oracles.answer(result / self.temperature, grad, g)
+        scores = scores / self.temperature
+        if self.jacobian == "full":
+            return pull_back(oracles.marginals, scores, grad) / self.temperature
+        p = oracles.marginals(scores)
+        return p * (1 - p) * grad / self.temperature

@@ -4,8 +4,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .._calls import OnFailure, Status
-from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate, Decision
 from .oracles import Oracles, check_relaxation
@@ -56,16 +54,6 @@ class SparseMAP(AbstractSurrogate):
         z, status = oracles.decision(oracles.project(scores / self.temperature), scores)
         return Decision(z, status, differentiable=True)
 
-    def backward(
-        self,
-        feasible_set: FeasibleSet,
-        scores: Tensor,
-        z_hat: Tensor,
-        grad: Tensor,
-        on_failure: OnFailure = "raise",
-    ) -> tuple[Tensor, Status]:
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the derivative of the projection, applied to the gradient."""
-        oracles = Oracles(feasible_set, on_failure, relaxation=self.relaxation)
-        wide, _, g = oracles.admit(scores, z_hat, grad)
-        result = pull_back(oracles.project, wide / self.temperature, g) / self.temperature
-        return oracles.answer(result, grad, g)
+        return pull_back(oracles.project, scores / self.temperature, grad) / self.temperature

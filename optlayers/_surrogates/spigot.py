@@ -6,14 +6,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from .._calls import OnFailure, Status
 from .._errors import InputError, StepSizeWarning
-from .._feasible_set import FeasibleSet
 from .._polytope.polytope import Polytope
-from .base import AbstractSurrogate
+from .base import AbstractSurrogate, step_size
 from .diagnostics import diagnose
 from .oracles import Oracles, check_relaxation
-from .steps import NormClip, check_positive, check_step, step_size
+from .steps import NormClip, check_positive, check_step
 
 _CHECKED_CALLS = (10, 100, 1000)  # at which backward calls the effect of eta is looked at
 
@@ -92,24 +90,19 @@ class SPIGOT(AbstractSurrogate):
         cool = scores if self.temperature == 1 else scores / self.temperature
         return oracles.point(self.around, cool)
 
-    def backward(
-        self,
-        feasible_set: FeasibleSet,
-        scores: Tensor,
-        z_hat: Tensor,
-        grad: Tensor,
-        on_failure: OnFailure = "raise",
-    ) -> tuple[Tensor, Status]:
-        """Return p - proj(p - eta * grad); where that fails and may fall back, eta * grad."""
-        oracles = Oracles(feasible_set, on_failure, relaxation=self.relaxation)
-        wide, z_hat, g = oracles.admit(scores, z_hat, grad)
-        step = self.step_size(g, oracles.event_dim) * g
-        base = self.base_point(oracles, wide, z_hat)
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
+        """Return p - proj(p - eta * grad)."""
+        base = self.base_point(oracles, scores, z_hat)
+        step = self.step_size(grad, oracles.event_dim) * grad
         result = base - oracles.project(base - step)
-        self._watch(feasible_set, base, step, result)
-        return oracles.answer(result, grad, step)
+        self._watch(oracles, base, step, result)
+        return result
 
-    def _watch(self, feasible_set: FeasibleSet, base: Tensor, step: Tensor, result: Tensor) -> None:
+    def fallback(self, grad: Tensor, event_dim: int) -> Tensor:
+        """Return eta * grad."""
+        return self.step_size(grad, event_dim) * grad
+
+    def _watch(self, oracles: Oracles, base: Tensor, step: Tensor, result: Tensor) -> None:
         """Warn once if eta changes nothing but the length of the gradient, or nothing at all."""
         if torch.compiler.is_compiling() or not self.warn or self.around != "vertex":
             return
@@ -117,9 +110,9 @@ class SPIGOT(AbstractSurrogate):
         if self._calls not in _CHECKED_CALLS:
             return
         if self.relaxation is None:
-            found = diagnose(feasible_set, base, step, result)
+            found = diagnose(oracles.feasible_set, base, step, result)
         else:
-            flat = (v.flatten(-feasible_set.event_dim) for v in (base, step, result))
+            flat = (v.flatten(-oracles.event_dim) for v in (base, step, result))
             found = diagnose(self.relaxation, *flat)
         cone, saturated, zero = (found[f"{k}_share"] for k in ("cone", "saturated", "zero"))
         if cone + saturated + zero > 0.99:

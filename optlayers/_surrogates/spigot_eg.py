@@ -4,11 +4,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .._calls import OnFailure, Status
-from .._feasible_set import FeasibleSet
-from .base import AbstractSurrogate
+from .base import AbstractSurrogate, step_size
 from .oracles import Oracles
-from .steps import NormClip, check_positive, check_positive_step, step_size
+from .steps import NormClip, check_positive, check_positive_step
 
 
 class SPIGOTEG(AbstractSurrogate):
@@ -30,17 +28,8 @@ class SPIGOTEG(AbstractSurrogate):
         check_positive("temperature", temperature)
         self.eta, self.temperature = eta, temperature
 
-    def backward(
-        self,
-        feasible_set: FeasibleSet,
-        scores: Tensor,
-        z_hat: Tensor,
-        grad: Tensor,
-        on_failure: OnFailure = "raise",
-    ) -> tuple[Tensor, Status]:
+    def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the difference of two marginals."""
-        oracles = Oracles(feasible_set, on_failure)
-        wide, _, g = oracles.admit(scores, z_hat, grad)
-        wide = wide / self.temperature
-        moved = wide - step_size(self.eta, g, oracles.event_dim) * g
-        return oracles.answer(oracles.marginals(wide) - oracles.marginals(moved), grad, g)
+        scores = scores / self.temperature
+        moved = scores - step_size(self.eta, grad, oracles.event_dim) * grad
+        return oracles.marginals(scores) - oracles.marginals(moved)

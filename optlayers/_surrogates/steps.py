@@ -1,4 +1,4 @@
-"""Step sizes of surrogates."""
+"""Step sizes of surrogates, as they are given."""
 
 import math
 from dataclasses import dataclass
@@ -51,15 +51,3 @@ def check_positive_step(name: str, eta: Any) -> None:
     check_step(name, eta)
     if isinstance(eta, int | float) and not 0 < eta < math.inf:
         raise InputError(f"`{name}` must be positive and finite. Got {eta}.")
-
-
-def step_size(
-    eta: "float | Tensor | NormClip", grad: Tensor, event_dim: int = 1
-) -> "Tensor | float":
-    """Return a number or a tensor of them, one per instance, that multiplies `grad`."""
-    if isinstance(eta, NormClip):
-        return eta.step_size(grad, event_dim)
-    if isinstance(eta, Tensor):
-        eta = eta.detach().to(grad)
-        return eta[(..., *[None] * event_dim)] if eta.ndim else eta
-    return eta

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from .._calls import OnFailure, Status
 from .._feasible_set import FeasibleSet
-from .base import AbstractSurrogate
-from .steps import NormClip, check_step, step_size
+from .base import AbstractSurrogate, step_size
+from .steps import NormClip, check_step
 
 
 class StraightThrough(AbstractSurrogate):

@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ..._abstract_set import AbstractFeasibleSet, hull_search_of
 from ..._errors import InputError
-from ..._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set, hull_search_of
+from ..._feasible_set import FeasibleSet, as_set
 from ..._plan.failures import Report
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope

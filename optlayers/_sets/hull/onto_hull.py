@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..._feasible_set import AbstractFeasibleSet, hull_search_of
+from ..._abstract_set import AbstractFeasibleSet, hull_search_of
 from ..._plan.failures import Report
 from .active_sets import SparseSets
 from .project_hull import Ask, HullProjection, hull_instances

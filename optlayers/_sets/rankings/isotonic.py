@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ... import _kernels
-from ..._kernels.threads import array, run, use_kernels
+from ..._kernels.arrays import array, use_kernels
+from ..._kernels.threads import run
 
 
 def falling_order(x: Tensor, allowed: Tensor) -> Tensor:

@@ -14,14 +14,12 @@ from ..._errors import InfeasibleError, InputError, name_of
 from ..._kernels.untraced import eager, ordinary
 from ..._masks import lowered
 from ..._plan.failures import Report, index_of
-from ..._plan.maps import send
-from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
 from ..hull.tree_sets import Trees, TreeSets
-from ..padded import PaddedSentences
 from . import inside_outside, matrix_tree
 from .arborescence import arborescence
+from .arcs import SentenceArcs
 from .eisner import eisner
 from .head_selection import project_heads
 from .k_best import k_best
@@ -32,7 +30,7 @@ from .sums import TreeSums
 _NO_TREE = "no tree is left among the allowed arcs"
 
 
-class DependencyTrees(PaddedSentences):
+class DependencyTrees(SentenceArcs):
     r"""Dependency trees over padded sentences, scored arc by arc.
 
     Scores are `(..., n + 1, n + 1)`, `scores[..., h, m]` for the arc from head $h$ to modifier
@@ -105,60 +103,18 @@ class DependencyTrees(PaddedSentences):
         self.projective, self.single_root = bool(projective), bool(single_root)
         self.relaxation_name = relaxation
         check_relaxation(relaxation, single_root)
-        self._mask = None if allowed is None else self._read_mask(allowed, "allowed")
-        self._allowed: Tensor | None = None
-        self.batch_shape = self.lengths.shape
         self._relaxation: Polytope | None = None
-        self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        if self._mask is not None:
-            self.batch_shape = torch.broadcast_shapes(self.batch_shape, self._mask.shape[:-2])
+        self._start_with(allowed)
+        if allowed is not None:
             self._check_trees()
         if mask is not None:
-            self._forbid(self._read_mask(mask, "mask"))
-
-    def _forbid(self, mask: Tensor) -> None:
-        """Forbid more arcs; whether trees are left is seen when they are asked for."""
-        self.batch_shape = torch.broadcast_shapes(self.batch_shape, mask.shape[:-2])
-        self._mask = mask if self._mask is None else self._mask & mask
-        self._allowed = None
+            self._forbid(mask)
 
     def __repr__(self) -> str:
         kind = "projective" if self.projective else "non-projective"
         root = "single root" if self.single_root else "any number of roots"
         batch = f"batch={tuple(self.batch_shape)}, " if self.batch_shape else ""
         return f"DependencyTrees(n={self.size}, {batch}{kind}, {root}, {self.relaxation_name!r})"
-
-    # ------------------------------------------------------------------ the set
-
-    def _read_mask(self, mask: Any, name: str) -> Tensor:
-        """Return the mask on the host, refused if it does not fit."""
-        n, mask = self.size, as_host_tensor(mask)
-        if mask.dtype != torch.bool or mask.shape[-2:] != (n + 1, n + 1):
-            raise InputError(
-                f"`{name}` must be booleans of shape (..., {n + 1}, {n + 1}), heads by "
-                f"modifiers. Got {mask.dtype}, {tuple(mask.shape)}."
-            )
-        self.device = mask.device if self.device.type == "cpu" else self.device
-        try:
-            torch.broadcast_shapes(mask.shape[:-2], self.lengths.shape)
-        except RuntimeError:
-            raise InputError(
-                f"The batch of `{name}`, {tuple(mask.shape[:-2])}, does not broadcast against "
-                f"that of `lengths`, {tuple(self.lengths.shape)}."
-            ) from None
-        return mask.cpu()
-
-    @property
-    @ordinary
-    def allowed(self) -> Tensor:
-        """Return booleans `(..., n + 1, n + 1)` on the host: arcs of the mask between words."""
-        if self._allowed is None:
-            index = torch.arange(self.size + 1, device="cpu")
-            word = index <= self.lengths[..., None]
-            arcs = word[..., :, None] & word[..., None, :]
-            arcs &= (index[:, None] != index) & (index > 0)
-            self._allowed = arcs if self._mask is None else arcs & self._mask
-        return self._allowed
 
     def _check_trees(self) -> None:
         zeros = np.zeros((self.batch_shape.numel(), self.size + 1, self.size + 1))
@@ -189,22 +145,6 @@ class DependencyTrees(PaddedSentences):
                 self.projective,
             )
         return self._relaxation
-
-    @property
-    def event_shape(self) -> tuple[int, int]:
-        """Heads by modifiers, with the root."""
-        return (self.size + 1, self.size + 1)
-
-    @property
-    def part_names(self) -> list[str]:
-        """Return names of the arcs in the order of the variables, for printing: "0->1" ..."""
-        return [f"{h}->{m}" for h in range(self.size + 1) for m in range(self.size + 1)]
-
-    def _layout_in_words(self) -> str:
-        return (
-            f"heads by modifiers, with the root, for up to {self.size} words (`size=` sets "
-            "another number)"
-        )
 
     # ------------------------------------------------------------------ decoding
 
@@ -250,27 +190,11 @@ class DependencyTrees(PaddedSentences):
             z[torch.from_numpy(state != 0).to(z.device)] = torch.nan
         return z
 
-    def _on_host(self, batch: torch.Size) -> tuple[np.ndarray, np.ndarray | None]:
-        """Copy lengths `(N,)` and allowed arcs `(N or 1, n + 1, n + 1)`, if not all, of a batch."""
-        lengths = self.lengths.expand(batch).reshape(-1).contiguous().numpy()
-        if self._mask is None:
-            return lengths, None
-        side = self.size + 1
-        single = self.allowed.ndim == 2
-        allowed = self.allowed if single else self.allowed.expand(*batch, side, side)
-        return lengths, allowed.reshape(-1, side, side).contiguous().numpy()
-
     def _decode_host(
         self, rows: np.ndarray, lengths: np.ndarray, allowed: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         decoder = eisner if self.projective else arborescence
         return decoder(rows, lengths, allowed, self.single_root)
-
-    def _from_heads(self, heads: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the 0/1 tensor `(N, n + 1, n + 1)` of `(N, n + 1)` heads; -1 for none."""
-        z = torch.zeros(*heads.shape, heads.shape[-1], dtype=dtype, device=heads.device)
-        chosen = (heads >= 0).to(dtype)
-        return z.scatter_(-2, heads.clamp(min=0)[..., None, :], chosen[..., None, :])
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project onto head selection in one pass, hulls by decoder, other relaxations by plan."""
@@ -289,36 +213,7 @@ class DependencyTrees(PaddedSentences):
         z = project_heads(y.reshape(-1, side, side), allowed.reshape(-1, side, side))
         return z.reshape(y.shape)
 
-    # ------------------------------------------------------------------ other forms of a tree
-
-    def heads(self, z: Tensor) -> Tensor:
-        """Return heads of words, `(..., n)`, of trees `(..., n + 1, n + 1)`; -1 at padding."""
-        z = z[..., 1:]
-        return torch.where((z > 0).any(-2), z.argmax(-2), -1)
-
-    def from_heads(self, heads: Any, dtype: torch.dtype | None = None) -> Tensor:
-        """Return the 0/1 tensor `(..., n + 1, n + 1)` of heads `(..., n)`; anything at padding.
-
-        Raises:
-            InputError: If `heads` has another shape, or the head of a word is not in its sentence.
-        """
-        heads = as_host_tensor(heads)
-        if heads.is_floating_point() or heads.shape[-1:] != (self.size,):
-            raise InputError(
-                f"`heads` must be integers of shape (..., {self.size}), one per word. "
-                f"Got {heads.dtype}, {tuple(heads.shape)}."
-            )
-        lengths = self.lengths.to(heads.device)[..., None]
-        word = torch.arange(1, self.size + 1, device=heads.device) <= lengths
-        wrong = word & ((heads < 0) | (heads > lengths))
-        if bool(wrong.any()):
-            at = wrong.nonzero()[0].tolist()
-            raise InputError(
-                f"The head of word {at[-1] + 1}{f' of sentence {at[:-1]}' if at[:-1] else ''} must "
-                f"be from 0 to its length. Got {int(heads.expand(wrong.shape)[tuple(at)])}."
-            )
-        heads = torch.nn.functional.pad(torch.where(word, heads, -1), (1, 0), value=-1)
-        return self._from_heads(heads, dtype or torch.get_default_dtype())
+    # ------------------------------------------------------------------ other questions
 
     @eager
     def contains(self, z: Tensor) -> Tensor:
@@ -419,17 +314,6 @@ class DependencyTrees(PaddedSentences):
         r"""Return $-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, `(...)`; differentiable."""
         mu = self.marginals(scores)
         return self.log_partition(scores) - (mu * torch.where(mu > 0, scores, 0)).sum((-2, -1))
-
-    def free_parts(self, device: torch.device) -> Tensor:
-        """Return the allowed arcs between words of a sentence."""
-        return self._on(device)[1]
-
-    @ordinary
-    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return lengths and arcs on a device, copied once."""
-        if device not in self._moved:
-            self._moved[device] = (send(self.lengths, device), send(self.allowed, device))
-        return self._moved[device]
 
     @torch.no_grad()
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -5,7 +5,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ... import _kernels
-from ..._kernels.threads import array, run, use_kernels
+from ..._kernels.arrays import array, use_kernels
+from ..._kernels.threads import run
 from ..._projections.simplex import simplex_threshold
 
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ... import _kernels
-from ..._kernels.threads import array, run
+from ..._kernels.arrays import array
+from ..._kernels.threads import run
 from .sums import LOG_ZERO, TreeBatch, TreeSums, usable
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..._errors import InputError
-from ..._kernels.threads import use_kernels
+from ..._kernels.arrays import use_kernels
 from .levels import Moved, move
 
 # Finite scores beyond this count as infinite: sums of them would leave the range of float64.

@@ -1,4 +1,4 @@
-"""A feasible set whose decisions may take so long and no longer, or are all looked at."""
+"""Feasible sets around others: decided by a callable, within a time, or with a look at each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,26 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._feasible_set import AbstractFeasibleSet, hull_search_of
+from ._abstract_set import AbstractFeasibleSet, hull_search_of
+from ._checks import function, tensor
 from ._plan.failures import Report, TimeLimit
 from ._polytope.polytope import Polytope
 
 
-class Limited(AbstractFeasibleSet):
-    """A feasible set with a time limit, in everything else the set itself.
-
-    Surrogates that decode in their backward pass so keep to the limit of their layer.
+class Wrapped(AbstractFeasibleSet):
+    """A feasible set that answers as another one does.
 
     Args:
-        feasible_set: The set.
-        limit: Of each call; None: without end.
-        check: Whether every decision is held to the rows of the relaxation.
+        feasible_set: The other one.
     """
 
-    def __init__(
-        self, feasible_set: AbstractFeasibleSet, limit: TimeLimit | None, check: bool = False
-    ):
-        self.feasible_set, self.limit, self.check = feasible_set, limit, check
+    def __init__(self, feasible_set: AbstractFeasibleSet):
+        self.feasible_set = feasible_set
         self.event_dim = feasible_set.event_dim  # type: ignore[misc]
 
     def __repr__(self) -> str:
@@ -38,10 +33,6 @@ class Limited(AbstractFeasibleSet):
     def own_decoder(self) -> Any:
         """Return that of the set."""
         return self.feasible_set.own_decoder()
-
-    def time_limit(self) -> TimeLimit | None:
-        """Return the limit, nothing of it spent."""
-        return None if self.limit is None else TimeLimit(self.limit.seconds, self.limit.best)
 
     @property
     def relaxation(self) -> Polytope:
@@ -111,6 +102,68 @@ class Limited(AbstractFeasibleSet):
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return samples of the set."""
         return self.feasible_set.sample(scores, generator)
+
+
+class DecodedBy(Wrapped):
+    """A feasible set whose structures are found by a callable of the user.
+
+    Args:
+        feasible_set: The set, which projects and sums as before.
+        decoder: From scores to structures; it knows what minus infinity means.
+    """
+
+    def __init__(self, feasible_set: AbstractFeasibleSet, decoder: Callable[[Tensor], Tensor]):
+        function(decoder, "decoder", "from scores to structures")
+        super().__init__(feasible_set)
+        self.decoder = decoder
+
+    def own_decoder(self) -> Any:
+        """Return the callable."""
+        return self.decoder
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """Return what the callable returns."""
+        return tensor(self.decoder(scores), "decoder(scores)")
+
+    def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
+        """Return what the callable returns."""
+        return self.decode(scores)
+
+    def decode_rows(
+        self, scores: Tensor, rows: Tensor, batch: torch.Size, report: Report
+    ) -> Tensor | None:
+        """Return None: the callable is asked for whole batches."""
+        return None
+
+    def hull_search(self, batch: torch.Size) -> Callable[..., Any] | None:
+        """Return None: a compiled search cannot ask the callable."""
+        return None
+
+    def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
+        """Return those of the set, but leave minus infinity in scores to the callable."""
+        return None if decides else super().least_parts(like, False)
+
+
+class Limited(Wrapped):
+    """A feasible set with a time limit, or with a look at every decision.
+
+    Surrogates that decode in their backward pass so keep to the limit of their layer.
+
+    Args:
+        feasible_set: The set.
+        limit: Of each call; None: without end.
+        check: Whether every decision is held to the rows of the relaxation.
+    """
+
+    def __init__(
+        self, feasible_set: AbstractFeasibleSet, limit: TimeLimit | None, check: bool = False
+    ):
+        super().__init__(feasible_set)
+        self.limit, self.check = limit, check
+
+    def time_limit(self) -> TimeLimit | None:
+        """Return the limit, nothing of it spent."""
+        return None if self.limit is None else TimeLimit(self.limit.seconds, self.limit.best)
 
 
 def limited(
