@@ -15,7 +15,7 @@ from . import _autograd
 from ._calls import OnFailure, Status, decision, projection
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet, PolytopeSet, as_set
-from ._limited import limited
+from ._wrapped import limited
 from ._nonfinite import OnNonfinite
 from ._own_decoders import looks_at
 from ._plan.compile import compiled_of, ready, rows_of
@@ -278,7 +278,7 @@ def _held(
             places = (rows, rows, index, index)
             for i in range(len(x)):
                 own = tuple(v[i, p] for v, p in zip(values, places, strict=True))
-                face = best_face(block, points[i, index], pulls[i, index], *own, _NEAR)
+                face = best_face(block, points[i, index], pulls[i, index], *own, near=_NEAR)
                 sure[i] &= face.miss <= _SURE
                 for mask, place, was, now in zip(masks, places, own, face.limits, strict=True):
                     mask[i, place] = now != was

@@ -168,8 +168,8 @@ def scored_tangent(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Ten
     face, g = _face_of(block, z, r, limits), _own(block, grad)
     v = g - _pull(block, _multipliers(block, face, face.free, face.active, g))
     v = torch.where(face.free, v, 0.0)
-    masks = (t.flatten(0, 1).cpu().numpy() for t in (face.active, face.free))
-    moved = beside(block, *masks, v.flatten(0, 1).cpu().numpy())
+    active, free, moves = (t.flatten(0, 1).cpu().numpy() for t in (face.active, face.free, v))
+    moved = beside(block, active, free, moves)
     along = units.declared(torch.from_numpy(moved).to(v).reshape(v.shape))
     return torch.where(block.on("is_aux", v.device), along, v).to(grad.dtype)
 

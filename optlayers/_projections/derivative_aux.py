@@ -49,8 +49,8 @@ def free_auxiliaries(
             own = tuple(v[n % len(v), c] for v in sides)
             pull = r[n, c].cpu().numpy()
             if pull[block.is_aux].any():
-                own = best_face(block, points[n, c], pull, *own, seen).limits
-            found = _middle(block, points[n, c], *own, near)
+                own = best_face(block, points[n, c], pull, *own, near=seen).limits
+            found = _middle(block, points[n, c], *own, near=near)
             points[n, c, block.is_aux] = found
     return torch.from_numpy(points).to(z.device, non_blocking=True)
 

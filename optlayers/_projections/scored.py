@@ -39,8 +39,8 @@ class ScoredBox(Box):
         found = torch.where(aux & (x != 0), end, found)
         endless = aux & found.isinf()
         for n in endless.flatten(1).any(1).cpu().nonzero()[:, 0].tolist():
-            at = endless[n].nonzero()[0].tolist()
-            report.fail(n, _words(self.block, *at, bool(found[n][*at] > 0)), UnboundedError)
+            c, j = endless[n].nonzero()[0].tolist()
+            report.fail(n, _words(self.block, c, j, bool(found[n, c, j] > 0)), UnboundedError)
         return torch.where(endless, torch.nan, found)
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
