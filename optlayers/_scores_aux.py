@@ -15,7 +15,7 @@ from . import _autograd
 from ._calls import OnFailure, Status, decision, projection
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet, PolytopeSet, as_set
-from ._limited import limited
+from ._wrapped import limited
 from ._nonfinite import OnNonfinite
 from ._own_decoders import looks_at
 from ._plan.compile import compiled_of, ready, rows_of
