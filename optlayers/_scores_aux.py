@@ -15,7 +15,6 @@ from . import _autograd
 from ._calls import OnFailure, Status, decision, projection
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet, PolytopeSet, as_set
-from ._wrapped import limited
 from ._nonfinite import OnNonfinite
 from ._own_decoders import looks_at
 from ._plan.compile import compiled_of, ready, rows_of
@@ -24,6 +23,7 @@ from ._plan.presolve import reduce_values
 from ._polytope.polytope import Polytope
 from ._projections.derivative_aux import best_face
 from ._projections.scored import SCORED
+from ._wrapped import limited
 
 _NEAR = 1e-7  # a limit that is missed by less, relative to 1 + |x|, is active
 _SURE = 1e-6  # what multipliers may miss, beyond which they say nothing about other choices
