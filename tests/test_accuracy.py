@@ -180,6 +180,16 @@ def test_convex_regression_satisfies_its_conditions(n, kind, nothing_handed_on):
     assert certified_sequence(y, z) <= 1e-8
 
 
+@pytest.mark.parametrize("n", [190, 300])
+def test_third_differences_of_a_far_point(n):
+    """Bounded below as well: neither Newton's method nor OSQP gets there, Clarabel to 1e-7."""
+    y = 1e3 * np.random.default_rng(n).standard_normal((3, n))
+    A = -np.diff(np.eye(n), 3, axis=0)
+    P = ol.Polytope(A, np.zeros(n - 3), lower=-1.0, upper=inf, integral=False)
+    z = ol.project(P, torch.tensor(y))
+    assert ol.certify(P, torch.tensor(y), z).within(1e-9).all()
+
+
 def test_yao(nothing_handed_on):
     """YAO of Maros and Meszaros: f(t) = sin t, convex, first entry at least 0.08, last two zero.
 

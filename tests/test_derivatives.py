@@ -349,6 +349,40 @@ def test_a_budget_is_learned_away_from_an_integer(equality, dtype, path):
     assert upper.grad.tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0, -4.0])
+def test_of_equal_rows_the_derivative_is_a_limit(scale):
+    """Nearly equal limits are moved to their middle, which has half of the least and the largest.
+
+    (1/3, 1/3, 1/3), a share for each, is the derivative nowhere nearby.
+    """
+    y = torch.tensor([1.0, 0.4, 0.1], dtype=torch.float64)
+    hair = torch.tensor([0.0, 1e-8, -1e-8], dtype=torch.float64)
+    found = []
+    for near in (0 * hair, hair):
+        right = (2 + near).requires_grad_()
+        weights = torch.tensor([1.0, 1.0, scale], dtype=torch.float64)
+        P = ol.Polytope(A_eq=weights[:, None] * torch.ones(3, 3), b_eq=weights * right)
+        found += torch.autograd.grad(ol.project(P, y).sum(), right)
+    torch.testing.assert_close(found[1], torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64))
+    torch.testing.assert_close(found[0].sort().values, found[1])
+
+
+def test_of_equal_inequalities_one_has_the_whole_derivative():
+    b = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    P = ol.Polytope(torch.ones(3, 3), b)
+    y = torch.tensor([2.0, 0.3, 0.1], dtype=torch.float64)
+    (g,) = torch.autograd.grad(ol.project(P, y).sum(), b)
+    assert sorted(g.tolist()) == [0.0, 0.0, 1.0]
+
+
+def test_a_bound_that_is_a_row_as_well_has_it_once():
+    lower = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
+    b = torch.full((1,), -0.5, dtype=torch.float64, requires_grad=True)  # z_0 >= 0.5
+    P = ol.Polytope([[-1.0, 0.0]], b, lower=lower)
+    g = torch.autograd.grad(ol.project(P, torch.zeros(2).double()).sum(), (lower, b))
+    assert sorted([g[0][0].item(), -g[1].item()]) == [0.0, 1.0]
+
+
 @pytest.mark.parametrize("most", [0, 4_000_000])
 @pytest.mark.parametrize("equality", [True, False])
 @pytest.mark.parametrize(("n", "order"), [(40, 3), (160, 3), (400, 2)])

@@ -563,6 +563,14 @@ def test_a_map_of_ones_own():
     assert len(ol.maps.PROJECTIONS) == 8
 
 
+def cyclic(n):
+    """z_2i + z_2i+1 + z_2i+2 = 0 around a ring: equalities without bounds."""
+    rows = np.arange(n // 2)
+    columns = np.stack([2 * rows, 2 * rows + 1, (2 * rows + 2) % n], -1)
+    A_eq = sp.csr_array((np.ones(columns.size), (rows.repeat(3), columns.ravel())))
+    return ol.Polytope(A_eq=A_eq, b_eq=np.zeros(n // 2), lower=-inf, upper=inf)
+
+
 @pytest.mark.parametrize(
     ("kind", "P", "reason"),
     [
@@ -586,6 +594,7 @@ def test_a_map_of_ones_own():
             ),
             "depend on one another",
         ),
+        (Affine, cyclic(1200), "its rows are large and sparse"),
     ],
 )
 def test_refusals_say_why(kind, P, reason):
@@ -595,6 +604,19 @@ def test_refusals_say_why(kind, P, reason):
     with pytest.raises(ol.BlockRefused, match=reason):
         kind(block)
     assert compile_plan(P, ol.maps.PROJECTIONS).maps  # somebody else takes it
+
+
+def test_large_sparse_equalities_give_what_their_pseudo_inverse_gives():
+    P = cyclic(1200)
+    y = torch.randn(2, P.n, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(P.A_eq.shape[0], dtype=torch.float64, requires_grad=True)
+    w = torch.randn(P.n, dtype=torch.float64)
+    z = ol.project(P.with_(b_eq=b), y)
+    found = torch.autograd.grad((z @ w).sum(), (y, b))
+    A = torch.from_numpy(P.A_eq.toarray())
+    onto = torch.linalg.solve(A @ A.T, A)  # the transpose of the pseudo-inverse
+    wanted = y - (y @ A.T - b) @ onto, (w - (onto.T @ (A @ w))).expand(2, -1), 2 * onto @ w
+    torch.testing.assert_close((z, *found), wanted, rtol=0, atol=1e-11)
 
 
 def test_plans_do_not_pile_up():

@@ -152,13 +152,44 @@ def reduce_values(polytope: Polytope, reduction: Reduction, graph: bool = False)
 
 def _tighten(low, high, target_low, target_high, chosen, red: Reduction):
     """Fold rows `low <= factor * target <= high` into the two-sided limits of their targets."""
-    rows = torch.from_numpy(np.flatnonzero(chosen)).to(low.device)
+    numbers = np.flatnonzero(chosen)
+    rows = torch.from_numpy(numbers).to(low.device)
     factor = torch.from_numpy(red.factor[chosen]).to(low.device)
     index = torch.from_numpy(red.target[chosen]).to(low.device).expand(len(low), -1)
     low, high = low[:, rows] / factor, high[:, rows] / factor
     low, high = torch.where(factor > 0, low, high), torch.where(factor > 0, high, low)
-    target_low = target_low.scatter_reduce(-1, index, low, "amax")
-    return target_low, target_high.scatter_reduce(-1, index, high, "amin")
+    if not any(v.requires_grad for v in (low, high, target_low, target_high)):
+        target_low = target_low.scatter_reduce(-1, index, low, "amax")
+        return target_low, target_high.scatter_reduce(-1, index, high, "amin")
+    equal = numbers >= red.num_inequalities
+    # The last row for `high`; for `low` the first equality, lest both are the same one of several.
+    order = np.where(equal, 2 * len(red.target) - numbers, numbers)
+    low = _largest(target_low, index, low, torch.from_numpy(order).to(low.device))
+    high = -_largest(-target_high, index, -high, rows)
+    twice = np.bincount(red.target[chosen][equal], minlength=target_low.shape[-1]) > 1
+    if not twice.any():
+        return low, high
+    # Equality rows that say the same: what moves one of them by a hair moves their middle.
+    twice = torch.from_numpy(twice).to(low.device)
+    near = twice & (crossing(low, high) <= CONSISTENT)
+    middle = (low + high) / 2
+    return torch.where(near, middle, low), torch.where(near, middle, high)
+
+
+def _largest(target: Tensor, index: Tensor, values: Tensor, order: Tensor) -> Tensor:
+    """Return the largest of a target and its values, attached to one of them where several are.
+
+    Rows that say the same have derivatives to both sides that differ; a share for each of them is
+    none of their limits. `order` says which is taken: equality rows first, then other rows.
+    """
+    best = target.scatter_reduce(-1, index, values, "amax").detach()
+    nobody = torch.full_like(best, -1, dtype=torch.int64)
+    ranks = torch.where(values >= best.gather(-1, index), order, -1)
+    first = nobody.scatter_reduce(-1, index, ranks, "amax")
+    place = torch.arange(values.shape[-1], device=values.device)
+    taken = (ranks >= 0) & (ranks == first.gather(-1, index))
+    place = nobody.scatter_reduce(-1, index, torch.where(taken, place, -1), "amax")
+    return torch.where(place >= 0, values.gather(-1, place.clamp(min=0)), target)
 
 
 def _uncross(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,17 @@ from .._plan.maps import Limits, Report
 from .derivative import Projection
 
 _LARGEST = 4000  # a dense pseudo-inverse of more variables than this is not cheap any more
+_LARGE, _THIN = (
+    500_000,
+    0.05,
+)  # entries from which rows so thin are better solved by a sparse factor
 
 
 class Affine(Projection):
     r"""Projection onto $\{R z = c\}$: $\Pi(y) = y - R^+ (R y - c)$; $O(nm)$ per instance.
 
-    Computed in float64, rounded at the end.
+    Computed in float64, rounded at the end. Large systems are left to Newton's method, whose one
+    step is the same with a sparse factor.
     """
 
     wide_limits = True
@@ -22,7 +27,8 @@ class Affine(Projection):
     def __init__(self, block: Block):
         super().__init__(block)
         self.R = block.matrix.toarray()
-        self.pinv = np.linalg.pinv(self.R)
+        u, values, vt = _svd(block)
+        self.pinv = (vt.T / values) @ u.T
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -37,7 +43,12 @@ class Affine(Projection):
             return "it has bounds"
         if block.size > _LARGEST:
             return f"it has more than {_LARGEST} variables"
-        if np.linalg.matrix_rank(block.matrix.toarray()) < block.num_rows:
+        entries = block.num_rows * block.size
+        if entries > _LARGE and block.matrix.nnz < _THIN * entries:
+            return "its rows are large and sparse, and their pseudo-inverse is dense"
+        values, size = _svd(block)[1], max(block.num_rows, block.size)
+        least = size * np.finfo(float).eps * values.max(initial=0.0)
+        if block.num_rows > block.size or not (values > least).all():
             return "its rows depend on one another"
         return None
 
@@ -61,3 +72,8 @@ class Affine(Projection):
         """Project onto the null space of the rows."""
         (R, pinv), g = self.constants(x.device, x.dtype), grad.double()
         return (g - (g @ R.T) @ pinv.T).to(grad.dtype)
+
+
+def _svd(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the singular value decomposition of the rows, made once."""
+    return block.kept("svd", lambda: np.linalg.svd(block.matrix.toarray(), full_matrices=False))

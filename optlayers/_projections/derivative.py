@@ -255,6 +255,8 @@ def _vertices(block: Block, face: _Face, r: Tensor):
     """Instance, component and basis wherever rows are lost with the variables at bounds."""
     if block.size > _SMALL:
         return
+    if r.device.type == "cpu" and not bool((face.lower | face.upper).any()):
+        return  # nothing to lose rows with
     if block.is_aux.any():
         masks = (v.flatten(0, 1).cpu().numpy() for v in (face.active, face.free))
         sure = independent(Blocks.of(block.matrix), *masks).reshape(r.shape[:2])

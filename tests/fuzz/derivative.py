@@ -100,6 +100,9 @@ def slopes_of_limits(case: Case) -> Slopes:
             ahead, behind = (_moved(case, name, y, z.detach(), h) for h in (NUDGE, -NUDGE))
             slope = torch.zeros(len(ahead)) if product is None else product
             smooth = (ahead - behind).norm(dim=-1) <= ACCURACY  # never where a side has no point
+            # Equal rows: of several that are moved to their middle, each has half; all have one.
+            both = _moved(case, name, y, z.detach(), NUDGE, smooth)
+            smooth &= ~((ahead[smooth].sum(0) - both).norm() > ACCURACY * (1 + smooth.sum()))
             wrong = smooth & ~((slope - ahead @ g).abs() <= 2 * ACCURACY * (1 + float(g.norm())))
             found.compared += int(smooth.sum())
             found.skipped += int((~smooth).sum())
@@ -110,9 +113,15 @@ def slopes_of_limits(case: Case) -> Slopes:
     return found
 
 
-def _moved(case: Case, name: str, y: Tensor, z: Tensor, step: float) -> Tensor:
-    """Difference quotients of z in each entry of one of the limits; NaN where there is none."""
+def _moved(case: Case, name: str, y: Tensor, z: Tensor, step: float, along=None) -> Tensor:
+    """Difference quotients of z in each entry of one of the limits; NaN where there is none.
+
+    With `along`, a mask of entries, the one of all of them at once.
+    """
     value = getattr(case.polytope, name)
+    if along is not None:
+        moved = {name: value + step * along.to(value.dtype)}
+        return (ol.project(case.polytope.with_(**moved), y, on_failure="nan") - z) / step
     moved = value + step * torch.eye(len(value), dtype=value.dtype)
     limits = {"lower": case.polytope.lower, "upper": case.polytope.upper, name: moved}
     crossed = (limits["lower"] > limits["upper"]).any(-1) | ~value.isfinite()
