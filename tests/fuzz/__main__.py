@@ -5,6 +5,7 @@ Exit status 1 if anything failed. A failing case runs again by its name:
 """
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=20_000, help="how many polytopes")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
     parser.add_argument("--family", default="", choices=["", *FAMILIES], help="only this one")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or tensors (see judge.py)")
     parser.add_argument("--case", help="one case only, by its name as printed")
@@ -41,12 +43,12 @@ def main() -> int:
         return _kept()
     asked = names(args.cases, args.seed, args.family)
     start = time.perf_counter()
-    summary = run(asked, max(1, args.jobs), args.device)
+    summary = run(asked, max(1, args.jobs), args.device, args.minutes)
     seconds = time.perf_counter() - start
     _report(summary, seconds, args.out)
     summary.write(args.out, cases=args.cases, seed=args.seed, family=args.family, seconds=seconds)
     if args.page:
-        write_page(summary, _words(args), seconds)
+        write_page(summary, _words(args), seconds, asked=len(asked))
     if args.keep:
         print(f"{keep(summary.failures)} cases are new in {FILE}.")
     return int(bool(summary.failures))
@@ -56,6 +58,7 @@ def _words(args: argparse.Namespace) -> str:
     """The arguments that decide what is judged, as they were given."""
     words = [f"--cases {args.cases}", f"--seed {args.seed}", f"--jobs {args.jobs}"]
     words += [f"--family {args.family}"] if args.family else []
+    words += [f"--minutes {args.minutes:g}"] if args.minutes < math.inf else []
     words += [f"--device {args.device}"] if args.device != "cpu" else []
     return " ".join([*words, "--page"])
 
@@ -76,7 +79,8 @@ def _report(summary: Summary, seconds: float, out: Path) -> None:
         name = next(iter(summary.failures))
         console.print(f"One of them again: python -m tests.fuzz --case {name}")
     failed = len(summary.failures)
-    console.print(f"{failed} cases failed in {seconds:.0f} s; {out} has every number.")
+    judged = summary.total().cases
+    console.print(f"{failed} of {judged} cases failed in {seconds:.0f} s; {out} has every number.")
 
 
 def _kept() -> int:

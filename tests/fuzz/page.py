@@ -35,7 +35,9 @@ class Before(NamedTuple):
     rows: dict[str, dict[str, str]]
 
 
-def write_page(summary: Summary, words: str, seconds: float, folder: Path = RESULTS) -> None:
+def write_page(
+    summary: Summary, words: str, seconds: float, folder: Path = RESULTS, asked: int = 0
+) -> None:
     """Write both files.
 
     Args:
@@ -43,11 +45,12 @@ def write_page(summary: Summary, words: str, seconds: float, folder: Path = RESU
         words: The arguments of the command.
         seconds: How long it took.
         folder: Where to.
+        asked: How many cases were asked for; 0: those that were judged.
     """
     before = read_before(_committed(folder / "fuzz.csv"))
     about = f'{datetime.date.today().isoformat()}, `make fuzz ARGS="{words}"`'
     (folder / "fuzz.csv").write_text(_as_csv(summary, about))
-    (folder / "fuzz.md").write_text(page(summary, before, about, seconds))
+    (folder / "fuzz.md").write_text(page(summary, before, about, seconds, asked))
     print(f"Wrote {folder / 'fuzz.md'} and .csv")
 
 
@@ -79,9 +82,11 @@ def _as_csv(summary: Summary, about: str) -> str:
     return out.getvalue()
 
 
-def page(summary: Summary, before: Before, about: str, seconds: float) -> str:
+def page(summary: Summary, before: Before, about: str, seconds: float, asked: int = 0) -> str:
     """Return the page."""
     total = summary.total()
+    stopped = f" of {asked:,} that were asked for, the first that the time allowed,"
+    stopped = stopped if asked > total.cases else ""
     date, _, command = about.partition(", ")
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
     return "\n".join(
@@ -93,8 +98,8 @@ def page(summary: Summary, before: Before, about: str, seconds: float) -> str:
             f"{date}; {versions}, Python {platform.python_version()}; {platform.machine()}; "
             f"{seconds / 60:.0f} minutes.",
             "",
-            f"{total.cases:,} cases of {len(summary.rows)} families, {total.points:,} questions. "
-            f"{_about_families(summary)}",
+            f"{total.cases:,} cases{stopped} of {len(summary.rows)} families, "
+            f"{total.points:,} questions. {_about_families(summary)}",
             "",
             _verdict(summary, total),
             "",

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -144,9 +145,9 @@ def _start_worker() -> None:
     torch.set_num_threads(1)
 
 
-def run(names: list[str], jobs: int, device: str = "cpu") -> Summary:
-    """Judge the cases of all names."""
-    summary = Summary()
+def run(names: list[str], jobs: int, device: str = "cpu", minutes: float = np.inf) -> Summary:
+    """Judge the cases of all names, or as many of the first as the minutes allow."""
+    summary, end = Summary(), time.monotonic() + 60 * minutes
     with Progress(transient=True) as progress:
         task = progress.add_task("cases", total=len(names))
         for verdicts in _results(names, jobs, device):
@@ -155,6 +156,8 @@ def run(names: list[str], jobs: int, device: str = "cpu") -> Summary:
             progress.advance(task, len(verdicts))
             failed = len(summary.failures)
             progress.update(task, description=f"cases, {failed} failed" if failed else "cases")
+            if time.monotonic() > end:
+                break
     return summary
 
 
@@ -167,4 +170,7 @@ def _results(names: list[str], jobs: int, device: str) -> Iterator[list[Verdict]
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the workers when they start
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
-        yield from pool.map(_judge_names, chunks, [device] * len(chunks))
+        try:
+            yield from pool.map(_judge_names, chunks, [device] * len(chunks))
+        finally:
+            pool.shutdown(cancel_futures=True)
