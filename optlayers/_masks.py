@@ -24,9 +24,11 @@ from ._errors import InfeasibleError, UnboundedError
 from ._kernels.arrays import CALM
 from ._plan.failures import FORBIDDEN, Failure, Report
 
+_ALL = -1e8  # an instance without a score above this has nothing else to be far below of
 _FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
 _STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound
+_ROUNDINGS = 16  # of a projection, in units of the last digit of what it was asked
 _TOO_FAR = "its lowest scores are too far below the others to be weighed against them"
 
 
@@ -71,6 +73,8 @@ def all_finite(x: Tensor) -> bool:
 def low_parts(excess: Tensor, look: bool = True) -> Tensor:
     """Return which entries of `(N, parts)` are far below all the others of their instance.
 
+    Where all are below -1e8, all of them are: such numbers have no digits left to tell how far.
+
     Args:
         excess: Scores, or points less the least value of their part; no NaN.
         look: Whether the gap is looked for anywhere, by sorting; else below -1e4 alone.
@@ -80,12 +84,14 @@ def low_parts(excess: Tensor, look: bool = True) -> Tensor:
         candidates = excess < -1e4
         size = torch.where(candidates, 0, excess.abs()).sum(-1, keepdim=True)
         some = (~candidates).any(-1, keepdim=True)
-        return infinite | (candidates & some & (excess < -_FAR * (1 + size)))
+        every = excess.amax(-1, keepdim=True) < _ALL
+        return infinite | (candidates & (some | every) & (excess < -_FAR * (1 + size)))
     ordered = excess.sort(-1, descending=True).values
     sizes = torch.where(ordered == -torch.inf, 0, ordered.abs()).cummax(-1).values
     far = ordered[:, 1:] < -_FAR * (1 + sizes[:, :-1])
     first = torch.where(far, ordered[:, 1:], -torch.inf)
-    first = torch.cat([first, torch.full_like(ordered[:, :1], -torch.inf)], -1)
+    top = ordered[:, :1]
+    first = torch.cat([first, torch.where(top < _ALL, top, -torch.inf)], -1)
     return infinite | (excess <= first.amax(-1, keepdim=True))
 
 
@@ -212,7 +218,7 @@ def answer(
                 own.answers[i] = worst
             if i not in again.failures:
                 own.gaps[i] = again.gaps.get(i, 0.0)
-        same = _close(z, found, low)
+        same = _close(z, found, low, 0.0 if decides else step)
         agreed = torch.where(same, agreed + 1, 0).to(torch.int8) + failed * agreed
         z = torch.where(at & ~same.reshape(batch) & ~failed.reshape(batch), found, z)
         # One answer more for projections: what a part buys may be worth a million times its size.
@@ -319,8 +325,13 @@ def _unsettled(z: Tensor, low: Low, failures: dict[int, Failure]) -> Tensor:
     return found
 
 
-def _close(z: Tensor, other: Tensor, low: Low) -> Tensor:
-    """Instances whose two answers are the same but for rounding."""
+def _close(z: Tensor, other: Tensor, low: Low, step: float) -> Tensor:
+    """Instances whose two answers are the same but for rounding.
+
+    A projection is rounded like the numbers it was asked with, which are larger by the step.
+    """
+    eps = torch.finfo(low.size.dtype).eps
     tolerance = 1e-8 if z.dtype == torch.float64 else 1e-5
+    rounding = (_ROUNDINGS * eps * _FAR * (1 + low.size) * step).clamp(max=_SLACK)
     z, other = (v.detach().reshape(low.parts.shape) for v in (z, other))
-    return ((z - other).abs() <= tolerance * (1 + z.abs())).all(-1)
+    return ((z - other).abs() <= (tolerance + rounding) * (1 + z.abs())).all(-1)

@@ -1,10 +1,83 @@
-"""The verbs of sums over structures: `log_partition`, `marginals`, `entropy`, `sample`."""
+"""The verbs of sums over structures: `log_partition`, `marginals`, `entropy`, `sample`.
+
+Scores far below all the others exclude their parts, like minus infinity, but where the set needs
+some of them they would leave the sum no digits for the rest. So it is asked with scores that are
+only as low as excludes them, and told afterwards how much lower they were.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._errors import InputError
-from ._feasible_set import FeasibleSet, as_set
+from ._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
+from ._masks import calm, find_low
+
+_EXCLUDED = 1e3  # exp(-1e3) is zero in float64
+_GAP = 16.0
+_ROUNDING = 1e-12  # of marginals that are zero
+
+
+def log_sum(asked: AbstractFeasibleSet, scores: Tensor) -> Tensor:
+    """Return `log_partition` of a set, with scores far below the others."""
+    x, taken = _raised(asked, scores)
+    total = asked.log_partition(x)
+    if taken is None:
+        return total
+    needed = asked.marginals(x.detach())
+    dims = tuple(range(-asked.event_dim, 0))
+    missing = torch.where(needed > _ROUNDING, needed.double() * taken, 0).sum(dims)
+    return (total + missing.to(total.dtype)).to(scores.dtype)
+
+
+def mean(asked: AbstractFeasibleSet, scores: Tensor) -> Tensor:
+    """Return `marginals` of a set, with scores far below the others."""
+    x, taken = _raised(asked, scores)
+    mu = asked.marginals(x)
+    return mu if taken is None else mu.to(scores.dtype)
+
+
+def draw(asked: AbstractFeasibleSet, scores: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return a `sample` of a set, with scores far below the others."""
+    x, taken = _raised(asked, scores.detach())
+    z = asked.sample(x, generator)
+    return z if taken is None else z.to(scores.dtype)
+
+
+def _raised(asked: AbstractFeasibleSet, scores: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return scores to ask with, and what was taken off them; None where nothing was.
+
+    The derivative of the new scores in the old is one, and their differences stay as far as they
+    matter. Nothing is looked at while a graph is traced.
+    """
+    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
+    if torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None:
+        return scores, None
+    if not isinstance(scores, Tensor) or not scores.is_floating_point() or calm(scores):
+        return scores, None
+    x = asked.admit(scores, "scores")
+    free = asked.free_parts(x.device)
+    if free is not None:
+        x = x.expand(torch.broadcast_shapes(x.shape, free.shape))
+    known = torch.where(x.isnan() | (x == torch.inf), 0, x.detach())
+    low = find_low(known, torch.zeros_like(known), free, asked.event_dim, True, True)
+    if low is None:
+        return scores, None
+    below = _EXCLUDED + _GAP * (1 + low.size) + 4 * low.total
+    finite = low.parts & ~low.infinite
+    top = torch.where(finite, low.excess, -torch.inf).amax(-1, keepdim=True)
+    apart = torch.where(finite, low.excess - torch.where(top.isfinite(), top, 0), 0)
+    least = -below * (1 + finite.sum(-1, keepdim=True))
+    number = torch.maximum(low.excess, -below + torch.maximum(apart, least)).to(x.dtype)
+    number = torch.where(finite & (known > -torch.inf).reshape(finite.shape), number, 0)
+    at = (finite & (number > low.excess)).reshape(x.shape)
+    if not bool(at.any()):
+        return scores, None
+    number = number.reshape(x.shape)
+    taken = torch.where(at, x.detach().double() - number.double(), 0)
+    same = torch.where(at, x, 0)
+    return torch.where(at, number + (same - same.detach()), x), taken
 
 
 def log_partition(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
@@ -17,7 +90,8 @@ def log_partition(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
     Args:
         feasible_set: A `Polytope` or a structured set.
         scores: In the shape that the set asks for. Minus infinity takes a part out; where that
-            leaves nothing, the sum is minus infinity.
+            leaves nothing, the sum is minus infinity. A number far below the others takes it out
+            as well, as far as the set can do without it.
 
     Raises:
         InputError: If the set has no tractable sum; says why.
@@ -27,7 +101,7 @@ def log_partition(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.log_partition(ol.cardinality(4, exactly=2), torch.zeros(4)).exp().round()
         tensor(6.)
     """
-    return as_set(feasible_set, scores).log_partition(scores)
+    return log_sum(as_set(feasible_set, scores), scores)
 
 
 def marginals(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
@@ -45,7 +119,7 @@ def marginals(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.marginals(ol.cardinality(4, exactly=1), torch.tensor([0.0, 0.0, 0.0, -torch.inf]))
         tensor([0.3333, 0.3333, 0.3333, 0.0000])
     """
-    return as_set(feasible_set, scores).marginals(scores)
+    return mean(as_set(feasible_set, scores), scores)
 
 
 def entropy(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
@@ -62,9 +136,11 @@ def entropy(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         tensor(6.)
     """
     asked = as_set(feasible_set, scores)
-    mu, total = asked.marginals(scores), asked.log_partition(scores)
+    x, _ = _raised(asked, scores)
+    mu, total = asked.marginals(x), asked.log_partition(x)
     dims = tuple(range(-asked.event_dim, 0))
-    return total - torch.where(mu == 0, 0, mu * torch.where(mu == 0, 0, scores)).sum(dims)
+    spent = torch.where(mu == 0, 0, mu * torch.where(mu == 0, 0, x)).sum(dims)
+    return (total - spent).to(scores.dtype)
 
 
 def sample(
@@ -98,4 +174,4 @@ def sample(
         if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
             raise InputError(f"`samples` must be a positive integer. Got {samples!r}.")
         scores = scores.expand(samples, *scores.shape)
-    return asked.sample(scores.detach(), generator)
+    return draw(asked, scores, generator)

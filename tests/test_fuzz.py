@@ -2,7 +2,7 @@
 
 import json
 import sys
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,19 +12,22 @@ from hypothesis import given, settings
 from optlayers._polytope.consistency import CONSISTENT
 
 from .fuzz import __main__ as command
-from .fuzz import run, seeds
+from .fuzz import page, run, seeds
 from .fuzz.draft import Draft
-from .fuzz.generate import FAMILIES, Case, case, cases, named_case
-from .fuzz.judge import Failure, Verdict, by_library, judge
-from .fuzz.seeds import Kept, failures_of, judge_kept, keep, kept_cases
+from .fuzz.generate import FAMILIES, ROWS, SETS, Case, case, cases, named_case, names
+from .fuzz.judge import Failure, Verdict
+from .fuzz.seeds import Kept, judge_kept, keep, kept_cases
+from .fuzz.sets.known import SetCase
+from .fuzz.verdict import failures_of, verdict_of
 
-PER_FAMILY = 11  # about 300 cases in all
+PER_FAMILY = 11  # about 500 cases in all
+PER_SET = 4  # about 100 in all, each with every verb and three masks
 KEPT = kept_cases()
 OPEN = {kept.name for kept in KEPT if kept.is_open}
-SETTLED = [name for name in FAMILIES if name not in {kept.split(":")[0] for kept in OPEN}]
+SETTLED = [name for name in ROWS if name not in {kept.split(":")[0] for kept in OPEN}]
 
 
-def _wrong(made: Case, compare: bool = False) -> str:
+def _wrong(made: Case | SetCase, compare: bool = False) -> str:
     """What is wrong with the answers of the library and their derivative, in words."""
     return "\n".join(
         f"{made.name}: {f.kind}, instance {f.instance}: {f.detail}"
@@ -34,15 +37,17 @@ def _wrong(made: Case, compare: bool = False) -> str:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_slice_of_every_family(family):
-    made = [case(seed, family) for seed in range(PER_FAMILY)]
+    count = PER_SET if family in SETS else PER_FAMILY
+    made = [named_case(f"{family}:{seed}") for seed in range(count)]
     wrong = [_wrong(m, compare=k == 0) for k, m in enumerate(made) if m.name not in OPEN]
     assert not any(wrong), "\n".join(filter(None, wrong))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_code_of_other_devices(family):
-    made = [m for m in (case(seed, family) for seed in range(2)) if m.name not in OPEN]
-    found = [judge(m, project=partial(by_library, device="tensors")) for m in made]
+    made = [named_case(f"{family}:{seed}") for seed in range(2 if family in ROWS else 1)]
+    made = [m for m in made if m.name not in OPEN]
+    found = [verdict_of(m, derivatives=False, device="tensors") for m in made]
     assert not (wrong := [(v.name, v.failures) for v in found if v.failures]), wrong
 
 
@@ -72,10 +77,11 @@ def test_any_case_of_families_without_open_failures(made):
 # ---------------------------------------------------------------------- the generator
 
 
-def test_sets_are_what_they_are_said_to_be():
-    for seed in range(20 * len(FAMILIES)):
-        made = case(seed)
-        hair = made.family in ("far_bounds", "marginals")  # these are made to miss by as little
+@pytest.mark.parametrize("family", ROWS)
+def test_sets_are_what_they_are_said_to_be(family):
+    hair = family in ("far_bounds", "marginals", "partly_empty")  # made to miss by as little
+    for seed in range(20):
+        made = case(seed, family)
         for i, empty in enumerate(made.empty()):
             if empty:
                 assert made.margin(i) > (0 if hair else 1e-7), made
@@ -93,16 +99,27 @@ def _violation(draft: Draft) -> float:
     return float(most) / max(1.0, float(np.abs(x).max()))
 
 
-def test_a_seed_means_one_case():
-    for seed in range(len(FAMILIES)):
-        made, again = case(seed), named_case(case(seed).name)
-        assert made.digest() == again.digest()
-        assert made.digest() != case(seed + len(FAMILIES)).digest()
-        assert torch.equal(made.y, again.y)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_name_means_one_case(family):
+    made, again = named_case(f"{family}:3"), named_case(f"{family}:3")
+    assert made.digest() == again.digest()
+    assert made.digest() not in {named_case(f"{family}:{k}").digest() for k in (4, 5)}
+    given = [m.y if isinstance(m, Case) else m.scores for m in (made, again)]
+    assert torch.equal(*given)
+
+
+def test_adding_a_family_changes_no_case_of_the_others(monkeypatch):
+    before = names(3 * len(FAMILIES), 7)
+    digests = [named_case(name).digest() for name in before[:5]]
+    monkeypatch.setattr("tests.fuzz.generate.FAMILIES", ("a new one", *FAMILIES))
+    after = names(3 * len(FAMILIES) + 3, 7)
+    assert set(before) < set(after)
+    assert digests == [named_case(name).digest() for name in before[:5]]
+    assert set(names(40, 2, "box")) == {f"box:{k}" for k in range(2, 42)}
 
 
 def test_all_kinds_of_sets_are_drawn():
-    drafts = [case(seed).draft for seed in range(10 * len(FAMILIES))]
+    drafts = [case(seed, family).draft for family in ROWS for seed in range(10)]
     drafts += [case(seed, "infeasible").draft for seed in range(60)]  # a quarter of them in part
     for kind in (
         lambda d: len(d.b) > 1 and len(d.b_eq) > 1,
@@ -110,6 +127,7 @@ def test_all_kinds_of_sets_are_drawn():
         lambda d: len(d.b) + len(d.b_eq) == 1,
         lambda d: d.num_aux,
         lambda d: d.values,
+        lambda d: d.own_rows and d.num_aux,
         lambda d: np.isposinf(d.b).any() or any(np.isposinf(v).any() for v in d.values.values()),
         lambda d: (d.lower == d.upper).any(),
         lambda d: np.isinf(d.lower).all() and np.isinf(d.upper).all(),
@@ -145,31 +163,59 @@ def test_failures_are_kept_until_they_are_mended(monkeypatch, tmp_path):
 # ---------------------------------------------------------------------- the command
 
 
-PLANTED = 2 * len(FAMILIES)  # the first family again
-
-
 def test_the_command_reports_and_writes(monkeypatch, tmp_path, capsys):
     out = tmp_path / "found" / "fuzz.json"
     count = str(len(FAMILIES))
-    arguments = ["fuzz", "--cases", count, "--seed", str(PLANTED), "--jobs", "1", "--out", str(out)]
+    arguments = ["fuzz", "--cases", count, "--seed", "2", "--jobs", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", arguments)
-    monkeypatch.setattr(run, "judge_seed", _judge_seed_badly)
+    monkeypatch.setattr(run, "verdict_of_name", _judge_badly)
     assert command.main() == 1
     printed = capsys.readouterr().out
-    assert f"box:{PLANTED}: planted, instance 0: [a word]" in printed
-    assert f"--case box:{PLANTED}" in printed
+    assert "box:2: planted, instance 0: [a word]" in printed
+    assert "--case box:2" in printed
     found = json.loads(out.read_text())
     assert found["rows"][-1]["cases"] == len(FAMILIES)
-    assert found["rows"][-1]["failed"] == 1
-    assert list(found["failures"]) == [f"box:{PLANTED}"]
+    assert (found["rows"][-1]["failed"], found["rows"][-1]["silent"]) == (2, 1)
+    assert list(found["failures"]) == ["box:2", "dense:2"]
 
 
-def _judge_seed_badly(seed: int, *_: str):
-    name = f"{list(FAMILIES)[seed % len(FAMILIES)]}:{seed}"
-    verdict = Verdict(name, points=3, residuals=[1e-12, 1e-8])
-    if name == f"box:{PLANTED}":
+def _judge_badly(name: str, *_: str) -> Verdict:
+    verdict = Verdict(name, points=3, residuals=[1e-12, 1e-8], refused=1)
+    if name == "box:2":
         verdict.fail("planted", 0, "[a word]")
-    return verdict, None
+    if name == "dense:2":
+        verdict.fail("unsolved", 1, "no solver")
+    return verdict
+
+
+def test_the_page_says_what_was_found_beside_last_time(tmp_path, capsys):
+    summary = run.Summary()
+    for name in names(2 * len(FAMILIES), 2):
+        summary.add(_judge_badly(name))
+    before = "family,cases,refused,failed\nbox,150,7,4\nall,6000,683,5\n"
+    (tmp_path / "fuzz.csv").write_text(before)
+    page.write_page(summary, "--cases 9", 125.0, tmp_path)
+    text = (tmp_path / "fuzz.md").read_text()
+    assert 'make fuzz ARGS="--cases 9"' in text
+    count = 2 * len(FAMILIES)
+    assert f"**2 of {count} cases failed: 1 silently, 1 with an error or a refusal.**" in text
+    assert text.index("`box:2`: planted: [a word]") < text.index("`dense:2`: unsolved")
+    assert "| box | 2 | 150 | 6 | 1.0e-08 | 2 | 7 | 1 | 4 | 1 | 0 | 0 |" in text
+    assert "date unknown): 5 of 6,000 cases failed." in text
+    page.write_page(summary, "--cases 10", 125.0, tmp_path)
+    again = (tmp_path / "fuzz.md").read_text()
+    assert f'--cases 9"`): 2 of {count} cases failed, 1 of them silently.' in again
+    assert "| box | 2 | 2 |" in again
+    fine = replace(summary, failures={}, rows={k: run.Row(k, 1) for k in FAMILIES})
+    assert "**No case failed" in page.page(fine, page.Before("", {}), "today, `make`", 1.0)
+
+
+def test_the_page_lists_cases_that_are_open(monkeypatch):
+    kept = [Kept("ties:9", "0", "open: wrong: by |d|"), Kept("ties:8", "0", "wrong: once")]
+    monkeypatch.setattr(page, "kept_cases", lambda: kept)
+    text = page.page(run.Summary(), page.Before("", {}), "today, `make`", 1.0)
+    assert "- `ties:9`: wrong: by &#124;d&#124;" in text
+    assert "ties:8" not in text
 
 
 def test_the_command_runs_in_processes(monkeypatch, tmp_path, capsys):
@@ -177,10 +223,18 @@ def test_the_command_runs_in_processes(monkeypatch, tmp_path, capsys):
     arguments = ["fuzz", "--cases", "60", "--jobs", "2", "--family", "box", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", arguments)
     assert command.main() == 0
-    assert "0 cases failed" in capsys.readouterr().out
+    assert "0 of 60 cases failed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["0", "box:0", "box:0:4:0"])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_stops_when_its_time_is_over(jobs):
+    summary = run.run(names(400, 0, "box"), jobs, minutes=0)
+    assert summary.total().cases == 50
+    text = page.page(summary, page.Before("", {}), "today, `make`", 1.0, asked=400)
+    assert "50 cases of 400 that were asked for, the first that the time allowed, of 1 fam" in text
+
+
+@pytest.mark.parametrize("name", ["box:0", "box:0:4:0", "set_box:0"])
 def test_one_case_again(monkeypatch, capsys, name):
     monkeypatch.setattr(sys, "argv", ["fuzz", "--case", name])
     assert command.main() == 0

@@ -7,6 +7,7 @@ from .._checks import number
 from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode
+from .._sums import log_sum
 from .common import Reduction, StructuredLoss, event_of, reduce, same_shape, times
 
 Costs = float | Tensor | tuple[float | Tensor, float | Tensor]
@@ -127,7 +128,7 @@ def log_loss(
     same_shape(scores, gold)
     event = event_of(feasible_set, scores)
     terms = times(gold.to(scores.dtype), scores)
-    log_z = as_set(feasible_set, scores).log_partition(scores)
+    log_z = log_sum(as_set(feasible_set, scores), scores)
     loss = log_z - terms.sum(event)
     # A probability is at most one: what is below zero by rounding alone is zero.
     sizes = log_z.detach().abs() + terms.detach().abs().sum(event)

@@ -9,6 +9,7 @@ from torch import Tensor
 from .._checks import floats, function, tensor
 from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
+from .._sums import draw, log_sum
 from .common import Reduction, event_of, reduce, times
 
 
@@ -59,7 +60,7 @@ def reinforce(
             f"{baseline!r} with {samples}."
         )
     event, of = event_of(feasible_set, scores), as_set(feasible_set, scores)
-    drawn = of.sample(scores.detach().expand(samples, *scores.shape), generator)
+    drawn = draw(of, scores.expand(samples, *scores.shape), generator)
     costs = tensor(cost(drawn), "cost(z)")
     wanted = drawn.shape[: drawn.ndim - len(event)]
     if costs.shape != wanted:
@@ -71,7 +72,7 @@ def reinforce(
             gain = (costs - costs.mean(0)) * (samples / (samples - 1))
         else:
             gain = costs - baseline
-    log_p = times(drawn, scores.expand_as(drawn)).sum(event) - of.log_partition(scores)
+    log_p = times(drawn, scores.expand_as(drawn)).sum(event) - log_sum(of, scores)
     surrogate = (gain * log_p).mean(0)
     value = costs.mean(0)
     return reduce(value + (surrogate - surrogate.detach()), reduction)

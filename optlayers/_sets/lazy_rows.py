@@ -163,10 +163,14 @@ class LazyRows(PolytopeSet):
     @eager
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:
         """Decide, with as many rows as it takes; NaN where `report` is told of a failure."""
+        if scores.dtype != torch.float64:
+            return self.decode_instances(scores.double(), report).to(scores.dtype)
         return self._rounds(super().decode_instances, scores, report)
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project, with as many rows as it takes; NaN where `report` is told of a failure."""
+        if y.dtype != torch.float64:  # rounding of the points would violate the rows they meet
+            return self.project_instances(y.double(), report).to(y.dtype)
         first, before = report.another(), len(self._known)
         z = super().project_instances(y, first)
         with torch.no_grad():

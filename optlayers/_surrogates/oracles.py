@@ -9,11 +9,12 @@ from .._abstract_set import AbstractFeasibleSet
 from .._calls import ADVICE, OnFailure, Status, projection
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode
-from .._kernels.arrays import is_ordinary, usual
+from .._kernels.arrays import CALM, is_ordinary, usual
 from .._masks import all_finite, calm, low_parts
 from .._nonfinite import OnNonfinite
 from .._plan.failures import Failure, Report, number_of
 from .._polytope.polytope import Polytope, as_polytope
+from .._sums import mean
 
 
 def check_relaxation(relaxation: Any) -> None:
@@ -118,7 +119,7 @@ class Oracles:
 
     def marginals(self, scores: Tensor) -> Tensor:
         r"""Return $\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$. Differentiable."""
-        return self.feasible_set.marginals(scores)
+        return mean(self.feasible_set, scores)
 
     def free_parts(self, device: torch.device) -> Tensor | None:
         """Return booleans, true at parts that can be chosen; None: all."""
@@ -194,4 +195,5 @@ class Oracles:
             return None
         flat = scores.detach().reshape(scores.shape[: scores.ndim - self.event_dim].numel(), -1)
         flat = torch.where(flat < torch.inf, flat, 0)  # NaN is nothing to compare with
-        return low_parts(flat, look).reshape(scores.shape)
+        # What is called low must not depend on other instances, which are not always looked at.
+        return (low_parts(flat, look) & (flat <= CALM)).reshape(scores.shape)

@@ -17,8 +17,9 @@ class Draft:
 
     `proof`, if there is one, says that the set is empty instead (see `margin`); `x` then satisfies
     only what was there before. `values` holds what varies in a batch (`x` included), each
-    `(count, size)`, and `empty` says which instances have no point. Where `unmasked` is given,
-    some parts are fixed at their lower bound, and have these upper bounds in what is asked.
+    `(count, size)`, and `empty` says which instances have no point; rows may vary as well, as
+    `(count, m, width)`. Where `unmasked` is given, some parts are fixed at their lower bound, and
+    have these upper bounds in what is asked. `parts` are what a stack is made of.
     """
 
     x: np.ndarray
@@ -33,6 +34,7 @@ class Draft:
     values: dict[str, np.ndarray] = field(default_factory=dict)
     empty: np.ndarray | None = None
     unmasked: np.ndarray | None = None
+    parts: tuple["Draft", ...] = ()
 
     @property
     def width(self) -> int:
@@ -51,14 +53,26 @@ class Draft:
             self, A_eq=np.vstack([self.A_eq, rows]), b_eq=np.append(self.b_eq, rows @ self.x)
         )
 
+    @property
+    def own_rows(self) -> bool:
+        """Whether every instance has rows of its own."""
+        return "A" in self.values or "A_eq" in self.values
+
     def instance(self, i: int) -> "Draft":
         """One instance of the batch; the set itself where nothing varies."""
-        return replace(self, **{k: v[i] for k, v in self.values.items()}, values={})
+        own = {k: v[i] for k, v in self.values.items()}
+        return replace(self, **own, values={}, parts=())
 
     def polytope(self) -> ol.Polytope:
         """The declaration; batched values become tensors."""
+        if self.parts:
+            return ol.stack([part.polytope() for part in self.parts])
         fields = {k: torch.from_numpy(self.values.get(k, getattr(self, k))) for k in BATCHABLE}
-        return ol.Polytope(self.A, A_eq=self.A_eq, num_aux=self.num_aux, integral=False, **fields)
+        A, A_eq = (self.values.get(k, getattr(self, k)) for k in ("A", "A_eq"))
+        rows = (torch.from_numpy(v) if v.ndim > 2 else v for v in (A, A_eq))
+        return ol.Polytope(
+            next(rows), A_eq=next(rows), num_aux=self.num_aux, integral=False, **fields
+        )
 
 
 def margin(draft: Draft) -> float:
@@ -66,8 +80,11 @@ def margin(draft: Draft) -> float:
 
     Farkas: with multipliers lam >= 0 and nu, g = lam A + nu A_eq, every point within the bounds has
     g.x >= min g.x, and the rows ask for g.x <= lam.b + nu.b_eq. What is missing is shared by the
-    rows.
+    rows. Bounds that cross each other need no multipliers.
     """
+    crossed = float((draft.lower - draft.upper).max(initial=-np.inf))
+    if crossed > 0:
+        return crossed / 2
     assert draft.proof is not None
     lam, nu = draft.proof
     used = lam > 0

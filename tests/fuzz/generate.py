@@ -1,7 +1,8 @@
-"""`case(seed)`: a hostile polytope and points to project, from one integer.
+"""`named_case("family:seed")`: a hostile set and what to ask of it, from a name.
 
-A kept seed must mean the same set for ever: add families, but do not change what one draws; the
-digests in `seeds.txt` tell when that happened.
+A name must mean the same set for ever, whatever families are added: nothing is drawn from the list
+of families, and a run asks for the same seeds of each (`names`). Do not change what a family draws;
+the digests in `seeds.txt` tell when that happened.
 """
 
 import hashlib
@@ -17,11 +18,15 @@ from torch import Tensor
 
 import optlayers as ol
 
+from . import batches as b
 from . import corners as c
 from . import families as f
 from . import hairs as h
 from . import structured as s
 from .draft import Draft, margin
+from .sets import polytopes as p
+from .sets import structures as t
+from .sets.known import Known, SetCase, set_case
 
 POINTS = 3  # per polytope
 _PARTS = (f.box, f.one_row, f.dense, f.sparse, f.ties, f.degenerate, s.assignment, s.flow, s.spans)
@@ -48,8 +53,18 @@ _MAKERS = (
     masked,
     h.far_bounds, h.marginals, h.nine_decades,
     c.vertices, c.corners, c.anchors,
+    b.partly_empty, b.rows_of_a_batch, b.stacked, b.expected_near,
 )  # fmt: skip
-FAMILIES: dict[str, Callable[[Generator, int, int], Draft]] = {m.__name__: m for m in _MAKERS}
+_SET_MAKERS = (
+    p.set_box, p.set_simplex, p.set_cardinality, p.set_budget, p.set_assignment, p.set_transport,
+    p.set_spans, p.set_dag_path, p.set_grid_path, p.set_label_sum, p.set_conflicts, p.set_knapsacks,
+    p.set_programs, p.set_rows_of_a_batch, p.set_stack, p.set_product, p.set_hull, p.set_lazy_rows,
+    t.set_head_selection, t.set_trees, t.set_graphs, t.set_linear_chain, t.set_segmentation,
+    t.set_spanning_trees, t.set_graph_paths, t.set_rankings, t.set_hull_of_structures,
+)  # fmt: skip
+ROWS: dict[str, Callable[[Generator, int, int], Draft]] = {m.__name__: m for m in _MAKERS}
+SETS: dict[str, Callable[[Generator, int, int], Known]] = {m.__name__: m for m in _SET_MAKERS}
+FAMILIES = (*ROWS, *SETS)
 
 
 @dataclass(frozen=True)
@@ -99,9 +114,17 @@ class Case:
         """The set of the i-th point."""
         return self.draft.instance(i)
 
+    def single(self, i: int) -> "Case":
+        """The i-th instance alone."""
+        at = slice(i, i + 1)
+        return Case(self.name, self.instance(i), self.y[at], self.known[at])
+
     def margin(self, i: int) -> float:
         """By how much the i-th instance is empty (see `draft.margin`)."""
         return margin(self.instance(i))
+
+    def __str__(self) -> str:
+        return str(self.polytope)
 
     def digest(self) -> str:
         """A short hash of all numbers to six digits: roundings of another machine do not count."""
@@ -115,15 +138,26 @@ class Case:
         return hashed.hexdigest()
 
 
-def case(seed: int, family: str = "") -> Case:
-    """The case of a seed: the families in turn, or the one named."""
-    names = list(FAMILIES)
-    family = family or names[seed % len(names)]
-    rng = default_rng([seed, 1])
-    sizes = [rng.integers(1, 7), rng.integers(7, 21), rng.integers(21, 61)]
-    n = int(rng.choice(sizes, p=[0.5, 0.35, 0.15]))
-    m = int(rng.integers(0, min(2 * n, 40) + 1))
-    return _case(f"{family}:{seed}", family, n, m, seed)
+def names(cases: int, seed: int, family: str = "") -> list[str]:
+    """The cases of a run: the families in turn, all with one seed, then with the next."""
+    families = [family] if family else FAMILIES
+    return [f"{families[k % len(families)]}:{seed + k // len(families)}" for k in range(cases)]
+
+
+def named_case(name: str) -> "Case | SetCase":
+    """The case of a name: `family:seed` or `family:seed:n:m`."""
+    family, *numbers = name.split(":")
+    given = [int(number) for number in numbers]
+    seed, n, m = (given[0], *_size(given[0])) if len(given) == 1 else given
+    if family not in SETS:
+        return _case(name, family, n, m, seed)
+    rng = default_rng([seed, 0])
+    return set_case(name, SETS[family](rng, n, m), rng, seed)
+
+
+def case(seed: int, family: str) -> Case:
+    """The case of a family of rows."""
+    return _case(f"{family}:{seed}", family, *_size(seed), seed)
 
 
 def sized_case(family: str, n: int, m: int, seed: int) -> Case:
@@ -131,16 +165,7 @@ def sized_case(family: str, n: int, m: int, seed: int) -> Case:
     return _case(f"{family}:{seed}:{n}:{m}", family, n, m, seed)
 
 
-def named_case(name: str) -> Case:
-    """The case of a name, as `Case.name` has it."""
-    family, *numbers = name.split(":")
-    if len(numbers) == 1:
-        return case(int(numbers[0]), family)
-    seed, n, m = map(int, numbers)
-    return sized_case(family, n, m, seed)
-
-
-def cases(families: Sequence[str] = tuple(FAMILIES)) -> st.SearchStrategy[Case]:
+def cases(families: Sequence[str] = tuple(ROWS)) -> st.SearchStrategy[Case]:
     """Shrinks towards the first families, few variables, few rows."""
     return st.builds(
         sized_case,
@@ -151,10 +176,18 @@ def cases(families: Sequence[str] = tuple(FAMILIES)) -> st.SearchStrategy[Case]:
     )
 
 
+def _size(seed: int) -> tuple[int, int]:
+    """About how many columns and rows."""
+    rng = default_rng([seed, 1])
+    sizes = [rng.integers(1, 7), rng.integers(7, 21), rng.integers(21, 61)]
+    n = int(rng.choice(sizes, p=[0.5, 0.35, 0.15]))
+    return n, int(rng.integers(0, min(2 * n, 40) + 1))
+
+
 def _case(name: str, family: str, n: int, m: int, seed: int) -> Case:
     rng = default_rng([seed, 0])
     with np.errstate(invalid="ignore"):  # 0 * inf in sums that are then not used
-        made = FAMILIES[family](rng, n, m)
+        made = ROWS[family](rng, n, m)
     count = len(next(iter(made.values.values()))) if made.values else POINTS
     drawn = [_point(rng, made.instance(i)) for i in range(count)]
     y, known = (np.array(v) for v in zip(*drawn, strict=True))

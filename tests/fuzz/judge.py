@@ -20,8 +20,10 @@ TOL = 1e-6  # KKT residual in the worst case, relative to max(1, |y|), as for th
 FINE = 1e-9  # what our own kernels reach; the answers above it are counted
 CLEAR = 1e-7  # below this margin of infeasibility, relative to max(1, |y|), either answer is right
 MEANT = 2e-6  # likewise, relative to the limits: they are meant to agree, and two of them may move
+SAME = 1e-8  # what a start elsewhere may change, relative to max(1, |y|)
 SINGLE = 1e-6  # residual in single precision of what is computed in float64 and rounded once
 CLOSED = ("corners", "anchors")  # families judged in single precision as well
+NEAR = ("expected_near", "rows_of_a_batch", "stacked")  # asked once more, with points to start near
 _SKEWED = (0.1, 100.0)  # norms of rows outside of which a set is certified as declared, too
 
 
@@ -54,6 +56,8 @@ class Verdict:
     vague: int = 0  # of these, without saying that there is no point
     compared: int = 0  # with Clarabel
     reference_worse: int = 0
+    slopes: int = 0  # derivatives compared
+    kinks: int = 0  # derivatives not compared: the two sides disagree
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0  # of the projection alone
 
@@ -62,16 +66,18 @@ class Verdict:
         self.failures.append(Failure(kind, instance, detail))
 
 
-def by_library(polytope: ol.Polytope, y: Tensor, device: str = "cpu") -> Answer:
+def by_library(
+    polytope: ol.Polytope, y: Tensor, device: str = "cpu", near: Tensor | None = None
+) -> Answer:
     """`ol.project` on a device; where instances fail, once more, for what it raises.
 
     "tensors" is the CPU with the code of the other devices (see `tensor_code`).
     """
     if device == "tensors":
         with tensor_code():
-            return by_library(polytope, y)
+            return by_library(polytope, y, near=near)
     y = y.to(device)
-    z, status = ol.project(polytope, y, on_failure="nan", return_status=True)
+    z, status = ol.project(polytope, y, near=near, on_failure="nan", return_status=True)
     z = z.cpu()
     if status.ok.all():
         return Answer(z)
@@ -124,6 +130,8 @@ def judge(
             _compared(case, answer.z, answered, residuals, verdict)
     if case.family in CLOSED:
         _single(case, project, verdict)
+    if case.family in NEAR and not answer.reasons:
+        _near(case, answer.z, project, verdict)
     return verdict
 
 
@@ -204,6 +212,9 @@ def _residuals(case: Case, z: Tensor) -> np.ndarray:
     Any multipliers that fit are a proof. Those of nearly parallel rows are hard to find, and how
     rows are scaled decides about digits: those found for the set as declared may do as well.
     """
+    if case.draft.own_rows:
+        single = [_residuals(case.single(i), z[i : i + 1]) for i in range(len(z))]
+        return np.concatenate(single)
     rows = normalised(case.polytope)
     found = ol.certify(rows, case.y, z).residual.numpy()
     if (found <= FINE).all():
@@ -247,6 +258,20 @@ def _single(case: Case, project: Callable[..., Answer], verdict: Verdict) -> Non
     for i in (~certificate.within(SINGLE)).nonzero()[:, 0].tolist():
         detail = f"residual {certificate.residual[i]:.1e}, distance {certificate.distance[i]:.1e}"
         verdict.fail("single precision", i, detail)
+
+
+def _near(case: Case, z: Tensor, project: Callable[..., Answer], verdict: Verdict) -> None:
+    """A point to start near changes the work and not the answer, whatever it is."""
+    rng = np.random.default_rng(len(z[0]))
+    scale = case.y.abs().amax(-1, keepdim=True).clamp(min=1.0)
+    noise = torch.from_numpy(rng.standard_normal(z.shape))
+    guesses = {"the answer": z, "a point nearby": z + 1e-3 * scale * noise}
+    guesses["something else"] = torch.where(noise > 1, torch.nan, 100 * scale * noise)
+    for name, near in guesses.items():
+        found = project(*case.asked, near=near)
+        away = ((found.z - z).abs() / scale).amax(-1)
+        for i in (~(away <= SAME)).nonzero()[:, 0].tolist():
+            verdict.fail("near", i, f"near {name}: {float(away[i]):.1e} away")
 
 
 def _known(case: Case, z: Tensor, answered, residuals, verdict: Verdict) -> None:

@@ -3,11 +3,11 @@
 import json
 import multiprocessing
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,21 @@ import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
-from .derivative import AT_VERTICES, Slopes, slopes, slopes_of_limits
-from .generate import FAMILIES, case
-from .judge import FINE, Failure, Verdict, by_library, judge
+from .generate import FAMILIES
+from .judge import FINE, Failure, Verdict
+from .verdict import verdict_of_name
 
 _CHUNK = 50  # cases per task: small enough for a smooth progress bar
 _CAPTION = (
     "worst, >1e-9: KKT residuals; refused: rightly, as there is no point; vague: of these, without "
     "saying so; Clarabel: points compared with it; worse: of these, the less accurate; "
-    "slopes: derivatives compared; kinks: skipped; failed: cases; seconds: of projecting"
+    "slopes: derivatives compared; kinks: skipped; failed: cases; silent: of these, those with a "
+    "wrong answer that says nothing; seconds: of answering"
 )
+LOUD = ("unsolved", "called empty", "raises", "exception")  # failures that the caller is told of
 _DECADES = tuple(10.0**k for k in range(-13, -5))
+_COUNTS = ("points", "refused", "vague", "compared", "reference_worse", "slopes", "kinks")
+_COUNTS += ("seconds",)
 
 
 @dataclass
@@ -44,19 +48,18 @@ class Row:
     slopes: int = 0  # derivatives compared
     kinks: int = 0  # derivatives not compared: the two sides disagree
     failed: int = 0  # cases
+    silent: int = 0  # of these, those with a wrong answer that says nothing
     seconds: float = 0.0
 
-    def add(self, verdict: Verdict, derivative: Slopes | None) -> None:
+    def add(self, verdict: Verdict) -> None:
         """One more case."""
         self.cases += 1
-        for name in ("points", "refused", "vague", "compared", "reference_worse", "seconds"):
+        for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(verdict, name))
         self.worst = max(self.worst, *verdict.residuals, 0.0)
         self.above += sum(r > FINE for r in verdict.residuals)
-        if derivative is not None:
-            self.slopes += derivative.compared
-            self.kinks += derivative.skipped
         self.failed += bool(verdict.failures)
+        self.silent += any(f.kind not in LOUD for f in verdict.failures)
 
 
 @dataclass
@@ -67,12 +70,10 @@ class Summary:
     failures: dict[str, list[Failure]] = field(default_factory=dict)  # by the name of the case
     residuals: Counter[str] = field(default_factory=Counter)  # how many above each power of ten
 
-    def add(self, verdict: Verdict, derivative: Slopes | None) -> None:
+    def add(self, verdict: Verdict) -> None:
         """One more case."""
         family = verdict.name.split(":")[0]
-        if derivative is not None:
-            verdict.failures += derivative.failures
-        self.rows.setdefault(family, Row(family)).add(verdict, derivative)
+        self.rows.setdefault(family, Row(family)).add(verdict)
         if verdict.failures:
             self.failures[verdict.name] = verdict.failures
         for bound in _DECADES:
@@ -97,13 +98,17 @@ class Summary:
             total.worst = max(total.worst, row.worst)
         return total
 
+    def ordered(self) -> list[Row]:
+        """Sums by family, in the order of the generator."""
+        return [self.rows[name] for name in FAMILIES if name in self.rows]
+
     def table(self) -> Table:
         """One line per family, in the order of the generator, and one for all."""
         table = Table(title="Projections onto hostile polytopes", caption=_CAPTION)
-        titles = "family cases points worst >1e-9 refused vague Clarabel worse slopes kinks failed"
-        for title in f"{titles} seconds".split():
+        titles = "family cases points worst >1e-9 refused vague Clarabel worse slopes kinks"
+        for title in f"{titles} failed silent seconds".split():
             table.add_column(title, justify="left" if title == "family" else "right")
-        order = [self.rows[name] for name in FAMILIES if name in self.rows]
+        order = self.ordered()
         for row in [*order, self.total()]:
             values = asdict(row).items()
             formats = {"worst": ".1e", "seconds": ".1f"}
@@ -130,18 +135,8 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, np.number) else str(value)
 
 
-def judge_seed(seed: int, family: str = "", device: str = "cpu") -> tuple[Verdict, Slopes | None]:
-    """One case; every tenth of each family with Clarabel, every tenth with its derivative."""
-    turn = seed // len(FAMILIES)
-    made = case(seed, family)
-    verdict = judge(made, turn % 10 == 0, partial(by_library, device=device))
-    if made.family in AT_VERTICES:
-        return verdict, slopes_of_limits(made)
-    return verdict, slopes(made) if turn % 10 == 5 else None
-
-
-def _judge_seeds(seeds: range, *more: str) -> list[tuple[Verdict, Slopes | None]]:
-    return [judge_seed(seed, *more) for seed in seeds]
+def _judge_names(names: list[str], device: str) -> list[Verdict]:
+    return [verdict_of_name(name, device) for name in names]
 
 
 def _start_worker() -> None:
@@ -150,27 +145,32 @@ def _start_worker() -> None:
     torch.set_num_threads(1)
 
 
-def run(seeds: range, jobs: int, family: str = "", device: str = "cpu") -> Summary:
-    """Judge the cases of all seeds."""
-    summary = Summary()
+def run(names: list[str], jobs: int, device: str = "cpu", minutes: float = np.inf) -> Summary:
+    """Judge the cases of all names, or as many of the first as the minutes allow."""
+    summary, end = Summary(), time.monotonic() + 60 * minutes
     with Progress(transient=True) as progress:
-        task = progress.add_task("cases", total=len(seeds))
-        for results in _results(seeds, jobs, family, device):
-            for verdict, derivative in results:
-                summary.add(verdict, derivative)
-            progress.advance(task, len(results))
+        task = progress.add_task("cases", total=len(names))
+        for verdicts in _results(names, jobs, device):
+            for verdict in verdicts:
+                summary.add(verdict)
+            progress.advance(task, len(verdicts))
             failed = len(summary.failures)
             progress.update(task, description=f"cases, {failed} failed" if failed else "cases")
+            if time.monotonic() > end:
+                break
     return summary
 
 
-def _results(seeds: range, jobs: int, *more: str) -> Iterator[list]:
-    chunks = [seeds[k : k + _CHUNK] for k in range(0, len(seeds), _CHUNK)]
+def _results(names: list[str], jobs: int, device: str) -> Iterator[list[Verdict]]:
+    chunks = [names[k : k + _CHUNK] for k in range(0, len(names), _CHUNK)]
     if jobs == 1:
         for chunk in chunks:
-            yield _judge_seeds(chunk, *more)
+            yield _judge_names(chunk, device)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the workers when they start
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
-        yield from pool.map(_judge_seeds, chunks, *([m] * len(chunks) for m in more))
+        try:
+            yield from pool.map(_judge_names, chunks, [device] * len(chunks))
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .derivative import AT_VERTICES, slopes, slopes_of_limits
-from .generate import Case, named_case
-from .judge import Failure, judge
+from .generate import named_case
+from .judge import Failure
+from .verdict import failures_of
 
 FILE = Path(__file__).with_name("seeds.txt")
 _OPEN = "open: "
@@ -32,12 +32,6 @@ class Kept(NamedTuple):
 def kept_cases() -> list[Kept]:
     """Every line that is not a comment."""
     return [Kept(*line.split(maxsplit=2)) for line in _lines() if line and line[0] != "#"]
-
-
-def failures_of(case: Case, compare: bool = False) -> list[Failure]:
-    """Everything wrong with the answers of the library and their derivative."""
-    found = [*judge(case, compare).failures, *slopes(case).failures]
-    return found + slopes_of_limits(case).failures if case.family in AT_VERTICES else found
 
 
 def keep(failures: Mapping[str, Sequence[Failure]]) -> int:

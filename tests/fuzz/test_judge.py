@@ -4,6 +4,8 @@ import ctypes
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +16,12 @@ import optlayers as ol
 from . import derivative
 from .derivative import slopes
 from .draft import Draft
-from .generate import Case, case
-from .judge import Answer, by_library, judge
+from .generate import SETS, Case, case, named_case
+from .judge import Answer, Verdict, by_library, judge
+from .policies import policies
 from .quiet import heard
+from .sets.judge_sets import VERBS, judge_set
+from .sets.known import SetCase
 
 
 def _changed(change: Callable[[torch.Tensor], torch.Tensor]):
@@ -149,3 +154,197 @@ def test_output_of_compiled_code_is_heard(capfd):
     os.write(2, b"afterwards\n")
     assert set(lines) == {"from the system", "from below", "UserWarning: a warning"}
     assert capfd.readouterr() == ("", "afterwards\n")
+
+
+# ---------------------------------------------------------------------- batches
+
+
+def test_points_to_start_near_must_change_nothing():
+    made = case(0, "expected_near")
+    assert not judge(made).failures
+
+    def project(polytope, y, near=None):
+        answer = by_library(polytope, y)
+        return answer if near is None else Answer(answer.z + 1e-6 * y.abs().amax().clamp(min=1.0))
+
+    assert "near" in {f.kind for f in judge(made, project=project).failures}
+
+
+@pytest.mark.parametrize("family", ["rows_of_a_batch", "stacked"])
+def test_batches_of_rows_are_judged_row_by_row(family):
+    made = case(1, family)
+    assert not judge(made).failures
+
+    def project(polytope, y, near=None):
+        return Answer(by_library(polytope, y, near=near).z.roll(1, 0) + 0.1)
+
+    off = judge(made, project=project)
+    assert "wrong" in {f.kind for f in off.failures}
+
+
+def _but(name: str, change: Callable):
+    """A verb whose answer is changed."""
+    verb = getattr(ol, name)
+
+    def changed(*args, **keys):
+        found = verb(*args, **keys)
+        return (change(found[0]), *found[1:]) if isinstance(found, tuple) else change(found)
+
+    return changed
+
+
+def _policies(made: Case) -> set[str]:
+    verdict = Verdict(made.name)
+    policies(made, verdict)
+    return {f.kind for f in verdict.failures}
+
+
+def _zeros_for_nan(z: torch.Tensor) -> torch.Tensor:
+    return torch.nan_to_num(z)
+
+
+PLANTED_IN_BATCHES = {
+    "a wrong decision": ("decode", lambda z: 0.5 * z, "decision"),
+    "zeros where there is no decision": ("decode", _zeros_for_nan, "policy"),
+    "zeros where there is no point": ("project", _zeros_for_nan, "policy"),
+}
+
+
+@pytest.mark.parametrize(("verb", "change", "kind"), PLANTED_IN_BATCHES.values(),
+                         ids=PLANTED_IN_BATCHES)  # fmt: skip
+def test_policies_of_partly_empty_batches_are_judged(monkeypatch, verb, change, kind):
+    made = case(2, "partly_empty")
+    assert made.empty().any()
+    assert not made.empty().all()
+    assert not _policies(made)
+    monkeypatch.setattr(ol, verb, _but(verb, change))
+    assert kind in _policies(made)
+
+
+def test_errors_of_partly_empty_batches_are_judged(monkeypatch):
+    made = case(2, "partly_empty")
+    monkeypatch.setattr(ol.Polytope, "check_feasible", lambda _: None)
+    assert "raises" in _policies(made)
+
+
+# ---------------------------------------------------------------------- listed sets
+
+
+def _verbs(**changed: Callable) -> SimpleNamespace:
+    return SimpleNamespace(**(vars(VERBS) | changed))
+
+
+def _set_case(name: str) -> SetCase:
+    made = named_case(name)
+    assert isinstance(made, SetCase)
+    return made
+
+
+def _other_structure(z: torch.Tensor) -> torch.Tensor:
+    return z.roll(1, -1)
+
+
+def _slipped(z: torch.Tensor) -> torch.Tensor:
+    return z + 1e-4 * torch.linspace(-1, 1, z.shape[-1], dtype=z.dtype)
+
+
+PLANTED_IN_SETS = {
+    "another structure": ("decode", _other_structure, {"decision", "no structure"}),
+    "half a structure": ("decode", lambda z: 0.5 * z, {"no structure"}),
+    "a point that is off": ("project", _slipped, {"wrong"}),
+    "a point that is NaN": ("project", lambda z: z * torch.nan, {"wrong"}),
+    "a sum that is off": ("log_partition", lambda v: v + 1e-6, {"sum"}),
+    "marginals that are off": ("marginals", _slipped, {"marginals"}),
+    "a sample that is none": ("sample", _slipped, {"sample"}),
+}
+
+
+@pytest.mark.parametrize("family", ["set_simplex", "set_trees", "set_linear_chain"])
+@pytest.mark.parametrize(("verb", "change", "kinds"), PLANTED_IN_SETS.values(), ids=PLANTED_IN_SETS)
+def test_errors_planted_in_answers_about_sets_are_seen(family, verb, change, kinds):
+    made = next(m for k in range(40) if (m := _set_case(f"{family}:{k}")) and _is_open(m))
+    assert not judge_set(made).failures
+    found = judge_set(made, verbs=_verbs(**{verb: _but(verb, change)}))
+    assert kinds & {f.kind for f in found.failures}
+
+
+def _is_open(made: SetCase) -> bool:
+    """Whether there is something to choose in every instance, under every mask."""
+    kept = [made.known.structures[i][:, ~made.masked[i].numpy()] for i in range(3)]
+    return all(len(np.unique(k, axis=0)) > 2 for k in kept) and made.known.event[-1] > 2
+
+
+def test_masks_that_are_not_heeded_are_seen():
+    made = _set_case("set_budget:2")
+    assert made.masked.any()
+    deaf = {
+        verb: lambda P, x, verb=verb, **keys: getattr(ol, verb)(P, x.clamp(min=0.25), **keys)
+        for verb in ("decode", "project")
+    }
+    kinds = {f.kind for f in judge_set(made, verbs=_verbs(**deaf)).failures}
+    assert kinds >= {"decision", "wrong"}
+
+
+def test_answers_where_masks_leave_none_are_seen():
+    simplex = _set_case("set_simplex:0")
+    made = replace(simplex, masked=torch.ones_like(simplex.masked))
+    assert not judge_set(made).failures
+    deaf = {
+        verb: lambda P, x, verb=verb, **keys: getattr(ol, verb)(P, x.clamp(min=-3.0), **keys)
+        for verb in ("decode", "project")
+    }
+    kinds = {f.kind for f in judge_set(made, verbs=_verbs(**deaf)).failures}
+    assert kinds >= {"answered", "raises"}
+
+
+def test_gradients_of_layers_are_judged():
+    made = _set_case("set_conflicts:1")
+
+    class Doubled(ol.SPIGOT):
+        def backward(self, *args, **keys):
+            grad, status = super().backward(*args, **keys)
+            return 2 * grad + 0.01, status
+
+    assert not judge_set(made).failures
+    assert "layer" in {f.kind for f in judge_set(made, verbs=_verbs(SPIGOT=Doubled)).failures}
+
+
+def test_points_to_start_near_are_judged_for_sets():
+    made = _set_case("set_budget:1")
+
+    def project(P, x, near=None, **keys):
+        return ol.project(P, x if near is None else x + 1e-3, **keys)
+
+    assert "near" in {f.kind for f in judge_set(made, verbs=_verbs(project=project)).failures}
+
+
+def test_derivatives_of_sets_are_judged():
+    made = _set_case("set_conflicts:1")
+
+    class Halved(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return 0.5 * grad
+
+    def project(P, x, **keys):
+        return ol.project(P, Halved.apply(x) if x.requires_grad else x, **keys)
+
+    found = judge_set(made, verbs=_verbs(project=project))
+    assert "derivative" in {f.kind for f in found.failures}
+
+
+@pytest.mark.parametrize("family", SETS)
+def test_listed_structures_are_those_of_the_set(family):
+    """The lists against the rows of the relaxation, where there are rows: none breaks one."""
+    known = _set_case(f"{family}:5").known
+    for i, z in enumerate(known.structures):
+        assert len(z) == len(np.unique(z, axis=0)) > 0
+        if known.rows is None or known.rows[i].num_aux:
+            continue
+        rows, flat = known.rows[i], z.reshape(len(z), -1)
+        assert (flat @ rows.A.toarray().T <= rows.b.numpy() + 1e-9).all()
+        assert np.abs(flat @ rows.A_eq.toarray().T - rows.b_eq.numpy()).max(initial=0.0) <= 1e-9
