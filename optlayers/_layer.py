@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies
 from ._checks import function
+from ._deprecated import keyword_only
 from ._errors import InputError, NotTwiceDifferentiable
 from ._feasible_set import FeasibleSet, as_set
 from ._kernels.arrays import is_ordinary
@@ -252,12 +253,13 @@ class StructuredArgmax(nn.Module):
         tensor([0., 1., 0., 1.])
     """
 
+    @keyword_only
     def __init__(
         self,
         feasible_set: FeasibleSet | None = None,
         surrogate: AbstractSurrogate | None = None,
-        decoder: Callable[[Tensor], Tensor] | None = None,
         *,
+        decoder: Callable[[Tensor], Tensor] | None = None,
         on_failure: OnFailure = "raise",
         on_nonfinite: OnNonfinite = "raise",
         time_limit: float | None = None,

@@ -14,6 +14,34 @@ STEPS = 100  # of each of the two searches
 ENOUGH = 1e-15  # misfit, times the number of words and 1 + |y|, at which a search ends
 
 
+@inlined
+def from_the_left(first, last, slope, offset, kx, ka, kb):
+    """Take knots from the left until the derivative is 0: at which z, and what is left."""
+    while first <= last:
+        if slope * kx[first] + offset >= 0.0:
+            break
+        slope, offset = slope + ka[first], offset + kb[first]
+        root = kx[first]
+        first += 1
+        if slope * root + offset >= 0.0:  # it jumps over 0
+            return root, first, slope, offset
+    return -offset / slope, first, slope, offset
+
+
+@inlined
+def from_the_right(first, last, back, behind, lam, kx, ka, kb):
+    """Take knots from the right until the derivative is lam: at which z, and what is left."""
+    while first <= last:
+        if back * kx[last] + behind <= lam:
+            break
+        back, behind = back - ka[last], behind - kb[last]
+        root = kx[last]
+        last -= 1
+        if back * root + behind <= lam:
+            return root, last, back, behind
+    return (lam - behind) / back, last, back, behind
+
+
 @called
 def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
     """Solve the chain for given multipliers, by dynamic programming (Johnson, 2013): O(n).
@@ -27,32 +55,12 @@ def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
     left = lam  # the derivative to the left of all knots, but for z - w; to the right it is lam
     for t in range(n):
         w = y[t] - alpha
-        slope, offset = 1.0, left - w
-        root, found = 0.0, False
-        while first <= last and not found:
-            if slope * kx[first] + offset >= 0.0:
-                break
-            slope, offset = slope + ka[first], offset + kb[first]
-            root = kx[first]
-            first += 1
-            found = slope * root + offset >= 0.0  # it jumps over 0
-        if not found:
-            root = -offset / slope
+        root, first, slope, offset = from_the_left(first, last, 1.0, left - w, kx, ka, kb)
         low = min(max(root, lower[t]), upper[t])
         while first <= last and kx[first] <= low:
             slope, offset = slope + ka[first], offset + kb[first]
             first += 1
-        back, behind = 1.0, lam - w
-        found = False
-        while first <= last and not found:
-            if back * kx[last] + behind <= lam:
-                break
-            back, behind = back - ka[last], behind - kb[last]
-            root = kx[last]
-            last -= 1
-            found = back * root + behind <= lam
-        if not found:
-            root = (lam - behind) / back
+        root, last, back, behind = from_the_right(first, last, 1.0, lam - w, lam, kx, ka, kb)
         high = min(max(root, low), upper[t])
         while first <= last and kx[last] >= high:
             back, behind = back - ka[last], behind - kb[last]
