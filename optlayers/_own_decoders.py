@@ -142,9 +142,8 @@ def broken_instances(
     slack = _OFF + 64 * eps * np.abs(points)
     look(lower[:, :n] - points - slack, "lower", lower[:, :n], points, "<=")
     look(points - upper[:, :n] - slack, "upper", points, upper[:, :n], "<=")
-    apart = np.abs(points - np.round(points)) - slack
-    apart = np.where(polytope.whole[:n], apart, -np.inf)
     if polytope.integral:
+        apart = np.where(polytope.whole[:n], np.abs(points - np.round(points)) - slack, -np.inf)
         look(apart, "integral", points, np.round(points), "=")
     if polytope.num_aux:
         _look_at_auxiliary(polytope, (b, b_eq, lower, upper), points, known, found, most)

@@ -33,8 +33,7 @@ def test_exactly_by_position():
 
 
 def test_decoder_by_position():
-    P, scores = ol.simplex(3), torch.tensor([0.2, 1.0, 0.1])
-    decoder = torch.zeros_like
+    P, decoder = ol.simplex(3), torch.zeros_like
     with pytest.warns(DeprecationWarning, match="`decoder` by position .* Use `decoder="):
         layer = ol.StructuredArgmax(P, ol.SPIGOT(), decoder)  # type: ignore[misc]
     assert layer.decoder is decoder

@@ -15,31 +15,30 @@ ENOUGH = 1e-15  # misfit, times the number of words and 1 + |y|, at which a sear
 
 
 @inlined
-def from_the_left(first, last, slope, offset, kx, ka, kb):
-    """Take knots from the left until the derivative is 0: at which z, and what is left."""
-    while first <= last:
-        if slope * kx[first] + offset >= 0.0:
-            break
-        slope, offset = slope + ka[first], offset + kb[first]
-        root = kx[first]
-        first += 1
-        if slope * root + offset >= 0.0:  # it jumps over 0
-            return root, first, slope, offset
-    return -offset / slope, first, slope, offset
+def follow(drop, rise, z):
+    """Write every word by its successor, from the last one back."""
+    n = len(z)
+    z[n - 1] = drop[n - 1]
+    for t in range(n - 2, -1, -1):
+        z[t] = min(max(z[t + 1], drop[t]), rise[t])
 
 
 @inlined
-def from_the_right(first, last, back, behind, lam, kx, ka, kb):
-    """Take knots from the right until the derivative is lam: at which z, and what is left."""
-    while first <= last:
-        if back * kx[last] + behind <= lam:
-            break
+def leave_left(first, last, slope, offset, end, kx, ka, kb):
+    """Take off the knots up to `end` from the left; return what is left of the derivative."""
+    while first <= last and kx[first] <= end:
+        slope, offset = slope + ka[first], offset + kb[first]
+        first += 1
+    return first, slope, offset
+
+
+@inlined
+def leave_right(first, last, back, behind, end, kx, ka, kb):
+    """Take off the knots from `end` on from the right."""
+    while first <= last and kx[last] >= end:
         back, behind = back - ka[last], behind - kb[last]
-        root = kx[last]
         last -= 1
-        if back * root + behind <= lam:
-            return root, last, back, behind
-    return (lam - behind) / back, last, back, behind
+    return last, back, behind
 
 
 @called
@@ -55,16 +54,31 @@ def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
     left = lam  # the derivative to the left of all knots, but for z - w; to the right it is lam
     for t in range(n):
         w = y[t] - alpha
-        root, first, slope, offset = from_the_left(first, last, 1.0, left - w, kx, ka, kb)
-        low = min(max(root, lower[t]), upper[t])
-        while first <= last and kx[first] <= low:
+        slope, offset = 1.0, left - w
+        root, found = 0.0, False
+        while first <= last and not found:
+            if slope * kx[first] + offset >= 0.0:
+                break
             slope, offset = slope + ka[first], offset + kb[first]
+            root = kx[first]
             first += 1
-        root, last, back, behind = from_the_right(first, last, 1.0, lam - w, lam, kx, ka, kb)
-        high = min(max(root, low), upper[t])
-        while first <= last and kx[last] >= high:
+            found = slope * root + offset >= 0.0  # it jumps over 0
+        if not found:
+            root = -offset / slope
+        low = min(max(root, lower[t]), upper[t])
+        first, slope, offset = leave_left(first, last, slope, offset, low, kx, ka, kb)
+        back, behind, found = 1.0, lam - w, False
+        while first <= last and not found:
+            if back * kx[last] + behind <= lam:
+                break
             back, behind = back - ka[last], behind - kb[last]
+            root = kx[last]
             last -= 1
+            found = back * root + behind <= lam
+        if not found:
+            root = (lam - behind) / back
+        high = min(max(root, low), upper[t])
+        last, back, behind = leave_right(first, last, back, behind, high, kx, ka, kb)
         drop[t], rise[t] = low, high
         if low < high:
             first, last = first - 1, last + 1
@@ -74,9 +88,7 @@ def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
             first, last = n, n
             kx[n], ka[n], kb[n] = low, 0.0, lam
         left = 0.0
-    z[n - 1] = drop[n - 1]
-    for t in range(n - 2, -1, -1):
-        z[t] = min(max(z[t + 1], drop[t]), rise[t])
+    follow(drop, rise, z)
 
 
 @inlined
