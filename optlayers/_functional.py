@@ -1,7 +1,7 @@
 """The verbs: `project`, `decode` and `plan`, as plain functions over tensors."""
 
 from collections.abc import Callable
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from ._decoders import DECODERS
 from ._errors import InputError
 from ._feasible_set import FeasibleSet, as_set
 from ._nonfinite import OnNonfinite
+from ._options import DecodeOptions, ProjectOptions
 from ._own_decoders import looks_at
 from ._plan.compile import compile_plan
 from ._plan.failures import ACCURACY
@@ -48,13 +49,9 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    near: Tensor | None = ...,
-    on_failure: Literal["raise", "nan"] = ...,
-    on_nonfinite: OnNonfinite = ...,
-    tolerance: float = ...,
     return_aux: Literal[False] = ...,
     return_status: Literal[False] = ...,
+    **options: Unpack[ProjectOptions],
 ) -> Tensor: ...
 
 
@@ -63,13 +60,9 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    near: Tensor | None = ...,
-    on_failure: Literal["raise", "nan"] = ...,
-    on_nonfinite: OnNonfinite = ...,
-    tolerance: float = ...,
     return_aux: Literal[False] = ...,
     return_status: Literal[True],
+    **options: Unpack[ProjectOptions],
 ) -> tuple[Tensor, Status]: ...
 
 
@@ -78,13 +71,9 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    near: Tensor | None = ...,
-    on_failure: Literal["raise", "nan"] = ...,
-    on_nonfinite: OnNonfinite = ...,
-    tolerance: float = ...,
     return_aux: Literal[False] = ...,
     return_status: bool,
+    **options: Unpack[ProjectOptions],
 ) -> Tensor | tuple[Tensor, Status]: ...
 
 
@@ -93,13 +82,9 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    near: Tensor | None = ...,
-    on_failure: Literal["raise", "nan"] = ...,
-    on_nonfinite: OnNonfinite = ...,
-    tolerance: float = ...,
     return_aux: Literal[True],
     return_status: Literal[False] = ...,
+    **options: Unpack[ProjectOptions],
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -108,13 +93,9 @@ def project(
     feasible_set: FeasibleSet,
     y: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    near: Tensor | None = ...,
-    on_failure: Literal["raise", "nan"] = ...,
-    on_nonfinite: OnNonfinite = ...,
-    tolerance: float = ...,
     return_aux: Literal[True],
     return_status: Literal[True],
+    **options: Unpack[ProjectOptions],
 ) -> tuple[Tensor, Tensor, Status]: ...
 
 
@@ -218,15 +199,9 @@ def decode(
     feasible_set: FeasibleSet,
     scores: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    decoder: Callable[[Tensor], Tensor] | None = ...,
-    on_failure: OnFailure = ...,
-    on_nonfinite: OnNonfinite = ...,
-    time_limit: float | None = ...,
-    on_time_limit: OnTimeLimit = ...,
-    check: bool = ...,
     return_aux: Literal[False] = ...,
     return_status: Literal[False] = ...,
+    **options: Unpack[DecodeOptions],
 ) -> Tensor: ...
 
 
@@ -235,15 +210,9 @@ def decode(
     feasible_set: FeasibleSet,
     scores: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    decoder: Callable[[Tensor], Tensor] | None = ...,
-    on_failure: OnFailure = ...,
-    on_nonfinite: OnNonfinite = ...,
-    time_limit: float | None = ...,
-    on_time_limit: OnTimeLimit = ...,
-    check: bool = ...,
     return_aux: Literal[False] = ...,
     return_status: Literal[True],
+    **options: Unpack[DecodeOptions],
 ) -> tuple[Tensor, Status]: ...
 
 
@@ -252,15 +221,9 @@ def decode(
     feasible_set: FeasibleSet,
     scores: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    decoder: Callable[[Tensor], Tensor] | None = ...,
-    on_failure: OnFailure = ...,
-    on_nonfinite: OnNonfinite = ...,
-    time_limit: float | None = ...,
-    on_time_limit: OnTimeLimit = ...,
-    check: bool = ...,
     return_aux: Literal[False] = ...,
     return_status: bool,
+    **options: Unpack[DecodeOptions],
 ) -> Tensor | tuple[Tensor, Status]: ...
 
 
@@ -269,15 +232,9 @@ def decode(
     feasible_set: FeasibleSet,
     scores: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    decoder: Callable[[Tensor], Tensor] | None = ...,
-    on_failure: OnFailure = ...,
-    on_nonfinite: OnNonfinite = ...,
-    time_limit: float | None = ...,
-    on_time_limit: OnTimeLimit = ...,
-    check: bool = ...,
     return_aux: Literal[True],
     return_status: Literal[False] = ...,
+    **options: Unpack[DecodeOptions],
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -286,15 +243,9 @@ def decode(
     feasible_set: FeasibleSet,
     scores: Tensor,
     *,
-    scores_aux: Tensor | None = ...,
-    decoder: Callable[[Tensor], Tensor] | None = ...,
-    on_failure: OnFailure = ...,
-    on_nonfinite: OnNonfinite = ...,
-    time_limit: float | None = ...,
-    on_time_limit: OnTimeLimit = ...,
-    check: bool = ...,
     return_aux: Literal[True],
     return_status: Literal[True],
+    **options: Unpack[DecodeOptions],
 ) -> tuple[Tensor, Tensor, Status]: ...
 
 

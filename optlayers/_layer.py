@@ -1,17 +1,19 @@
 """The layer: a hard structured decision forward, a surrogate gradient backward."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import torch
 from torch import Tensor, nn
 
 from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies
 from ._checks import function
+from ._deprecated import keyword_only
 from ._errors import InputError, NotTwiceDifferentiable
 from ._feasible_set import FeasibleSet, as_set
 from ._kernels.arrays import is_ordinary
 from ._nonfinite import OnNonfinite, refuse_vmap
+from ._options import ArgmaxOptions
 from ._plan.failures import TimeLimit
 from ._surrogates import SPIGOT, AbstractSurrogate, Oracles, diagnose
 from ._surrogates.base import say_without_gradient
@@ -92,14 +94,8 @@ def structured_argmax(
     scores: Tensor,
     surrogate: AbstractSurrogate | None = ...,
     *,
-    decoder: Callable[[Tensor], Tensor] | None = ...,
-    on_failure: OnFailure = ...,
-    on_nonfinite: OnNonfinite = ...,
-    time_limit: float | None = ...,
-    on_time_limit: OnTimeLimit = ...,
-    check: bool = ...,
-    training: bool = ...,
     return_status: Literal[False] = ...,
+    **options: Unpack[ArgmaxOptions],
 ) -> Tensor: ...
 
 
@@ -109,14 +105,8 @@ def structured_argmax(
     scores: Tensor,
     surrogate: AbstractSurrogate | None = ...,
     *,
-    decoder: Callable[[Tensor], Tensor] | None = ...,
-    on_failure: OnFailure = ...,
-    on_nonfinite: OnNonfinite = ...,
-    time_limit: float | None = ...,
-    on_time_limit: OnTimeLimit = ...,
-    check: bool = ...,
-    training: bool = ...,
     return_status: Literal[True],
+    **options: Unpack[ArgmaxOptions],
 ) -> tuple[Tensor, Status]: ...
 
 
@@ -126,14 +116,8 @@ def structured_argmax(
     scores: Tensor,
     surrogate: AbstractSurrogate | None = ...,
     *,
-    decoder: Callable[[Tensor], Tensor] | None = ...,
-    on_failure: OnFailure = ...,
-    on_nonfinite: OnNonfinite = ...,
-    time_limit: float | None = ...,
-    on_time_limit: OnTimeLimit = ...,
-    check: bool = ...,
-    training: bool = ...,
     return_status: bool,
+    **options: Unpack[ArgmaxOptions],
 ) -> Tensor | tuple[Tensor, Status]: ...
 
 
@@ -252,12 +236,13 @@ class StructuredArgmax(nn.Module):
         tensor([0., 1., 0., 1.])
     """
 
+    @keyword_only
     def __init__(
         self,
         feasible_set: FeasibleSet | None = None,
         surrogate: AbstractSurrogate | None = None,
-        decoder: Callable[[Tensor], Tensor] | None = None,
         *,
+        decoder: Callable[[Tensor], Tensor] | None = None,
         on_failure: OnFailure = "raise",
         on_nonfinite: OnNonfinite = "raise",
         time_limit: float | None = None,

@@ -111,14 +111,7 @@ def broken_instances(
     if len(points) == 0:
         return {}
     if polytope.rows_batch:
-        found = dict[int, str]()
-        numbers = np.arange(len(points)).reshape(batch)
-        lead = lead_of(polytope, batch)
-        for index in np.ndindex(*tail_of(polytope, batch)):
-            own = np.asarray(numbers[(..., *index)]).ravel()
-            alone = broken_instances(polytope.of_rows(index), lead, points[own], eps, most)
-            found |= {int(own[i]): why for i, why in alone.items()}
-        return found
+        return _broken_by_rows(polytope, batch, points, eps, most)
     b, b_eq, lower, upper = (
         v.detach().cpu().expand(*batch, -1).reshape(len(points), -1).numpy()
         for v in (polytope.b, polytope.b_eq, polytope.lower, polytope.upper)
@@ -149,12 +142,25 @@ def broken_instances(
     slack = _OFF + 64 * eps * np.abs(points)
     look(lower[:, :n] - points - slack, "lower", lower[:, :n], points, "<=")
     look(points - upper[:, :n] - slack, "upper", points, upper[:, :n], "<=")
-    apart = np.abs(points - np.round(points)) - slack
-    apart = np.where(polytope.whole[:n], apart, -np.inf)
     if polytope.integral:
+        apart = np.where(polytope.whole[:n], np.abs(points - np.round(points)) - slack, -np.inf)
         look(apart, "integral", points, np.round(points), "=")
     if polytope.num_aux:
         _look_at_auxiliary(polytope, (b, b_eq, lower, upper), points, known, found, most)
+    return found
+
+
+def _broken_by_rows(
+    polytope: Polytope, batch: torch.Size, points: np.ndarray, eps: float, most: int
+) -> dict[int, str]:
+    """Return what `broken_instances` does, each matrix of rows with its own points."""
+    found = dict[int, str]()
+    numbers = np.arange(len(points)).reshape(batch)
+    lead = lead_of(polytope, batch)
+    for index in np.ndindex(*tail_of(polytope, batch)):
+        own = np.asarray(numbers[(..., *index)]).ravel()
+        alone = broken_instances(polytope.of_rows(index), lead, points[own], eps, most)
+        found |= {int(own[i]): why for i, why in alone.items()}
     return found
 
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from . import _autograd
+from ._abstract_set import AbstractFeasibleSet
 from ._calls import OnFailure, Status, decision, projection
 from ._errors import InputError
-from ._feasible_set import AbstractFeasibleSet, PolytopeSet, as_set
+from ._feasible_set import PolytopeSet, as_set
 from ._nonfinite import OnNonfinite
 from ._own_decoders import looks_at
 from ._plan.compile import compiled_of, ready, rows_of
@@ -257,6 +258,12 @@ def _sides(polytope: Polytope, batch: torch.Size, graph: bool) -> list[Tensor]:
     return [v if len(v) == 1 else v[of.to(v.device)] for v in parts]
 
 
+def _mark(masks: list[np.ndarray], i: int, places, before, after) -> None:
+    """Mark the sides of instance i that are others than before."""
+    for mask, place, was, now in zip(masks, places, before, after, strict=True):
+        mask[i, place] = now != was
+
+
 def _held(
     polytope: Polytope, y: Tensor, x: Tensor, sides: list[Tensor]
 ) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -270,17 +277,13 @@ def _held(
     points, pulls = x.cpu().numpy(), y.cpu().numpy().copy()
     pulls[:, : polytope.n] -= points[:, : polytope.n]
     values = [v.detach().cpu().numpy() for v in sides]
-    for map_ in plan.maps:
-        block = map_.block
-        if not block.is_aux.any():
-            continue
+    for block in (m.block for m in plan.maps if m.block.is_aux.any()):
         for rows, index in zip(block.rows, block.index, strict=True):
             places = (rows, rows, index, index)
             for i in range(len(x)):
                 own = tuple(v[i, p] for v, p in zip(values, places, strict=True))
                 face = best_face(block, points[i, index], pulls[i, index], *own, near=_NEAR)
                 sure[i] &= face.miss <= _SURE
-                for mask, place, was, now in zip(masks, places, own, face.limits, strict=True):
-                    mask[i, place] = now != was
+                _mark(masks, i, places, own, face.limits)
     moved = tuple(torch.from_numpy(m).to(x.device) for m in masks)
     return moved, torch.from_numpy(sure).to(x.device)

@@ -32,6 +32,15 @@ def test_exactly_by_position():
     assert torch.equal(polytope.b_eq, ol.cardinality(4, exactly=2).b_eq)
 
 
+def test_decoder_by_position():
+    P, decoder = ol.simplex(3), torch.zeros_like
+    with pytest.warns(DeprecationWarning, match="`decoder` by position .* Use `decoder="):
+        layer = ol.StructuredArgmax(P, ol.SPIGOT(), decoder)  # type: ignore[misc]
+    assert layer.decoder is decoder
+    with pytest.raises(TypeError):
+        ol.StructuredArgmax(P, ol.SPIGOT(), decoder, "nan")  # type: ignore[misc]
+
+
 def test_keyword_only_refuses_what_was_never_positional():
     @keyword_only
     def call(a, *, b=1, c=2):

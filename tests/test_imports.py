@@ -92,6 +92,7 @@ TREE: dict[str, list[str]] = {
     "_autograd_rows": [],
     "_by_plan": [],
     "_calls": [],
+    "_options": [],
     "_abstract_set": [],
     "_feasible_set": [],
     "_wrapped": [],

@@ -1,27 +1,20 @@
 """Blocks whose rows are integers and whose variables too: a dynamic program, while it is small."""
 
 from math import lcm
-from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .. import _kernels
 from .._kernels.threads import run
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
-from .._plan.maps import AbstractBlockMap, Limits, Report
-from .._polytope.consistency import inward
-from .common import back, instance_of, on_host
-from .milp import MILP
+from .compiled import CompiledDecoder, whole
 
 _MOST = 4_000_000  # entries of a table; HiGHS takes 5 to 20 ms, and so does this
 _LARGEST = 1_000_000  # coefficient, in units in which all of its row are integers
 _ULPS = 2.0**-51  # what dividing a row by its largest coefficient may round, relative
 
 
-class Knapsack(AbstractBlockMap):
+class Knapsack(CompiledDecoder):
     r"""$\arg\max \{s \cdot z : \underline c \le a \cdot z \le \bar c,\ l \le z \le u\}$, integral.
 
     $$ f_i(w) = \max_{l_i \le z \le u_i} s_i z + f_{i+1}(w + a_i z), \qquad
@@ -40,15 +33,11 @@ class Knapsack(AbstractBlockMap):
         Problems*, Sections 2.3 and 9.3.2.
     """
 
-    shares_matrix: ClassVar[bool] = True
-    wide_limits: ClassVar[bool] = True  # rounded to float32, a limit may become an integer
-
     def __init__(self, block: Block):
         super().__init__(block)
         found = _integer_rows(block)
         assert isinstance(found, tuple)  # why_not has asked already
         self.rows, self.scale = found
-        self._general = MILP(block)  # for large tables; says what is wrong without a point
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -77,26 +66,14 @@ class Knapsack(AbstractBlockMap):
         entries = _least_entries(self.block, self.rows, self.scale)
         return f"a table of {entries:,.0f} entries, compiled"
 
-    @eager
-    def forward(  # type: ignore[override]
-        self, x: Tensor, limits: Limits, report: Report
-    ) -> Tensor:
-        """Decide instance by instance, in compiled code."""
-        scores, values = on_host(x, limits, self.block)
-        low, high = _whole(values[0] * self.scale, values[1] * self.scale)
-        lower, upper = _whole(*values[2:])
-        z, state = np.zeros_like(scores), np.zeros(scores.shape[:2], dtype=np.int64)
+    def decide(
+        self, scores: np.ndarray, values: list[np.ndarray], z: np.ndarray, state: np.ndarray
+    ) -> None:
+        """Fill a table for each instance in which it is small enough."""
+        low, high = whole(values[0] * self.scale, values[1] * self.scale)
+        lower, upper = whole(*values[2:])
         args = (scores, low, high, lower, upper, self.rows, _MOST, z, state)
         run(_kernels.knapsack.decode, len(scores), scores.size * 1000, *args)
-        for i, c in np.argwhere(state):
-            z[i, c] = self._general.decode(instance_of(scores, values, i, c), int(i), report)
-        return back(z, x)
-
-
-def _whole(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers between limits; a limit that misses one by rounding is that integer."""
-    found = inward(torch.from_numpy(low), torch.from_numpy(high))
-    return found[0].numpy(), found[1].numpy()
 
 
 def _integer_rows(block: Block) -> tuple[np.ndarray, np.ndarray] | str:
@@ -138,8 +115,8 @@ def integer_row(row: list[float]) -> tuple[np.ndarray, int] | str:
 def _least_entries(block: Block, rows: np.ndarray, scale: np.ndarray) -> float:
     """Return how many entries the smallest table of a component has; nothing varies."""
     row_low, row_high, lower, upper = block.static
-    low, high = _whole(np.asarray(row_low) * scale, np.asarray(row_high) * scale)
-    lower, upper = _whole(np.array(lower), np.array(upper))
+    low, high = whole(np.asarray(row_low) * scale, np.asarray(row_high) * scale)
+    lower, upper = whole(np.array(lower), np.array(upper))
     span = upper - lower
     reach, offset = rows * span[:, None], (rows * lower[:, None]).sum(-1)
     least, most = reach.clip(max=0).sum(-1), reach.clip(min=0).sum(-1)

@@ -1,20 +1,14 @@
 """Blocks that are transport problems: supplies, demands, and what may go from one to the other."""
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .. import _kernels
 from .._kernels.threads import run
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
-from .._plan.maps import AbstractBlockMap, Limits, Report
-from .._polytope.consistency import inward
 from .bipartite import pairs_of
-from .common import back, instance_of, on_host
-from .milp import MILP
+from .compiled import CompiledDecoder, whole
 
 _MOST_PAIRS = 1_000_000  # of a table most of whose pairs do not exist
 _ACCURACY = 1e-12  # of sums that are not integers, relative
@@ -29,7 +23,7 @@ class _Sides(NamedTuple):
     column: np.ndarray
 
 
-class Transport(AbstractBlockMap):
+class Transport(CompiledDecoder):
     r"""$\arg\max \sum_{ij} s_{ij} z_{ij}$ with bounds on every $z_{ij}$, row sum and column sum.
 
     Every supply is first sent where it is worth most. Where a demand then gets too much, units
@@ -48,15 +42,11 @@ class Transport(AbstractBlockMap):
         *A shortest augmenting path algorithm for dense and sparse linear assignment problems*.
     """
 
-    shares_matrix: ClassVar[bool] = True
-    wide_limits: ClassVar[bool] = True  # rounded to float32, a limit may become an integer
-
     def __init__(self, block: Block):
         super().__init__(block)
         found = _sides(block)
         assert isinstance(found, _Sides)  # why_not has asked already
         self.sides = found
-        self._general = MILP(block)  # says what is wrong with an instance that has no point
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -69,32 +59,16 @@ class Transport(AbstractBlockMap):
         n, m = self.sides.row.max() + 1, self.sides.column.max() + 1
         return f"shortest paths between {n} x {m} sums, compiled"
 
-    @eager
-    def forward(  # type: ignore[override]
-        self, x: Tensor, limits: Limits, report: Report
-    ) -> Tensor:
-        """Decide instance by instance, in compiled code."""
-        scores, values = on_host(x, limits, self.block)
-        low, high, lower, upper = (
-            self._whole(*values[:2]) + self._whole(*values[2:])
-            if self.block.integral
-            else tuple(values)
-        )
-        z, state = np.zeros_like(scores), np.zeros(scores.shape[:2], dtype=np.int64)
-        rows, row, column = self.sides
-        args = (scores, low, high, lower, upper, rows, row, column, z, state)
+    def decide(
+        self, scores: np.ndarray, values: list[np.ndarray], z: np.ndarray, state: np.ndarray
+    ) -> None:
+        """Send every instance along its shortest paths."""
+        if self.block.integral:
+            values = [*whole(*values[:2]), *whole(*values[2:])]
+        args = (scores, *values, *self.sides, z, state)
         accuracy = 0.0 if self.block.integral else _ACCURACY
         cost = scores.size * 50
         run(_kernels.transport.decode, len(scores), cost, *args, accuracy, _MOST_STEPS)
-        for i, c in np.argwhere(state):
-            z[i, c] = self._general.decode(instance_of(scores, values, i, c), int(i), report)
-        return back(z, x)
-
-    @staticmethod
-    def _whole(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Integers between limits."""
-        found = inward(torch.from_numpy(low), torch.from_numpy(high))
-        return found[0].numpy(), found[1].numpy()
 
 
 def _sides(block: Block) -> _Sides | str:

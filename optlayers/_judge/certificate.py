@@ -169,10 +169,7 @@ def certify(
     if multipliers is None:
         lam, nu = recompute(problem, _shortened(problem, y, z, eps), x, eps)
     else:
-        sizes = (m, polytope.A_eq.shape[0])
-        given = zip(multipliers, sizes, ("lam", "nu"), strict=True)
-        lam, nu = (flatten(_as_points(v, size, name), batch) for v, size, name in given)
-        lam, nu = np.maximum(lam, 0.0) / row_scale[:m], nu / row_scale[m:]
+        lam, nu = _given(multipliers, polytope, batch, row_scale)
     found = residuals(problem, y, x, lam, nu)
     scale = found.scale
     found = [np.where(bad | np.isnan(v), np.inf, v) for v in found[:4]]
@@ -184,6 +181,14 @@ def certify(
         for v, s in ((lam, row_scale[:m]), (nu, row_scale[m:]))
     )
     return Certificate(primal, dual, complementarity, distance, scale, lam, nu)
+
+
+def _given(multipliers: tuple[Any, Any], polytope: Polytope, batch: torch.Size, scale: np.ndarray):
+    """Return the multipliers of the user, `(N, m)` and `(N, m_eq)`, of rows that were scaled."""
+    m, m_eq = polytope.A.shape[0], polytope.A_eq.shape[0]
+    given = zip(multipliers, (m, m_eq), ("lam", "nu"), strict=True)
+    lam, nu = (flatten(_as_points(v, size, name), batch) for v, size, name in given)
+    return np.maximum(lam, 0.0) / scale[:m], nu / scale[m:]
 
 
 def _by_rows(polytope: Polytope, batch: torch.Size, y: Tensor, z: Tensor, multipliers, psi):

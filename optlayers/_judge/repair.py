@@ -55,10 +55,9 @@ def feasible_near(problem: CertifiedProblem, x: np.ndarray, used: np.ndarray) ->
                 part.columns < x.shape[1] - problem.num_aux,
             )
             point = x[i, part.columns]
-            if not own.fits(point):
-                restored = _restored(own, point, used[i, part.rows])
-                if restored is not None:
-                    x[i, part.columns], goals[k, part.rows] = restored
+            restored = None if own.fits(point) else _restored(own, point, used[i, part.rows])
+            if restored is not None:
+                x[i, part.columns], goals[k, part.rows] = restored
     goal[late] = goals
     return Repaired(x, np.asarray(_fits(problem, x, goal).all(1)))
 

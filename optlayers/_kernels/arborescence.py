@@ -41,8 +41,7 @@ def take_scores(b, n, scores, allowed, weight, origin):
         if allowed is not None:
             mask = allowed[b % allowed.shape[0], h]
             for m in range(1, n + 1):
-                if not mask[m]:
-                    weight[m, h] = -np.inf
+                weight[m, h] = weight[m, h] if mask[m] else -np.inf
     broken, huge = 0, 0
     for m in range(1, n + 1):
         into, arcs = weight[m], origin[m]

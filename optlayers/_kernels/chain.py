@@ -14,6 +14,33 @@ STEPS = 100  # of each of the two searches
 ENOUGH = 1e-15  # misfit, times the number of words and 1 + |y|, at which a search ends
 
 
+@inlined
+def follow(drop, rise, z):
+    """Write every word by its successor, from the last one back."""
+    n = len(z)
+    z[n - 1] = drop[n - 1]
+    for t in range(n - 2, -1, -1):
+        z[t] = min(max(z[t + 1], drop[t]), rise[t])
+
+
+@inlined
+def leave_left(first, last, slope, offset, end, kx, ka, kb):
+    """Take off the knots up to `end` from the left; return what is left of the derivative."""
+    while first <= last and kx[first] <= end:
+        slope, offset = slope + ka[first], offset + kb[first]
+        first += 1
+    return first, slope, offset
+
+
+@inlined
+def leave_right(first, last, back, behind, end, kx, ka, kb):
+    """Take off the knots from `end` on from the right."""
+    while first <= last and kx[last] >= end:
+        back, behind = back - ka[last], behind - kb[last]
+        last -= 1
+    return last, back, behind
+
+
 @called
 def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
     """Solve the chain for given multipliers, by dynamic programming (Johnson, 2013): O(n).
@@ -39,11 +66,8 @@ def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
         if not found:
             root = -offset / slope
         low = min(max(root, lower[t]), upper[t])
-        while first <= last and kx[first] <= low:
-            slope, offset = slope + ka[first], offset + kb[first]
-            first += 1
-        back, behind = 1.0, lam - w
-        found = False
+        first, slope, offset = leave_left(first, last, slope, offset, low, kx, ka, kb)
+        back, behind, found = 1.0, lam - w, False
         while first <= last and not found:
             if back * kx[last] + behind <= lam:
                 break
@@ -54,9 +78,7 @@ def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
         if not found:
             root = (lam - behind) / back
         high = min(max(root, low), upper[t])
-        while first <= last and kx[last] >= high:
-            back, behind = back - ka[last], behind - kb[last]
-            last -= 1
+        last, back, behind = leave_right(first, last, back, behind, high, kx, ka, kb)
         drop[t], rise[t] = low, high
         if low < high:
             first, last = first - 1, last + 1
@@ -66,9 +88,7 @@ def chain(y, alpha, lam, lower, upper, z, drop, rise, kx, ka, kb):
             first, last = n, n
             kx[n], ka[n], kb[n] = low, 0.0, lam
         left = 0.0
-    z[n - 1] = drop[n - 1]
-    for t in range(n - 2, -1, -1):
-        z[t] = min(max(z[t + 1], drop[t]), rise[t])
+    follow(drop, rise, z)
 
 
 @inlined

@@ -109,6 +109,19 @@ def leave(face, k):
     return k
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def first_to_go(weights, found, k):
+    """Return how far one can go to the weights found, and which is zero first (-1: none)."""
+    step, gone = 1.0, -1
+    for j in range(k):
+        if not found[j] > _ZERO:
+            fall = weights[j] - found[j]
+            share = weights[j] / fall if fall > 0 else 0.0
+            if gone < 0 or share < step:
+                step, gone = share, j
+    return step, gone
+
+
 @numba.njit(cache=True, nogil=True)
 def nearest(face, k):
     """Move to the nearest point of the hull by Wolfe's minor cycles.
@@ -119,13 +132,7 @@ def nearest(face, k):
     weights = face.weights
     while True:
         found = nearest_affine(face.factor, face.solved, k)
-        step, gone = 1.0, -1
-        for j in range(k):
-            if not found[j] > _ZERO:
-                fall = weights[j] - found[j]
-                share = weights[j] / fall if fall > 0 else 0.0
-                if gone < 0 or share < step:
-                    step, gone = share, j
+        step, gone = first_to_go(weights, found, k)
         if gone < 0:
             weights[:k] = found
             return k, False

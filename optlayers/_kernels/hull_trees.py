@@ -116,6 +116,18 @@ def decode(i, lengths, allowed, projective, single_root, sets, heads, state):
 
 
 @numba.njit(cache=True, nogil=True)
+def take_in(i, n, arcs, shared, least, sets):
+    """Add a tree to the structures of sentence i, and find the new point; whether that went on."""
+    if not join(i, n, arcs, shared, least, sets):
+        if stalled(i, sets):
+            return False
+        change = products(i, n, sets.number[i], sets.away[i], sets)
+        sets.number[i] = polish(change, face_of(i, sets), sets.number[i])
+    place(i, n, sets)
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
 def advance(start, stop, rows, trees, sets, most):
     """Go round after round for each sentence of `rows`, until it is done or out of room.
 
@@ -148,12 +160,8 @@ def advance(start, stop, rows, trees, sets, most):
             least = judge(i, new, sets)
             if sets.state[i] != OPEN or sets.calls[i] == most:
                 break
-            if not join(i, n, arcs, shared, least, sets):
-                if stalled(i, sets):
-                    break
-                change = products(i, n, sets.number[i], sets.away[i], sets)
-                sets.number[i] = polish(change, face_of(i, sets), sets.number[i])
-            place(i, n, sets)
+            if not take_in(i, n, arcs, shared, least, sets):
+                break
 
 
 @numba.njit(cache=True, nogil=True)

@@ -298,6 +298,23 @@ def inside_slopes(n, low, M, E, T, vector):
             T[2 * Q + ij] = T[3 * Q + ji] = t
 
 
+@njit(cache=True, nogil=True, inline="always")
+def root_slopes(S, Q, T, G, H, root, vector, out):
+    """Write the derivatives of the marginals of arcs from the root, and hand them on."""
+    u = 0.0
+    for m in range(1, S):
+        if root[m] > 0.0:
+            u += root[m] * (vector[0, m] + T[2 * Q + S + m] + T[m * S + S - 1])
+    for m in range(1, S):
+        if root[m] > 0.0:
+            change = root[m] * (vector[0, m] + T[2 * Q + S + m] + T[m * S + S - 1] - u)
+            out[0, m] = change
+            G[2 * Q + S + m] += root[m]
+            G[m * S + S - 1] += root[m]
+            H[2 * Q + S + m] += change
+            H[m * S + S - 1] += change
+
+
 @njit(cache=True, nogil=True)
 def outside_slopes(n, low, M, E, T, G, H, root, vector, out):
     """Write the derivatives of all marginals along `vector`."""
@@ -308,18 +325,7 @@ def outside_slopes(n, low, M, E, T, G, H, root, vector, out):
     if low == 0:
         G[n] = 1.0
     else:
-        u = 0.0
-        for m in range(1, S):
-            if root[m] > 0.0:
-                u += root[m] * (vector[0, m] + T[2 * Q + S + m] + T[m * S + n])
-        for m in range(1, S):
-            if root[m] > 0.0:
-                change = root[m] * (vector[0, m] + T[2 * Q + S + m] + T[m * S + n] - u)
-                out[0, m] = change
-                G[2 * Q + S + m] += root[m]
-                G[m * S + n] += root[m]
-                H[2 * Q + S + m] += change
-                H[m * S + n] += change
+        root_slopes(S, Q, T, G, H, root, vector, out)
     for width in range(n - low, 0, -1):
         for i in range(low, S - width):
             j = i + width

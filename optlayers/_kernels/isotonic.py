@@ -6,28 +6,40 @@ from numba import njit
 _RUN = 8  # what is sorted by insertion, before runs are merged
 
 
+@njit(cache=True, nogil=True, inline="always")
+def insert(key, begin, end, order):
+    """Sort a short run by insertion."""
+    for i in range(begin + 1, end):
+        item, k = order[i], i
+        while k > begin and key[order[k - 1]] < key[item]:
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = item
+
+
+@njit(cache=True, nogil=True, inline="always")
+def merge(key, begin, middle, end, order, other):
+    """Merge two sorted runs that stand side by side."""
+    i, j = begin, middle
+    for k in range(begin, end):
+        if j >= end or (i < middle and key[order[i]] >= key[order[j]]):
+            other[k] = order[i]
+            i += 1
+        else:
+            other[k] = order[j]
+            j += 1
+
+
 @njit(cache=True, nogil=True)
 def sort(key, count, order, other):
     """Sort the numbers in `order` by falling key; of equals, the one that stands first stays so."""
     for begin in range(0, count, _RUN):
-        for i in range(begin + 1, min(begin + _RUN, count)):
-            item, k = order[i], i
-            while k > begin and key[order[k - 1]] < key[item]:
-                order[k] = order[k - 1]
-                k -= 1
-            order[k] = item
+        insert(key, begin, min(begin + _RUN, count), order)
     width = _RUN
     while width < count:
         for begin in range(0, count, 2 * width):
-            middle, end = min(begin + width, count), min(begin + 2 * width, count)
-            i, j = begin, middle
-            for k in range(begin, end):
-                if j >= end or (i < middle and key[order[i]] >= key[order[j]]):
-                    other[k] = order[i]
-                    i += 1
-                else:
-                    other[k] = order[j]
-                    j += 1
+            end = min(begin + 2 * width, count)
+            merge(key, begin, min(begin + width, count), end, order, other)
         order[:count] = other[:count]
         width *= 2
 
@@ -59,6 +71,25 @@ def orders(start, stop, x, allowed, order):
         sort(x[b], count, own, other)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def pool(x, b, length, first, total):
+    """Write the first entry and the sum of every block of a row; return how many there are."""
+    count = 0
+    for i in range(length):
+        first[count], total[count] = i, x[b, i]
+        size = 1
+        while count > 0:
+            before = first[count] - first[count - 1]
+            # The mean before is to be above this one.
+            if total[count - 1] * size > total[count] * before:
+                break
+            total[count - 1] += total[count]
+            size += before
+            count -= 1
+        count += 1
+    return count
+
+
 @njit(cache=True, nogil=True)
 def falling(start, stop, x, lengths, v, block):
     """Write the nearest non-increasing sequences, and which entries were pooled.
@@ -76,19 +107,7 @@ def falling(start, stop, x, lengths, v, block):
     n = x.shape[1]
     first, total = np.empty(n + 1, dtype=np.int64), np.empty(n)
     for b in range(start, stop):
-        count = 0
-        for i in range(lengths[b]):
-            first[count], total[count] = i, x[b, i]
-            size = 1
-            while count > 0:
-                before = first[count] - first[count - 1]
-                # The mean before is to be above this one.
-                if total[count - 1] * size > total[count] * before:
-                    break
-                total[count - 1] += total[count]
-                size += before
-                count -= 1
-            count += 1
+        count = pool(x, b, lengths[b], first, total)
         first[count] = lengths[b]
         for i in range(lengths[b], n):
             block[b, i] = i

@@ -17,6 +17,20 @@ class Items(NamedTuple):
     gain: np.ndarray  # of one step
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _best_steps(w, a, k, items, best, units, width):
+    """Return the best score with w units used before variable k, in how many, and its steps."""
+    top, fewest, taken = best[w], units[w], 0
+    gain, one = items.gain[k], items.sign[k]
+    for x in range(1, min(items.span[k], (width - 1 - w) // a) + 1):
+        value, of = best[w + a * x] + gain * x, units[w + a * x] + one * x
+        # Of equals the one in fewer units, then the larger z.
+        fewer = of < fewest or (of == fewest and one > 0)
+        if value > top or (value == top and fewer):
+            top, fewest, taken = value, of, x
+    return top, fewest, taken
+
+
 @njit(cache=True, nogil=True)
 def _one_row(weight, items, low, high, width, choice):
     """Fill the table of one row of positive weights, from the last variable to the first.
@@ -30,14 +44,7 @@ def _one_row(weight, items, low, high, width, choice):
     for k in range(len(weight) - 1, -1, -1):
         a, gain, one = weight[k], items.gain[k], items.sign[k]
         for w in range(width if items.span[k] > 1 else 0):
-            top, fewest, taken = best[w], units[w], 0
-            for x in range(1, min(items.span[k], (width - 1 - w) // a) + 1):
-                value, of = best[w + a * x] + gain * x, units[w + a * x] + one * x
-                # Of equals the one in fewer units, then the larger z.
-                fewer = of < fewest or (of == fewest and one > 0)
-                if value > top or (value == top and fewer):
-                    top, fewest, taken = value, of, x
-            best[w], units[w], choice[k, w] = top, fewest, taken
+            best[w], units[w], choice[k, w] = _best_steps(w, a, k, items, best, units, width)
         if items.span[k] <= 1:
             choice[k] = 0
         # The same for one step, without divisions. Further up is still of the variable before.
@@ -47,6 +54,22 @@ def _one_row(weight, items, low, high, width, choice):
             if value > best[w] or (value == best[w] and fewer):
                 best[w], units[w], choice[k, w] = value, of, 1
     return best[0]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _best_reach(w, step, k, rows, items, digit, width, before, units):
+    """Return the best score from state w with variable k, in how many units, and its steps."""
+    top, fewest, taken = before[w], units[w], 0
+    for x in range(1, items.span[k] + 1):
+        inside = True
+        for r in range(len(rows)):
+            inside &= 0 <= digit[r] + rows[r, k] * x < width[r]
+        if not inside:
+            break
+        value, of = before[w + step * x] + items.gain[k] * x, units[w + step * x] + x
+        if value > top or (value == top and of <= fewest):
+            top, fewest, taken = value, of, x
+    return top, fewest, taken
 
 
 @njit(cache=True, nogil=True)
@@ -68,17 +91,8 @@ def _several_rows(rows, items, base, low, high, width, stride, states, choice):
         for w in range(states):
             for r in range(count):
                 digit[r] = (w // stride[r]) % width[r]
-            top, fewest, taken = before[w], units_before[w], 0
-            for x in range(1, items.span[k] + 1):
-                inside = True
-                for r in range(count):
-                    inside &= 0 <= digit[r] + rows[r, k] * x < width[r]
-                if not inside:
-                    break
-                value, of = before[w + step * x] + items.gain[k] * x, units_before[w + step * x] + x
-                if value > top or (value == top and of <= fewest):
-                    top, fewest, taken = value, of, x
-            best[w], units[w], choice[k, w] = top, fewest, taken
+            found = _best_reach(w, step, k, rows, items, digit, width, before, units_before)
+            best[w], units[w], choice[k, w] = found
     return best
 
 
@@ -157,6 +171,20 @@ def _by_several_rows(rows, items, row_low, row_high, most, z):
 
 
 @njit(cache=True, nogil=True)
+def _read(items, scores, lower, upper):
+    """Write the steps and gains of one instance; whether they are numbers, in bounds that meet."""
+    fine = True
+    for k in range(len(scores)):
+        s, low, high = scores[k], lower[k], upper[k]
+        forbidden = s == -np.inf
+        fine &= s < np.inf and low <= high
+        items.anchor[k], items.sign[k] = int(low), 1
+        items.span[k] = 0 if forbidden else int(high - low)
+        items.gain[k] = 0.0 if forbidden else s
+    return fine
+
+
+@njit(cache=True, nogil=True)
 def decode(start, stop, scores, row_low, row_high, lower, upper, rows, most, z, state):
     """Decide instances `start` to `stop` of `(N, count, n)`; limits and bounds are integers.
 
@@ -180,19 +208,8 @@ def decode(start, stop, scores, row_low, row_high, lower, upper, rows, most, z, 
     )  # fmt: skip
     for i in range(start, stop):
         for c in range(components):
-            fine = True
-            for k in range(n):
-                s = scores[i, c, k]
-                low, high = lower[i % len(lower), c, k], upper[i % len(upper), c, k]
-                fine &= s < np.inf
-                items.anchor[k], items.sign[k] = int(low), 1
-                if low > high:
-                    state[i, c] = EMPTY
-                    fine = False
-                forbidden = s == -np.inf
-                items.span[k] = 0 if forbidden else int(high - low)
-                items.gain[k] = 0.0 if forbidden else s
-            if not fine:
+            own_low, own_high = lower[i % len(lower), c], upper[i % len(upper), c]
+            if not _read(items, scores[i, c], own_low, own_high):
                 state[i, c] = OTHER
                 continue
             below, above = row_low[i % len(row_low), c], row_high[i % len(row_high), c]

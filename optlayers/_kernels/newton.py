@@ -10,7 +10,7 @@ import numpy as np
 
 from .lean import exact, exact_inlined
 from .newton_arrays import (
-    Block as Block,
+    BlockArrays as BlockArrays,
 )
 from .newton_arrays import Instance, activity, make_work, pull_back, worse
 from .newton_constants import (

@@ -8,7 +8,7 @@ import numpy as np
 from .lean import called, exact, inlined
 
 
-class Block(NamedTuple):
+class BlockArrays(NamedTuple):
     """What all instances share: rows R, normalised; `(start, index, value)` by rows, by columns.
 
     `dense` is the transpose of R as a matrix, or empty; `pattern` is what `_ordering.pairs` found,

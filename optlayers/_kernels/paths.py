@@ -81,6 +81,17 @@ def exponentiate(x):
         x[e] = exponential(x[e])
 
 
+@njit(cache=True, nogil=True, inline="always")
+def best_edge(v, first, tails, parts, best, own):
+    """Return the best score of a way to node v, and its last edge."""
+    top, at = -np.inf, -1
+    for e in range(first[v], first[v + 1]):
+        value = best[tails[e]] + own[parts[e]]
+        if value > top:
+            top, at = value, e
+    return top, at
+
+
 @njit(cache=True, nogil=True)
 def decode(start, stop, first, tails, parts, sources, targets, scores, allowed, z, state):
     """Write the best path of every instance; 1 where there is none, 2 where a score is none."""
@@ -107,12 +118,7 @@ def decode(start, stop, first, tails, parts, sources, targets, scores, allowed, 
             best[v] = -np.inf
         best[source] = 0.0
         for v in range(source + 1, target + 1):
-            top, at = -np.inf, -1
-            for e in range(first[v], first[v + 1]):
-                value = best[tails[e]] + own[parts[e]]
-                if value > top:
-                    top, at = value, e
-            best[v], came[v] = top, at
+            best[v], came[v] = best_edge(v, first, tails, parts, best, own)
         if target < source or not best[target] > -np.inf:
             state[b] = _NO_PATH
             continue
@@ -228,6 +234,17 @@ def values(start, stop, first, tails, parts, levels, sources, targets, scores, a
         log_z[b] = high[t] + low[t] if fine else -np.inf
 
 
+@njit(cache=True, nogil=True, inline="always")
+def pass_back(b, v, graph, share, through, mu):
+    """Divide the probability of node v among its edges."""
+    first, tails, parts, _ = graph
+    for e in range(first[v], first[v + 1]):
+        x = through[v] * share[e]
+        through[tails[e]] += x
+        if parts[e] < mu.shape[1]:
+            mu[b, parts[e]] += x
+
+
 @njit(cache=True, nogil=True)
 def marginals(start, stop, first, tails, parts, levels, sources, targets, scores, allowed, mu):
     """Write the probability of every part."""
@@ -245,13 +262,33 @@ def marginals(start, stop, first, tails, parts, levels, sources, targets, scores
         through[: t + 1] = 0.0
         through[t] = 1.0
         for v in range(t, s, -1):
-            if through[v] == 0.0:
-                continue
-            for e in range(first[v], first[v + 1]):
-                x = through[v] * share[e]
-                through[tails[e]] += x
-                if parts[e] < count:
-                    mu[b, parts[e]] += x
+            if through[v] != 0.0:
+                pass_back(b, v, graph, share, through, mu)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def change_at(v, graph, share, slope, way):
+    """Return the derivative of the sum of the ways to node v, along `way`."""
+    first, tails, parts, _ = graph
+    total = 0.0
+    for e in range(first[v], first[v + 1]):
+        if share[e] > 0.0:
+            total += share[e] * (slope[tails[e]] + way[parts[e]])
+    return total
+
+
+@njit(cache=True, nogil=True, inline="always")
+def change_back(b, v, graph, share, slope, way, through, change, out):
+    """Divide what goes through node v among its edges, and its change along `way`."""
+    first, tails, parts, _ = graph
+    g, h = through[v], change[v]
+    for e in range(first[v], first[v + 1]):
+        if share[e] > 0.0:
+            x = share[e] * (h + g * (slope[tails[e]] + way[parts[e]] - slope[v]))
+            through[tails[e]] += g * share[e]
+            change[tails[e]] += x
+            if parts[e] < out.shape[1]:
+                out[b, parts[e]] += x
 
 
 @njit(cache=True, nogil=True)
@@ -274,25 +311,26 @@ def hessian_product(
             way[p] = vector[b, p] if near[p] > -np.inf else 0.0
         slope[: t + 1] = 0.0
         for v in range(s + 1, t + 1):
-            total = 0.0
-            for e in range(first[v], first[v + 1]):
-                if share[e] > 0.0:
-                    total += share[e] * (slope[tails[e]] + way[parts[e]])
-            slope[v] = total
+            slope[v] = change_at(v, graph, share, slope, way)
         through[: t + 1] = 0.0
         change[: t + 1] = 0.0
         through[t] = 1.0
         for v in range(t, s, -1):
-            g, h = through[v], change[v]
-            if g == 0.0:
-                continue
-            for e in range(first[v], first[v + 1]):
-                if share[e] > 0.0:
-                    x = share[e] * (h + g * (slope[tails[e]] + way[parts[e]] - slope[v]))
-                    through[tails[e]] += g * share[e]
-                    change[tails[e]] += x
-                    if parts[e] < count:
-                        out[b, parts[e]] += x
+            if through[v] != 0.0:
+                change_back(b, v, graph, share, slope, way, through, change, out)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def drawn_edge(v, draw, first, share):
+    """Return the edge into node v that a number in [0, 1) draws."""
+    chosen, below = -1, 0.0
+    for e in range(first[v], first[v + 1]):
+        if share[e] > 0.0:
+            chosen = e
+            below += share[e]
+            if below > draw:
+                break
+    return chosen
 
 
 @njit(cache=True, nogil=True)
@@ -311,13 +349,7 @@ def sample(
             continue
         v = t
         while v != s:
-            chosen, below = -1, 0.0
-            for e in range(first[v], first[v + 1]):
-                if share[e] > 0.0:
-                    chosen = e
-                    below += share[e]
-                    if below > draws[b, v]:
-                        break
+            chosen = drawn_edge(v, draws[b, v], first, share)
             if parts[chosen] < count:
                 z[b, parts[chosen]] = 1.0
             v = tails[chosen]

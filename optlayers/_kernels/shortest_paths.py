@@ -9,6 +9,16 @@ from numba import njit
 _NO_PATH, _BROKEN, _CYCLE = 1, 2, 3
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _let_wait(u, heap, size, place):
+    """Put node u to the end of the heap unless it waits there; return how many wait."""
+    if place[u] != -1:
+        return size
+    heap[size] = u
+    place[u] = size
+    return size + 1
+
+
 @njit(cache=True, nogil=True)
 def dijkstra(source, target, first, leaving, heads, s, best, came, heap, place):
     """Find the best paths from the source for scores that are at most zero.
@@ -33,10 +43,7 @@ def dijkstra(source, target, first, leaving, heads, s, best, came, heap, place):
             u, value = heads[e], best[v] + s[e]
             if value > best[u] and place[u] != -2:
                 best[u], came[u] = value, e
-                if place[u] == -1:
-                    heap[size] = u
-                    place[u] = size
-                    size += 1
+                size = _let_wait(u, heap, size, place)
                 _sift_up(heap, best, place[u], place)
 
 

@@ -43,6 +43,8 @@ def kruskal(start, stop, nodes, edges, scores, order, allowed, z, state):
             above[v] = v
         left = nodes - 1
         for e in order[b]:
+            if left == 0:
+                break
             if not mask[e] or scores[b, e] == -np.inf:
                 continue
             u, v = _root(above, edges[e, 0]), _root(above, edges[e, 1])
@@ -50,8 +52,6 @@ def kruskal(start, stop, nodes, edges, scores, order, allowed, z, state):
                 above[u] = v
                 z[b, e] = 1.0
                 left -= 1
-                if left == 0:
-                    break
         if left > 0:
             state[b] = _NO_TREE
 

@@ -18,13 +18,12 @@ def fill(i, c, W, K, scores, may, must, best, came):
                 out, inside = best[w, k, 0], best[w, k, 1]
                 came[t, w, k, 0] = inside > out
                 best[w, k, 0] = -np.inf if must[i, c, t] else max(out, inside)
-                best[w, k, 1] = -np.inf
-                if w == 0 or not may[i, c, t]:
-                    continue
-                go = best[w - 1, k, 1]
-                begin = best[w - 1, k - 1, 0] if k > 0 and may[i, c, n + t] else -np.inf
+                take = w > 0 and may[i, c, t]
+                go = best[w - 1, k, 1] if take else -np.inf
+                enter = take and k > 0 and may[i, c, n + t]
+                begin = best[w - 1, k - 1, 0] if enter else -np.inf
                 came[t, w, k, 1] = go > begin
-                best[w, k, 1] = s + max(go, begin)
+                best[w, k, 1] = s + max(go, begin) if take else -np.inf
 
 
 @njit(cache=True, nogil=True, inline="always")

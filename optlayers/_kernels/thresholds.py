@@ -53,6 +53,10 @@ def simplex_threshold(point, kept, count, largest, goal):
 
 # One function, and rows by number: every array that is handed to another one, inlined or not, and
 # every view of one is counted by the runtime, which costs as much as half of a short row.
+#
+# z = max((point - shift) - tau, 0) in two steps, because tau + shift would be rounded to the digits
+# of a large point. With the maximum between the two, the compiler, which may reassociate, cannot
+# make one of them.
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
 def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
     """Project rows onto simplices: a pass for what can be positive, the threshold, one to cut."""
@@ -79,8 +83,7 @@ def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
             for j in range(size):
                 broken |= np.isnan(x[row, j])
         if broken or not np.isfinite(largest):
-            for j in range(size):
-                z[row, j] = np.nan
+            z[row] = np.nan
             continue
         above = 0.0
         if not equality:
@@ -90,9 +93,6 @@ def simplex(start, stop, x, z, sign, anchor, fixed, total, equality, plain):
         if equality or above > goal:
             shift = largest
             tau = simplex_threshold(point, kept, size, largest, goal)
-        # z = max((point - shift) - tau, 0): in two steps, because tau + shift would be rounded
-        # to the digits of a large point. With the maximum between the two, the compiler, which may
-        # reassociate, cannot make one of them.
         if plain:
             for j in range(size):
                 z[row, j] = max(point[j] - shift, tau) - tau
@@ -163,6 +163,23 @@ def varying_simplex(start, stop, x, z, sign, flip, equality, row_lower, row_uppe
             z[row, at[i]] += sign[block, at[i]] * value
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def read_heads(y, n, m, mask, at, point):
+    """Write the allowed heads of modifier m, and their scores.
+
+    Returns how many there are and the largest score, NaN if one is NaN.
+    """
+    free, largest, broken = 0, -np.inf, False
+    for h in range(len(at)):
+        value = np.float64(y[n, h, m])
+        at[free], point[free] = h, value
+        if mask[h, m]:
+            free += 1
+            largest = max(largest, value)
+            broken |= value != value
+    return free, np.nan if broken else largest
+
+
 @numba.njit(cache=True, nogil=True)
 def heads(start, stop, y, allowed, z):
     """Project onto one simplex per modifier, over the heads that are allowed."""
@@ -172,19 +189,10 @@ def heads(start, stop, y, allowed, z):
     for n in range(start, stop):
         mask = allowed[n % allowed.shape[0]]
         for m in range(side):
-            free, largest, broken = 0, -np.inf, False
-            for h in range(side):
-                value = np.float64(y[n, h, m])
-                at[free], point[free] = h, value
-                if mask[h, m]:
-                    free += 1
-                    largest = max(largest, value)
-                    broken |= value != value
-            if broken or not np.isfinite(largest):
-                for i in range(free):
-                    z[n, at[i], m] = np.nan
-                continue
-            tau = simplex_threshold(point, kept, free, largest, 1.0)
+            free, largest = read_heads(y, n, m, mask, at, point)
+            tau = np.nan
+            if np.isfinite(largest):
+                tau = simplex_threshold(point, kept, free, largest, 1.0)
             for i in range(free):
                 z[n, at[i], m] = max(point[i] - largest, tau) - tau
 

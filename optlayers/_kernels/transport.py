@@ -66,6 +66,23 @@ def _limit(table, least, most, row_side):
 
 
 @njit(cache=True, nogil=True)
+def _read(table, scores, lower, upper, row, column):
+    """Write scores and bounds of one instance into the table; whether they are numbers.
+
+    Minus infinity keeps a pair at its lower bound.
+    """
+    table.s[:], table.low[:], table.high[:] = 0.0, 0.0, 0.0
+    fine = True
+    for e in range(len(scores)):
+        forbidden = scores[e] == -np.inf
+        fine &= scores[e] < np.inf and lower[e] > -np.inf
+        table.s[row[e], column[e]] = 0.0 if forbidden else scores[e]
+        table.low[row[e], column[e]] = lower[e]
+        table.high[row[e], column[e]] = lower[e] if forbidden else upper[e]
+    return fine
+
+
+@njit(cache=True, nogil=True)
 def _close(table, least, most):
     """Add the row and the column of what is not sent; whether there can be a point."""
     s, low, high, _, supply, demand, _, _ = table
@@ -146,11 +163,23 @@ def _start(table, slack):
     return True
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _reach(table, search, i, at, slack):
+    """Shorten the ways to columns that lead from column `at` through row i."""
+    s, _, high, z, _, _, price, _ = table
+    distance, came_row, came, done, nearest = search
+    for k in range(len(price)):
+        if not done[k] and high[i, k] - z[i, k] > slack:
+            there = max(nearest[i] - (s[i, k] - price[k]), distance[at])
+            if there < distance[k]:
+                distance[k], came_row[k], came[k] = there, i, at
+
+
 @njit(cache=True, nogil=True)
 def _shortest(table, search, slack):
     """Find the nearest column that lacks something from those that have too much; -1: none."""
-    s, low, high, z, _, _, price, excess = table
-    distance, came_row, came, done, nearest = search
+    s, low, _, z, _, _, price, excess = table
+    distance, _, came, done, nearest = search
     n, m = z.shape
     for j in range(m):
         distance[j] = 0.0 if excess[j] > slack else np.inf
@@ -167,17 +196,10 @@ def _shortest(table, search, slack):
         if excess[at] < -slack:
             return at
         for i in range(n):
-            if not z[i, at] - low[i, at] > slack:
-                continue
             here = distance[at] + (s[i, at] - price[at])
-            if not here < nearest[i]:
-                continue
-            nearest[i] = here
-            for k in range(m):
-                if not done[k] and high[i, k] - z[i, k] > slack:
-                    there = max(here - (s[i, k] - price[k]), distance[at])
-                    if there < distance[k]:
-                        distance[k], came_row[k], came[k] = there, i, at
+            if z[i, at] - low[i, at] > slack and here < nearest[i]:
+                nearest[i] = here
+                _reach(table, search, i, at, slack)
 
 
 @njit(cache=True, nogil=True)
@@ -225,6 +247,45 @@ def _tight(table, tolerance, tight, slack):
             tight[i, j] = both and sent + tolerance >= worth >= open_ - tolerance
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _wait(table, search, tight, free, i, c, slack, queue, last):
+    """Let the columns wait that row i can send more to, from column c; return how many wait."""
+    _, came_row, came, done, _ = search
+    for k in range(table.z.shape[1]):
+        if not done[k] and tight[i, k] and free[i, k] and table.high[i, k] - table.z[i, k] > slack:
+            done[k], came[k], came_row[k] = True, c, i
+            queue[last] = k
+            last += 1
+    return last
+
+
+@njit(cache=True, nogil=True)
+def _cycle_end(table, search, tight, free, i0, j0, slack):
+    """Find a cycle through a pair, breadth first: its last column (-1: none), and pairs seen."""
+    _, low, _, z, _, _, _, _ = table
+    _, _, came, done, nearest = search
+    n, m = z.shape
+    done[:] = False
+    nearest[:] = 0.0
+    queue = np.empty(m, dtype=np.int64)
+    queue[0], first, last, steps = j0, 0, 1, m
+    done[j0], came[j0] = True, -1
+    while first < last:
+        c = queue[first]
+        first += 1
+        steps += n
+        for i in range(n):
+            if nearest[i] > 0 or not (tight[i, c] and free[i, c] and z[i, c] - low[i, c] > slack):
+                continue
+            if i == i0 and c != j0:
+                return c, steps
+            if i != i0:
+                nearest[i] = 1.0
+                steps += m
+                last = _wait(table, search, tight, free, i, c, slack, queue, last)
+    return -1, steps
+
+
 @njit(cache=True, nogil=True)
 def _raise_one(table, search, tight, free, i0, j0, slack):
     """Raise one pair by a cycle of tight pairs that are still free.
@@ -232,8 +293,8 @@ def _raise_one(table, search, tight, free, i0, j0, slack):
     Returns the amount moved (0: there is no cycle) and the number of pairs looked at.
     """
     _, low, high, z, _, _, _, _ = table
-    _, came_row, came, done, nearest = search
-    n, m = z.shape
+    _, came_row, came, _, _ = search
+    m = z.shape[1]
     other = False
     for j in range(m):
         other = other or (
@@ -241,30 +302,7 @@ def _raise_one(table, search, tight, free, i0, j0, slack):
         )
     if not other:
         return 0.0, m
-    done[:] = False
-    nearest[:] = 0.0
-    queue = np.empty(m, dtype=np.int64)
-    queue[0], first, last, steps, end = j0, 0, 1, m, -1
-    done[j0], came[j0] = True, -1
-    while first < last and end < 0:
-        c = queue[first]
-        first += 1
-        steps += n
-        for i in range(n):
-            if nearest[i] > 0 or not (tight[i, c] and free[i, c] and z[i, c] - low[i, c] > slack):
-                continue
-            if i == i0:
-                if c != j0:
-                    end = c
-                    break
-                continue
-            nearest[i] = 1.0
-            steps += m
-            for k in range(m):
-                if not done[k] and tight[i, k] and free[i, k] and high[i, k] - z[i, k] > slack:
-                    done[k], came[k], came_row[k] = True, c, i
-                    queue[last] = k
-                    last += 1
+    end, steps = _cycle_end(table, search, tight, free, i0, j0, slack)
     if end < 0:
         return 0.0, steps
     amount = min(high[i0, j0] - z[i0, j0], z[i0, end] - low[i0, end])
@@ -369,31 +407,22 @@ def decode(
         np.empty(m + 1), np.empty(m + 1, dtype=np.int64), np.empty(m + 1, dtype=np.int64),
         np.empty(m + 1, dtype=np.bool_), np.empty(n + 1),
     )  # fmt: skip
-    for i in range(start, stop):
-        for c in range(count):
-            table.s[:], table.low[:], table.high[:] = 0.0, 0.0, 0.0
-            fine, size_of = True, 0.0
+    for number in range(start * count, stop * count):
+        i, c = number // count, number % count
+        own_low, own_high = lower[i % len(lower), c], upper[i % len(upper), c]
+        if not _read(table, scores[i, c], own_low, own_high, row, column):
+            state[i, c] = NUMBERS
+            continue
+        low, high = rows_low[i % len(rows_low), c], rows_high[i % len(rows_high), c]
+        least = (low[first[:n]].copy(), low[first[n:]].copy())
+        most = (high[first[:n]].copy(), high[first[n:]].copy())
+        state[i, c] = _close(table, least, most)
+        if state[i, c] == FINE:
+            size_of = 0.0
+            for j in range(m):
+                size_of = max(size_of, table.demand[j])
+            slack = accuracy * (1 + size_of)
+            state[i, c] = _solve(table, search, row, column, slack, most_steps)
+        if state[i, c] == FINE:
             for e in range(size):
-                value = scores[i, c, e]
-                fine &= value < np.inf
-                low, high = lower[i % len(lower), c, e], upper[i % len(upper), c, e]
-                forbidden = value == -np.inf
-                table.s[row[e], column[e]] = 0.0 if forbidden else value
-                table.low[row[e], column[e]] = low
-                table.high[row[e], column[e]] = low if forbidden else high
-                fine &= low > -np.inf
-            if not fine:
-                state[i, c] = NUMBERS
-                continue
-            low, high = rows_low[i % len(rows_low), c], rows_high[i % len(rows_high), c]
-            least = (low[first[:n]].copy(), low[first[n:]].copy())
-            most = (high[first[:n]].copy(), high[first[n:]].copy())
-            state[i, c] = _close(table, least, most)
-            if state[i, c] == FINE:
-                for j in range(m):
-                    size_of = max(size_of, table.demand[j])
-                slack = accuracy * (1 + size_of)
-                state[i, c] = _solve(table, search, row, column, slack, most_steps)
-            if state[i, c] == FINE:
-                for e in range(size):
-                    z[i, c, e] = table.z[row[e], column[e]] + 0.0  # no negative zeros
+                z[i, c, e] = table.z[row[e], column[e]] + 0.0  # no negative zeros

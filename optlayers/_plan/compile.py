@@ -159,12 +159,18 @@ def compiled_of(polytope: Polytope) -> CompiledPolytope:
         if found is None:
             found = _compile(polytope)
         if key is not None:
-            with _LOCK:
-                found = _SMALL.setdefault(key, found)  # another thread may have been faster
-                _SMALL.move_to_end(key)
-                while len(_SMALL) > _MOST_SMALL:
-                    _SMALL.popitem(last=False)
+            found = _keep_small(key, found)
         object.__setattr__(polytope, "compiled", found)
+    return found
+
+
+def _keep_small(key: bytes, found: CompiledPolytope) -> CompiledPolytope:
+    """Keep what was made for equal polytopes to come; return what is kept."""
+    with _LOCK:
+        found = _SMALL.setdefault(key, found)  # another thread may have been faster
+        _SMALL.move_to_end(key)
+        while len(_SMALL) > _MOST_SMALL:
+            _SMALL.popitem(last=False)
     return found
 
 

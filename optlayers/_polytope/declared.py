@@ -85,14 +85,13 @@ class Declared:
         sources = Sources(values | {"A": A.source, "A_eq": A_eq.source})
         A, A_eq, rows_batch = join(A, A_eq)
         _refuse_gradients_beside_auxiliaries(A, A_eq, num_aux)
-        num_vars = A.matrix.shape[1]
+        num_vars, n = A.matrix.shape[1], A.matrix.shape[1] - num_aux
         sizes = (A.count, A_eq.count, num_vars, num_vars)
         for (name, given), size in zip(values.items(), sizes, strict=True):
             if name not in kept:
                 rows = {"b": "A", "b_eq": "A_eq"}.get(name)
                 values[name] = as_values(given, size, name, rows)
-        # Values stay tensors without a graph, as the host code wants them; the graph of those that
-        # require grad is kept beside them, for the derivative of a projection.
+        # The host code wants values without a graph; that is kept beside them, for derivatives.
         graphs = {k: v for k, v in values.items() if v.requires_grad}
         values |= {k: v.detach() for k, v in graphs.items()}
         batch_shape = _batch_of(values, rows_batch)
@@ -100,7 +99,7 @@ class Declared:
             check_bounds(values["lower"], values["upper"])
         if not (instance or rows_batch or ("b" in kept and "b_eq" in kept)):
             check_empty_rows(A.matrix, values["b"], A_eq.matrix, values["b_eq"])
-        own_shape = read_shape(shape, num_vars - num_aux)
+        own_shape = read_shape(shape, n)
         fields = {
             "A": A.matrix,
             "A_eq": A_eq.matrix,
@@ -108,9 +107,9 @@ class Declared:
             "rows_eq": A_eq,
             "rows_batch": rows_batch,
             "num_vars": num_vars,
-            "n": num_vars - num_aux,
+            "n": n,
             "num_aux": num_aux,
-            "integral": read_integral(integral, num_vars - num_aux, own_shape),
+            "integral": read_integral(integral, n, own_shape),
             "shape": own_shape,
             "requires_grad": bool(graphs),
             "rows_require_grad": A.source is not None or A_eq.source is not None,

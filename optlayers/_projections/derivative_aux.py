@@ -10,7 +10,7 @@ from torch import Tensor
 from .._errors import SolverFailed
 from .._plan.blocks import Block
 from .._plan.maps import Limits
-from .derivative_fibre import Sides, middle
+from .derivative_middle import Sides, middle
 from .vertices import support
 
 _REACH = 1e4  # of an auxiliary variable, in units where coefficients are near one
@@ -23,7 +23,7 @@ def free_auxiliaries(
 
     The face of a projected polytope at z is what lies above it, seen from the relative interior of
     $\{\psi : (z, \psi) \in L\}$. Multipliers of y - z find most such points, a batch at a time (see
-    `derivative_fibre.py`); a linear program the others: the sum of $s_k \le 1$, each at most its
+    `derivative_middle.py`); a linear program the others: the sum of $s_k \le 1$, each at most its
     slack, is largest where every slack that can be positive is, once the set may be scaled up.
 
     Args:
@@ -38,11 +38,11 @@ def free_auxiliaries(
     sides = [v.cpu().numpy() for v in limits]
     guess = np.nan_to_num(points)
     flat = Sides(*(_flat(v, points.shape[:2]) for v in sides))
-    fibre = middle(
+    moved = middle(
         block, _flat(guess, points.shape[:2]), _flat(r.cpu().numpy(), points.shape[:2]), flat, seen
     )
-    known = fibre.found.reshape(points.shape[:2])
-    found = fibre.points.reshape(points.shape)
+    known = moved.found.reshape(points.shape[:2])
+    found = moved.points.reshape(points.shape)
     points[..., block.is_aux] = np.where(known[..., None], found, points)[..., block.is_aux]
     for n, c in zip(*np.nonzero(~known), strict=True):
         if np.isfinite(points[n, c][~block.is_aux]).all():

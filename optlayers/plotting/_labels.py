@@ -78,22 +78,24 @@ def place(
         best = int(np.round(cost, 6).argmin())
         taken.append(boxes[best])
         anchor, offset = anchors[best // len(offsets)], offsets[best % len(offsets)]
-        written.append(
-            axes.annotate(
-                name.text,
-                (anchor[0], anchor[1]),
-                (offset[0], offset[1]),
-                textcoords="offset points",
-                ha="center",
-                va="center",
-                fontsize=size,
-                family=FAMILY,
-                color=for_text(name.colour),
-                zorder=6,
-                annotation_clip=False,
-            )
-        )
+        written.append(_write(axes, name, anchor, offset, size))
     return written
+
+
+def _write(axes: Axes, name: Name, at: np.ndarray, offset: np.ndarray, size: float) -> Annotation:
+    return axes.annotate(
+        name.text,
+        (at[0], at[1]),
+        (offset[0], offset[1]),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        fontsize=size,
+        family=FAMILY,
+        color=for_text(name.colour),
+        zorder=6,
+        annotation_clip=False,
+    )
 
 
 def _offsets(half: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:

@@ -157,7 +157,7 @@ class Newton(SolverMap, Projection):
         low, high = (rows.ordered(v.cpu().numpy()) for v in limits[:2])
         lower, upper = (np.ascontiguousarray(v.cpu().numpy()) for v in limits[2:])
         x, quality = np.empty_like(points), np.empty(len(points))
-        block = _kernels.newton.Block(*rows.arrays, self.block.is_aux)
+        block = _kernels.newton.BlockArrays(*rows.arrays, self.block.is_aux)
         args = (block, rows.norms, points, low, high, lower, upper, x, quality, _AIM)
         cost = len(points) * (200 * size + 20 * rows.matrix.nnz)
         run(_kernels.newton.newton, len(points), cost, *args)

@@ -21,7 +21,7 @@ class Pattern(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """R for the compiled loops: the first fields of `Block` in `_kernels/newton_arrays.py`."""
+    """R for compiled loops: the first fields of `BlockArrays` in `_kernels/newton_arrays.py`."""
 
     rows: tuple[np.ndarray, np.ndarray, np.ndarray]
     columns: tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -3,7 +3,7 @@ r"""The middle of what a point leaves its auxiliary variables, without a linear 
 The face of a projected polytope at z is what lies above z in the relative interior of
 $\{\psi : (z, \psi) \in L\}$, or of those of them that are worth most. Multipliers
 $\lambda \ge 0$ of y - z, and of what $\psi$ is worth, tell it: the sum of
-multipliers times slacks is the same all over the fibre, so rows and bounds with a positive
+multipliers times slacks is the same wherever $\psi$ is above z, so rows and bounds with a positive
 multiplier are active everywhere in it. Where every other one has a slack, $\psi$ is in the middle;
 where some have none, one least-squares step away from all of them gives it to them, or nothing is
 said about the instance.
@@ -22,8 +22,8 @@ _INWARD = 0.1  # of the slack asked for, what a step must give to every row that
 _ROOM = 50.0  # times the tolerance of activity, which a slack must have to be one
 
 
-class Fibre(NamedTuple):
-    """What is known of every instance: the point, and whether it is in the middle of its fibre."""
+class Middle(NamedTuple):
+    """What is known of every instance: the point, and whether its auxiliary part is the middle."""
 
     points: np.ndarray
     found: np.ndarray
@@ -38,8 +38,8 @@ class Sides(NamedTuple):
     upper: np.ndarray
 
 
-def middle(block: Block, x: np.ndarray, r: np.ndarray, sides: Sides, near: float) -> Fibre:
-    """Move auxiliary variables into the middle of their fibre, where that is known to succeed.
+def middle(block: Block, x: np.ndarray, r: np.ndarray, sides: Sides, near: float) -> Middle:
+    """Move auxiliary variables to the middle of what completes the point, if that is known to do.
 
     Args:
         block: With auxiliary variables.
@@ -62,7 +62,7 @@ class _Search:
         self.reach = near * (1 + np.abs(x[:, ~self.aux]).max(1, initial=0.0))[:, None]
         self.over_aux = np.asarray(abs(self.R[:, self.aux]).sum(1)).ravel() > 0
 
-    def run(self) -> Fibre:
+    def run(self) -> Middle:
         below, above, down, up = self._slacks(self.x)
         reach = self.reach
         found = np.isfinite(self.x).all(1) & np.isfinite(self.r).all(1)
@@ -98,7 +98,7 @@ class _Search:
             signs = np.where(above < below, -1.0, 1.0), np.where(up < down, -1.0, 1.0)
             parts = (held & self.over_aux, loose, loose_bound, held_bound)
             x[late], found[late] = self._away(late, x[late], *(v[late] for v in (*signs, *parts)))
-        return Fibre(x, found)
+        return Middle(x, found)
 
     def _slacks(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the slacks of rows to both sides, then those of bounds."""
