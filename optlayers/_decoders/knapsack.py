@@ -9,9 +9,9 @@ from torch import Tensor
 
 from .. import _kernels
 from .._kernels.threads import run
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
+from .._plan.operators import outside_graphs
 from .._polytope.consistency import inward
 from .common import back, instance_of, on_host
 from .milp import MILP
@@ -77,7 +77,7 @@ class Knapsack(AbstractBlockMap):
         entries = _least_entries(self.block, self.rows, self.scale)
         return f"a table of {entries:,.0f} entries, compiled"
 
-    @eager
+    @outside_graphs
     def forward(  # type: ignore[override]
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:

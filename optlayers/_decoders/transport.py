@@ -8,9 +8,9 @@ from torch import Tensor
 
 from .. import _kernels
 from .._kernels.threads import run
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
+from .._plan.operators import outside_graphs
 from .._polytope.consistency import inward
 from .bipartite import pairs_of
 from .common import back, instance_of, on_host
@@ -69,7 +69,7 @@ class Transport(AbstractBlockMap):
         n, m = self.sides.row.max() + 1, self.sides.column.max() + 1
         return f"shortest paths between {n} x {m} sums, compiled"
 
-    @eager
+    @outside_graphs
     def forward(  # type: ignore[override]
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:
