@@ -35,12 +35,18 @@ def points(P: ol.Polytope, seed: int = 0) -> torch.Tensor:
     return torch.randn(4, P.n, generator=generator, dtype=torch.float64)
 
 
+def quick(first: str, others=None) -> list:
+    """Return names of sets; tracing takes seconds, so all but one are for the slow tests."""
+    rest = [name for name in SETS if name != first] if others is None else others
+    return [first, *(pytest.param(name, marks=pytest.mark.slow) for name in rest)]
+
+
 def whole(function):
     torch._dynamo.reset()
     return torch.compile(function, fullgraph=True, backend="aot_eager")
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", quick("auxiliary"))
 def test_projections_and_decisions_are_one_graph(name):
     P = SETS[name]()
     y = points(P)
@@ -50,7 +56,7 @@ def test_projections_and_decisions_are_one_graph(name):
         assert torch.equal(own, other)
 
 
-@pytest.mark.parametrize("name", ["dense rows", "auxiliary", "assignment"])
+@pytest.mark.parametrize("name", quick("dense rows", ["auxiliary", "assignment"]))
 def test_derivatives_are_in_the_graph(name):
     P, y, weights = SETS[name](), points(SETS[name]()).requires_grad_(), points(SETS[name](), 1)
     (expected,) = torch.autograd.grad((ol.project(P, y) * weights).sum(), y)
@@ -58,7 +64,7 @@ def test_derivatives_are_in_the_graph(name):
     assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("name", ["knapsack", "assignment", "integers and others"])
+@pytest.mark.parametrize("name", quick("knapsack", ["assignment", "integers and others"]))
 def test_layers_train_in_one_graph(name):
     layer = ol.StructuredArgmax(SETS[name](), ol.SPIGOT())
     scores, weights = points(SETS[name]()), points(SETS[name](), 1)
@@ -80,16 +86,14 @@ class Projecting(torch.nn.Module):
         return ol.project(self.P, y), ol.decode(self.P, y)
 
 
-@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_exported_programs_answer_as_the_library_does(strict):
     P = SETS["auxiliary"]()
     y = points(P)
     expected = Projecting(P)(y)
     program = torch.export.export(Projecting(P), (y,), strict=strict)
-    graphs = [
-        m.graph for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)
-    ]
-    kinds = {str(node.target) for graph in graphs for node in graph.nodes}
+    parts = [m for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)]
+    kinds = {str(node.target) for part in parts for node in part.graph.nodes}
     assert "optlayers.answer.default" in kinds
     for own, other in zip(program.module()(y), expected, strict=True):
         assert torch.equal(own, other)
