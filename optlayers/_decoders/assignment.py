@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from .._errors import InfeasibleError, InputError
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
+from .._plan.operators import outside_graphs
 from .bipartite import pairs_of
 from .common import NO_POINT, NOT_FINITE, back, instance_of, on_host
 from .milp import MILP
@@ -51,7 +51,7 @@ class Assignment(AbstractBlockMap):
         found = _sides(block)
         return found if isinstance(found, str) else None
 
-    @eager
+    @outside_graphs
     def forward(  # type: ignore[override]
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
+from .._plan.operators import outside_graphs
 from .._polytope.consistency import inward
 from .common import back, instance_of, on_host
 from .milp import MILP
@@ -41,7 +41,7 @@ class CompiledDecoder(AbstractBlockMap):
             state: `(N, count)`, zeros.
         """
 
-    @eager
+    @outside_graphs
     def forward(  # type: ignore[override]
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:

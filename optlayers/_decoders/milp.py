@@ -13,9 +13,9 @@ from .._errors import (
     SolverFailed,
     UnboundedError,
 )
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report, SolverMap
+from .._plan.operators import outside_graphs
 from .._polytope.consistency import inward, nearest_limits, within
 from .._solvers.highs import TIME, HighsSolver
 from .branches import branched, is_fractional
@@ -61,7 +61,7 @@ class MILP(SolverMap):
         super().__init__(block)
         self._rows = ExactRows(block.matrix, block.whole)
 
-    @eager
+    @outside_graphs
     def forward(  # type: ignore[override]
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:

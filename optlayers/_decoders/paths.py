@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from .._errors import InfeasibleError, InputError
-from .._kernels.untraced import eager
 from .._paths.rows import Ends, find_ends, read_network, why_no_paths
 from .._paths.sums import decode
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
+from .._plan.operators import outside_graphs
 from .common import FORBIDDEN, NO_POINT, NOT_FINITE, PreparedDecoder, back, instance_of, on_host
 from .milp import MILP
 
@@ -49,7 +49,7 @@ class Paths(PreparedDecoder):
         """Return where paths begin and end."""
         return find_ends(self._network, limits), None
 
-    @eager
+    @outside_graphs
     def forward(  # type: ignore[override]
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from .. import _kernels
 from .._errors import InfeasibleError
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
+from .._plan.operators import outside_graphs
 from .._polytope.consistency import inward
 from .._projections.spans import RowsOfSpans, selects_spans
 from .common import NO_INTEGER, back, instance_of, on_host
@@ -43,7 +43,7 @@ class Spans(AbstractBlockMap):
             return "it decodes integers only"
         return None if selects_spans(block) else "it does not select words in spans"
 
-    @eager
+    @outside_graphs
     def forward(  # type: ignore[override]
         self, x: Tensor, limits: Limits, report: Report
     ) -> Tensor:

@@ -24,6 +24,7 @@ from .consistency import (
 )
 from .limits import Ready, make_limits, rows_for, take_rows
 from .maps import Limits, Table, send
+from .operators import register
 from .plan import Plan
 from .presolve import (
     Reduction,
@@ -284,6 +285,7 @@ def _make_ready(
     plan.index(device)
     for map_ in plan.maps:
         map_.constants(device, dtype)
+        register(map_)
     bad = infeasible_instances(polytope, plan)
     bounds = [polytope.values[k][..., : polytope.n] for k in ("lower", "upper")]
     fits_half = all(bool((v.abs() < 65504.0).all()) for v in bounds)

@@ -48,7 +48,7 @@ class AbstractBlockMap(ABC):
     def __init__(self, block: Block):
         if reason := self.why_not(block):
             raise BlockRefused(f"{type(self).__name__} cannot take {block}: {reason}.")
-        self.block = block
+        self.block, self.key = block, ""
         self._constants: dict[tuple[torch.device, torch.dtype], tuple[Any, ...]] = {}
 
     @classmethod

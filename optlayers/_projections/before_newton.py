@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._kernels.untraced import eager
 from .._plan.failures import Report
 from .._plan.maps import Limits, SolverMap
+from .._plan.operators import outside_graphs, with_operators
 from .derivative import Projection, tangent
 from .newton.newton import GOOD, Newton
 
 
+@with_operators
 class BeforeNewton(SolverMap, Projection):
     """A compiled projection on the CPU; Newton's method has what misses the accuracy.
 
@@ -36,7 +37,7 @@ class BeforeNewton(SolverMap, Projection):
         """Return Newton's, which are needed on other devices than the CPU."""
         return () if device.type == "cpu" else self.newton.constants(device, torch.float64)
 
-    @eager
+    @outside_graphs
     def forward(
         self, x: Tensor, limits: Limits, report: Report, near: Tensor | None = None
     ) -> Tensor:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from .._errors import InfeasibleError, InputError
 from .._kernels.threads import run
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import ACCURACY, Limits, Report, SolverMap
+from .._plan.operators import outside_graphs, with_operators
 from .._polytope.consistency import CONSISTENT, nearest_limits, within
 from .._solvers.block import Answer, ProjectionProblem, measured, refined
 from .._solvers.cvxpy import CvxpySolver
@@ -44,6 +44,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_Turns.renew)
 
 
+@with_operators
 class QP(SolverMap, Projection):
     r"""Projection onto $\{z : \underline c \le Rx \le \bar c,\ l \le x \le u,\ x = [z; \psi]\}$.
 
@@ -80,7 +81,7 @@ class QP(SolverMap, Projection):
         with self._lock:  # not reached after an error: a solver in the middle of something is lost
             self._solvers.setdefault(kind.name, []).append(solver)
 
-    @eager
+    @outside_graphs
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project instances side by side; points that satisfy the rows already need no solver."""
         y = self.units.worth(x.detach().double()).cpu().numpy()

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from .._errors import UnboundedError
-from .._kernels.untraced import eager
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report, Table
+from .._plan.operators import outside_graphs
 from .active_set import ActiveSet
 from .affine import Affine
 from .box import Box
@@ -92,7 +92,7 @@ class ScoredNewton(_Scored, Newton):
 class ScoredQP(_Scored, QP):
     """Exact solvers, where auxiliary variables are worth something."""
 
-    @eager
+    @outside_graphs
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project what has an end."""
         z = torch.zeros_like(x)

@@ -10,9 +10,9 @@ from torch import Tensor
 from ... import _kernels
 from ..._errors import InfeasibleError
 from ..._kernels.threads import run
-from ..._kernels.untraced import eager
 from ..._plan.blocks import Block
 from ..._plan.maps import ACCURACY, Limits, Report, SolverMap, send
+from ..._plan.operators import outside_graphs, with_operators
 from ..._polytope.consistency import within
 from ..._solvers.block import ProjectionProblem
 from ..derivative import Projection, tangent
@@ -28,6 +28,7 @@ _SAME, _MOVED, _EMPTY = range(3)  # what the linear program says of limits
 _ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by dense factors
 
 
+@with_operators
 class Newton(SolverMap, Projection):
     r"""Projection onto $\{\underline c \le Rx \le \bar c,\ l \le x \le u\}$, $x = [z; \psi]$.
 
@@ -79,7 +80,7 @@ class Newton(SolverMap, Projection):
         kind = "sparse" if self.rows.is_sparse else "dense"
         return f"Newton's method, {kind} factor; what misses {GOOD:g} goes to OSQP, then Clarabel"
 
-    @eager
+    @outside_graphs
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
         """Project; instances that miss the accuracy are handed on."""
         return self.solve(x, limits, report)[0].to(x.dtype)
