@@ -17,7 +17,7 @@ from examples.data import Corpus, DataError
 from examples.data.text import told
 from examples.files import score_files
 
-from .settings import C, ConfigError, make_parser, named_file
+from .settings import C, ConfigError, add_settings, make_parser, named_file
 
 Commands = Mapping[str, tuple[ArgumentParser, Callable[[Any], None]]]
 """The parser of each command's options, and what runs it."""
@@ -77,7 +77,7 @@ def train_command(
     add = command.add_argument
     names = ", ".join(sorted(file.stem for file in kind.CONFIGS.glob("*.yaml")))
     add("--config", action=NamedConfig, help=f"{names}, or a YAML file of settings (small)")
-    command.add_class_arguments(kind)
+    add_settings(command, kind)
     add("--output", type=Path | None, help="folder of the run (runs/DATA-METHOD-SEED)")
     add("--accelerator", default="auto", help="cpu, gpu, ... (%(default)s)")
     add("--precision", default="32-true", help="bf16-mixed for bfloat16 (%(default)s)")
@@ -87,7 +87,7 @@ def train_command(
     add("--json", action="store_true", help="print scores as JSON")
 
     def run_train(options: Namespace) -> None:
-        config = kind.made(command, options)
+        config = kind.read(options)
         output = options.output or Path("runs") / f"{config.data}-{config.method}-{config.seed}"
         more = {n: options[n] for n in ("accelerator", "precision", "tensorboard", "quiet")}
         result = train(config, Path(output), **more)

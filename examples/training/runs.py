@@ -30,7 +30,7 @@ from examples.parsing.vocabulary import Vocabulary
 
 from .checkpoints import Checkpoint, RandomStates, Stopping, WholeFiles, checkpoint
 from .module import JointModule
-from .settings import ConfigError, TrainingConfig, plain
+from .settings import ConfigError, TrainingConfig
 
 CONFIG, VOCABULARY, RESULT = "config.yaml", "vocabulary.json", "result.json"
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -58,7 +58,7 @@ def ended(folder: Path, config: TrainingConfig) -> dict[str, Any] | None:
         ConfigError: If the folder holds a run of another config.
     """
     path = folder / CONFIG
-    if path.exists() and plain(type(config).load(path)) != plain(config):
+    if path.exists() and type(config).load(path) != config:
         raise ConfigError(
             f"{folder} holds a run with other settings ({path.name}). Choose another --output, or "
             "delete it."

@@ -1,14 +1,12 @@
 """Configs: dataclasses that jsonargparse reads, from YAML and from the command line."""
 
-import inspect
 import math
 from argparse import ArgumentError
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
-from weakref import WeakKeyDictionary
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -45,7 +43,8 @@ class TrainingConfig:
 
     Args:
         method: A name in the pipeline's `METHODS`.
-        surrogate: How gradients pass the structure, instead of the way of the method.
+        surrogate: How gradients pass the structure, instead of the way of the method: the class of
+            a surrogate and what it is made with, as jsonargparse has them.
         data: Name of the corpus.
         data_options: Options of its loader, such as `max_words: 60`.
         seed: Of the parameters, the order of the batches and dropout.
@@ -71,7 +70,7 @@ class TrainingConfig:
     """The folder of the configs that have a name."""
 
     method: str = "spigot"
-    surrogate: ol.AbstractSurrogate | None = None
+    surrogate: dict[str, Any] | None = None
     data: str = "toy"
     data_options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -109,7 +108,7 @@ class TrainingConfig:
     def save(self, path: str | Path) -> None:
         """Writes YAML."""
         with output(path) as file:
-            yaml.safe_dump(plain(self), file, sort_keys=False)
+            yaml.safe_dump(asdict(self), file, sort_keys=False)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -130,21 +129,15 @@ class TrainingConfig:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
         """The config of some settings, the others as in the paper; types are checked."""
-        parser = parser_of(cls)
         try:
-            parsed = parser.parse_object(dict(settings))
+            return cls.read(parser_of(cls).parse_object(dict(settings)))
         except ArgumentError as error:
             raise ConfigError(str(error)) from None
-        return cls.made(parser, parsed)
 
     @classmethod
-    def made(cls, parser: ArgumentParser, parsed: Namespace) -> Self:
-        """The config of what a parser has read, its surrogate as an object."""
-        try:
-            remembered = [(_instantiate, ol.AbstractSurrogate, True)]
-            values = parser.instantiate(parsed, instantiators=remembered)
-        except ValueError as error:  # of the surrogate
-            raise ConfigError(str(error)) from None
+    def read(cls, parsed: Namespace) -> Self:
+        """The config of what a parser has read, perhaps among other options."""
+        values = parsed.as_dict()
         return cls(**{setting.name: values[setting.name] for setting in fields(cls)})
 
     @classmethod
@@ -156,15 +149,31 @@ class TrainingConfig:
 C = TypeVar("C", bound=TrainingConfig)
 
 
-_GIVEN: WeakKeyDictionary[ol.AbstractSurrogate, dict[str, Any]] = WeakKeyDictionary()
-
-
 @cache
 def parser_of(kind: type[TrainingConfig]) -> ArgumentParser:
     """A parser of the settings of a kind of config."""
     parser = make_parser()
-    parser.add_class_arguments(kind)
+    add_settings(parser, kind)
     return parser
+
+
+def add_settings(parser: ArgumentParser, kind: type[TrainingConfig]) -> None:
+    """Makes an option of every setting."""
+    parser.add_class_arguments(kind, skip={"surrogate"})
+    what = "how gradients pass the structure, instead of the way of the method"
+    parser.add_argument("--surrogate", type=ol.AbstractSurrogate | None, help=what)
+
+
+def make_surrogate(config: TrainingConfig) -> ol.AbstractSurrogate | None:
+    """The surrogate of a config, if it has one."""
+    if config.surrogate is None:
+        return None
+    parser = parser_of(type(config))
+    try:
+        parsed = parser.parse_object({"surrogate": config.surrogate})
+        return parser.instantiate(parsed).surrogate
+    except ValueError as error:  # of the surrogate
+        raise ConfigError(str(error)) from None
 
 
 def make_parser(description: str | None = None, **options: Any) -> ArgumentParser:
@@ -172,13 +181,6 @@ def make_parser(description: str | None = None, **options: Any) -> ArgumentParse
     return ArgumentParser(
         exit_on_error=False, allow_abbrev=False, description=description, **options
     )
-
-
-def _instantiate(class_type: type[Any], *args: Any, **options: Any) -> Any:
-    """A surrogate of which is known what it was made with."""
-    made = class_type(*args, **options)
-    _GIVEN[made] = options
-    return made
 
 
 def named_file(kind: type[TrainingConfig], name: str) -> Path:
@@ -205,18 +207,3 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: wanted names and values of settings, found {settings!r}.")
     return settings
-
-
-def plain(value: Any) -> Any:
-    """A config, or what is in one, as YAML has it; surrogates as jsonargparse reads them."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, ol.AbstractSurrogate):
-        kind = type(value)
-        where = "optlayers" if getattr(ol, kind.__name__, None) is kind else kind.__module__
-        given = _GIVEN.get(value)
-        if given is None:  # made by a program: most keep what they were given under its name
-            given = {n: getattr(value, n, None) for n in inspect.signature(kind).parameters}
-        options = {name: plain(option) for name, option in given.items()}
-        return {"class_path": f"{where}.{kind.__qualname__}", "init_args": options}
-    return value

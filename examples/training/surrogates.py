@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 import optlayers as ol
 
-from .settings import ConfigError, TrainingConfig
+from .settings import ConfigError, TrainingConfig, make_surrogate
 
 T = TypeVar("T")
 Maker = Callable[[TrainingConfig], ol.AbstractSurrogate]
@@ -50,7 +50,7 @@ def make_layer(config: TrainingConfig, maker: Maker | None) -> ol.StructuredArgm
             f"{', '.join(SURROGATES)}. Got {config.method!r}."
         )
     made = maker(config) if maker else ol.StraightThrough()
-    return ol.StructuredArgmax(surrogate=config.surrogate or made)
+    return ol.StructuredArgmax(surrogate=make_surrogate(config) or made)
 
 
 def find(name: str, methods: Mapping[str, T]) -> T:
