@@ -93,9 +93,10 @@ def work(
     """
     pool = Parallel(processes, return_as="generator_unordered")
     parsers = {run.parser_name: run.parser for run in runs if train and run.parser is not None}
-    known = parsers.items()
-    yield from filter(None, pool(delayed(_parser)(pipeline, c, output / name) for name, c in known))
-    yield from filter(None, pool(delayed(_one)(pipeline, run, output, train) for run in runs))
+    first = (delayed(_parser)(pipeline, c, output / name) for name, c in parsers.items())
+    then = (delayed(_one)(pipeline, run, output, train) for run in runs)
+    for jobs in (first, then):
+        yield from filter(None, pool(jobs))
 
 
 def _parser(pipeline: Pipeline, config: TrainingConfig, folder: Path) -> tuple[str, str] | None:
@@ -120,8 +121,9 @@ def _one(
             return None
         curve, module = read_curve(folder), import_module(f"{pipeline.package}.run")
         gold = getattr(module.load_data(run.config), pipeline.bank)["test"]
-        system, tops = module.parse(module.load_model(folder), gold), run.config
-        counts = metrics.counts(gold, system, pipeline.metric, tops=getattr(tops, "tops", False))
+        system = module.parse(module.load_model(folder), gold)
+        tops = getattr(run.config, "tops", False)
+        counts = metrics.counts(gold, system, pipeline.metric, tops=tops)
     except Exception as error:  # likewise
         return _failed(folder, error)
     return run.name, Outcome(run, report.row(run, result, curve, pipeline.metric), curve, counts)

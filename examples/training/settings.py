@@ -172,7 +172,7 @@ def make_surrogate(config: TrainingConfig) -> ol.AbstractSurrogate | None:
     try:
         parsed = parser.parse_object({"surrogate": config.surrogate})
         return parser.instantiate(parsed).surrogate
-    except ValueError as error:  # of the surrogate
+    except (ArgumentError, ValueError) as error:  # the second is the surrogate's
         raise ConfigError(str(error)) from None
 
 

@@ -32,7 +32,7 @@ SURROGATES = [
     for name, kind in sorted(vars(ol).items())
     if inspect.isclass(kind)
     and issubclass(kind, ol.AbstractSurrogate)
-    and not inspect.isabstract(kind)
+    and kind is not ol.AbstractSurrogate
     and all(p.default is not p.empty for p in inspect.signature(kind).parameters.values())
 ]
 
@@ -112,6 +112,11 @@ def test_options_change_the_gradient(corpus):
 def test_a_surrogate_needs_a_structure_to_pass(method):
     with pytest.raises(ConfigError, match=f"pass a structure: .*spigot.*Got '{method}'"):
         make_config("small", method=method, surrogate="SPIGOT")
+
+
+def test_a_surrogate_that_does_not_exist_is_an_error_of_the_settings():
+    with pytest.raises(ConfigError, match="Nothing"):
+        replace(make_config("small"), surrogate={"class_path": "Nothing"})
 
 
 def test_a_surrogate_that_cannot_work_with_trees_says_why(monkeypatch, tmp_path, capsys):
