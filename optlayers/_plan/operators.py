@@ -20,6 +20,7 @@ from .failures import Report
 from .maps import AbstractBlockMap, Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=type[AbstractBlockMap])
 
 _MAPS: "weakref.WeakValueDictionary[str, AbstractBlockMap]" = weakref.WeakValueDictionary()
 _IN_GRAPHS: dict[str, AbstractBlockMap] = {}  # a graph may outlive the polytope that it was made of
@@ -38,7 +39,7 @@ def outside_graphs(forward: F) -> F:
     return call  # type: ignore[return-value]
 
 
-def with_operators(kind: type[AbstractBlockMap]) -> type[AbstractBlockMap]:
+def with_operators(kind: M) -> M:
     """Decorate a projection: its derivatives are operators in a graph as well."""
     vjp, vjp_limits = kind.vjp, kind.vjp_limits
 
@@ -72,7 +73,8 @@ def register(map_: AbstractBlockMap) -> None:
             digest.update(b"none")
         else:
             digest.update(str((part.dtype, part.shape)).encode())
-            digest.update(memoryview(part.copy(order="C")).cast("B") if part.size else b"")
+            numbers: Any = part.copy(order="C")
+            digest.update(memoryview(numbers).cast("B") if part.size else b"")
     map_.key = digest.hexdigest()
     _MAPS[map_.key] = map_
 
