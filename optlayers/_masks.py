@@ -24,7 +24,7 @@ from ._errors import InfeasibleError, UnboundedError
 from ._kernels.arrays import CALM
 from ._plan.failures import FORBIDDEN, Failure, Report
 
-_ALL = -1e8  # an instance without a score above this has nothing else to be far below of
+_ALL = -1e30  # an instance without a score above this has nothing else to be far below of
 _FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
 _STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound

@@ -327,7 +327,7 @@ def test_derivatives_of_sets_are_judged():
             return x.clone()
 
         @staticmethod
-        def backward(ctx, grad):
+        def backward(ctx, grad):  # type: ignore[override]
             return 0.5 * grad
 
     def project(P, x, **keys):

@@ -60,7 +60,7 @@ def instances(case: SetCase) -> list[Instance]:
         rows = None if known.rows is None or relaxed is not None else known.rows[i]
 
         def onto(y: np.ndarray, given=(relaxed, rows), at=(masked, least)) -> Nearest:
-            return nearest(*given, y.ravel(), *at)
+            return nearest(given[0], given[1], y.ravel(), *at)
 
         best, lowest = with_least_excess(points, masked, least)
         found.append(Instance(points, best, lowest, masked, least, onto))
