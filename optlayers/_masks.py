@@ -24,7 +24,8 @@ from ._errors import InfeasibleError, UnboundedError
 from ._kernels.arrays import CALM
 from ._plan.failures import FORBIDDEN, Failure, Report
 
-_ALL = -1e30  # an instance without a score above this has nothing else to be far below of
+_ALL = -1e8  # an instance without a score above this may have nothing else to be far below of
+_ALIKE = 1e-6  # how far apart, relative, its scores are then; those of a large set are not alike
 _FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
 _STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound
@@ -84,15 +85,27 @@ def low_parts(excess: Tensor, look: bool = True) -> Tensor:
         candidates = excess < -1e4
         size = torch.where(candidates, 0, excess.abs()).sum(-1, keepdim=True)
         some = (~candidates).any(-1, keepdim=True)
-        every = excess.amax(-1, keepdim=True) < _ALL
-        return infinite | (candidates & (some | every) & (excess < -_FAR * (1 + size)))
+        masked = some | _all_low(excess)
+        return infinite | (candidates & masked & (excess < -_FAR * (1 + size)))
     ordered = excess.sort(-1, descending=True).values
     sizes = torch.where(ordered == -torch.inf, 0, ordered.abs()).cummax(-1).values
     far = ordered[:, 1:] < -_FAR * (1 + sizes[:, :-1])
     first = torch.where(far, ordered[:, 1:], -torch.inf)
     top = ordered[:, :1]
-    first = torch.cat([first, torch.where(top < _ALL, top, -torch.inf)], -1)
+    first = torch.cat([first, torch.where(_all_low(excess), top, -torch.inf)], -1)
     return infinite | (excess <= first.amax(-1, keepdim=True))
+
+
+def _all_low(excess: Tensor) -> Tensor:
+    """Return `(..., 1)`, whether all scores of an instance are masks: low, and alike.
+
+    Masks may have ordinary scores added to them, and lower masks beside them.
+    """
+    if not excess.shape[-1]:
+        return excess.new_zeros((*excess.shape[:-1], 1), dtype=torch.bool)
+    top = excess.amax(-1, keepdim=True)
+    lowest = torch.where(excess >= _FAR * top, excess, top).amin(-1, keepdim=True)
+    return (top < _ALL) & (top - lowest <= _ALIKE * top.abs())  # false for minus infinity alone
 
 
 def find_low(
