@@ -11,7 +11,7 @@ from ._plan.blocks import Block
 from ._plan.maps import Limits
 from ._polytope.consistency import inward
 
-_NOTHING = -1e200  # the log of a sum without terms; minus infinity has no derivative
+_NOTHING = -1e200  # the log of a sum without terms, at most; minus infinity has no derivative
 _MOST = 4_000_000  # entries of the table of one component
 
 
@@ -96,7 +96,8 @@ class _Steps(NamedTuple):
 
     s: Tensor
     anchor: Tensor
-    logit: Tensor  # of a step; `_NOTHING` where there is none
+    logit: Tensor  # of a step; `nothing` where there is none
+    nothing: Tensor  # (N, components, 1), below anything that scores add up to
     low: Tensor  # (N, components, 1)
     high: Tensor
 
@@ -108,10 +109,14 @@ class _Steps(NamedTuple):
         offset = (group.sign * weights * anchor).sum(-1, keepdim=True)
         low, high = inward(row_low * group.scale, row_high * group.scale)
         logit = group.sign * s
-        logit = torch.where(upper <= lower, _NOTHING, logit)
+        sums = torch.where(upper <= lower, 0.0, logit.detach().abs()).sum(-1, keepdim=True)
+        nothing = _NOTHING - 4 * sums
+        logit = torch.where(upper <= lower, nothing, logit)
         batch = torch.broadcast_shapes(s.shape[:1], anchor.shape[:1])
-        s, anchor, logit = (v.expand(*batch, *v.shape[1:]) for v in (s, anchor, logit))
-        return cls(s, anchor, logit, low - offset, high - offset)
+        s, anchor, logit, nothing = (
+            v.expand(*batch, *v.shape[1:]) for v in (s, anchor, logit, nothing)
+        )
+        return cls(s, anchor, logit, nothing, low - offset, high - offset)
 
 
 def _groups(block: Block, device: torch.device) -> list[_Group]:
@@ -136,21 +141,21 @@ def _suffixes(group: _Group, steps: _Steps) -> list[Tensor]:
         width = int(most.max().clamp(min=0)) + 1
     w = torch.arange(width, device=steps.s.device)
     inside = (w >= steps.low) & (w <= steps.high)
-    last = steps.s.new_full(inside.shape, _NOTHING).masked_fill(inside, 0.0)
+    last = torch.where(inside, 0.0, steps.nothing)
     table = [last.expand(*steps.s.shape[:-1], width)]
     for k in range(len(group.weights) - 1, -1, -1):
         after = table[-1]
-        taken = steps.logit[..., k : k + 1] + _moved(after, -group.weights[k])
+        taken = steps.logit[..., k : k + 1] + _moved(after, -group.weights[k], steps)
         table.append(_log_add(after, taken))
     return table[::-1]
 
 
-def _moved(table: Tensor, by: int) -> Tensor:
+def _moved(table: Tensor, by: int, steps: _Steps) -> Tensor:
     """Return a table by so many units to the right; nothing comes in."""
     width = table.shape[-1]
     if abs(by) >= width:
-        return torch.full_like(table, _NOTHING)
-    pad = table.new_full((*table.shape[:-1], abs(by)), _NOTHING)
+        return steps.nothing.expand_as(table)
+    pad = steps.nothing.expand(*table.shape[:-1], abs(by))
     parts = [pad, table[..., : width - by]] if by > 0 else [table[..., -by:], pad]
     return torch.cat(parts, -1)
 
@@ -164,7 +169,7 @@ def _log_add(a: Tensor, b: Tensor) -> Tensor:
 
 def _log_sum(group: _Group, steps: _Steps) -> Tensor:
     total = _suffixes(group, steps)[0][..., :1]
-    total = torch.where(total > _NOTHING / 2, total, -torch.inf)
+    total = torch.where(total > steps.nothing / 2, total, -torch.inf)
     base = torch.where(steps.anchor == 0, 0, steps.anchor * steps.s)
     return base + torch.cat([total, torch.zeros_like(steps.s[..., 1:])], -1)
 
@@ -172,30 +177,30 @@ def _log_sum(group: _Group, steps: _Steps) -> Tensor:
 def _mean(group: _Group, steps: _Steps) -> Tensor:
     after = _suffixes(group, steps)
     total = after[0][..., :1]
-    total = torch.where(total > _NOTHING / 2, total, torch.nan)
-    before = torch.full_like(after[0], _NOTHING)
+    total = torch.where(total > steps.nothing / 2, total, torch.nan)
+    before = steps.nothing.expand_as(after[0])
     before = torch.cat([torch.zeros_like(before[..., :1]), before[..., 1:]], -1)
     means = []
     for k, a in enumerate(group.weights):
         logit = steps.logit[..., k : k + 1]
-        chosen = logit + before + _moved(after[k + 1], -a)
+        chosen = logit + before + _moved(after[k + 1], -a, steps)
         means.append((chosen - total).exp().sum(-1))
-        before = _log_add(before, logit + _moved(before, a))
+        before = _log_add(before, logit + _moved(before, a, steps))
     return steps.anchor + group.sign * torch.stack(means, -1)
 
 
 def _draw(group: _Group, steps: _Steps, generator: torch.Generator | None) -> Tensor:
     after = _suffixes(group, steps)
-    fine = after[0][..., :1] > _NOTHING / 2
+    fine = after[0][..., :1] > steps.nothing / 2
     uniform = torch.empty_like(steps.s).uniform_(generator=generator)
     w = torch.zeros_like(fine, dtype=torch.int64)
     width, bits = after[0].shape[-1], []
     for k, a in enumerate(group.weights):
         there = w + a
         taken = after[k + 1].gather(-1, there.clamp(max=width - 1)) + steps.logit[..., k : k + 1]
-        taken = torch.where(there < width, taken, _NOTHING)
+        taken = torch.where(there < width, taken, steps.nothing)
         odds = (taken - after[k].gather(-1, w)).exp()
-        bit = (uniform[..., k : k + 1] < odds) & (taken > _NOTHING / 2)
+        bit = (uniform[..., k : k + 1] < odds) & (taken > steps.nothing / 2)
         w = torch.where(bit, there, w)
         bits.append(bit)
     z = steps.anchor + group.sign * torch.cat(bits, -1)

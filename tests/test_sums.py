@@ -136,3 +136,17 @@ def test_a_layer_around_the_marginals_of_subsets():
 def test_what_has_no_sum_says_why(call, message):
     with pytest.raises(ol.InputError, match=message):
         call(torch.zeros(3))
+
+
+@pytest.mark.parametrize("size", [1e100, 1e250, 1e305])
+@pytest.mark.parametrize(
+    "P", [ol.cardinality(4, exactly=2), ol.budget([3.0, 1, 3, 3], 5.0)], ids=["subsets", "knapsack"]
+)
+def test_counted_sums_of_huge_scores_are_their_largest(P, size):
+    """What stands for the log of nothing has to be below them, whatever they are."""
+    s = torch.tensor([0.3, -0.7, 1.0, -0.2], dtype=torch.float64) * size
+    best = ol.decode(P, s)
+    torch.testing.assert_close(ol.log_partition(P, s), best @ s)
+    assert ol.marginals(P, s).equal(best)
+    assert ol.entropy(P, s) == 0
+    assert ol.sample(P, s).equal(best)

@@ -310,6 +310,26 @@ def solve(x, a, low, high, flip, goal):
 
 
 @numba.njit(cache=True, nogil=True)
+def meet(x, a, low, high, tau, goal):
+    """Set x to the answer at tau, and let what is free take up what rounding of x leaves of a row.
+
+    A far entry loses the digits of its size; those of the row are known.
+    """
+    miss, slope, size = goal, 0.0, 0.0
+    for j in range(len(x)):
+        step = tau * a[j]
+        value = moved(x[j], step, low[j], high[j])
+        miss -= a[j] * value
+        size += abs(a[j]) * (abs(value) + abs(x[j]) + abs(step))
+        slope += a[j] * a[j] if low[j] < value < high[j] else 0.0
+        x[j] = value
+    if slope > 0.0 and abs(miss) <= of_sum(len(x)) * size:
+        for j in range(len(x)):
+            if low[j] < x[j] < high[j]:
+                x[j] = clip(x[j] + a[j] * (miss / slope), low[j], high[j])
+
+
+@numba.njit(cache=True, nogil=True)
 def one_row(start, stop, x, z, a, row_lower, row_upper, lower, upper):
     """Project by Newton, safeguarded, on the piecewise linear equation of one row."""
     count, size = a.shape
@@ -330,6 +350,8 @@ def one_row(start, stop, x, z, a, row_lower, row_upper, lower, upper):
         elif act < goal_low:
             flip = -1.0
             tau = solve(point, a[block], low, high, -1.0, -goal_low)
+        if tau > 0.0:
+            meet(point, a[block], low, high, flip * tau, goal_high if flip > 0.0 else goal_low)
         for j in range(size):
-            value = moved(point[j], tau * flip * a[block, j], low[j], high[j])
+            value = point[j] if tau > 0.0 else moved(point[j], 0.0, low[j], high[j])
             z[row, j] = np.nan if broken or tau != tau else value

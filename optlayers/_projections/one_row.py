@@ -123,7 +123,20 @@ class OneRow(Projection):
         tau = torch.where(slope > 0, torch.minimum(torch.maximum(tau, left), right), ends)
         tau = torch.where(moves, self._settled(x, limits, goal, tau, slope, points), 0)
         z = _moved(x, tau * a, lower, upper)
+        z = torch.where(moves, self._meeting(x, limits, goal, tau * a, z), z)
         return torch.where(x.isnan().any(-1, keepdim=True), torch.nan, z)
+
+    def _meeting(self, x: Tensor, limits: Limits, goal, step: Tensor, z: Tensor) -> Tensor:
+        """Return the answer with what rounding of far entries leaves of the row; see `meet`."""
+        a, free = self._a(x), (z > limits.lower) & (z < limits.upper)
+        terms = a * z
+        size = (a.abs() * (z.abs() + x.abs() + step.abs())).sum(-1, keepdim=True)
+        miss = goal - terms.sum(-1, keepdim=True)
+        slope = torch.where(free, a * a, 0.0).sum(-1, keepdim=True)
+        small = (slope > 0) & (miss.abs() <= of_sum(x.shape[-1]) * size)
+        rest = torch.where(small, miss / torch.where(slope > 0, slope, 1.0), 0.0)
+        met = torch.minimum(torch.maximum(z + a * rest, limits.lower), limits.upper)
+        return torch.where(free, met, z)
 
     def _settled(self, x: Tensor, limits: Limits, goal, tau, slope, points: Tensor) -> Tensor:
         """Return the breakpoint beside tau that is as good, up to rounding; see `settle`."""
