@@ -21,7 +21,7 @@ from ._own_decoders import looks_at
 from ._plan.compile import compiled_of, ready, rows_of
 from ._plan.failures import Report, TimeLimit, index_of
 from ._plan.presolve import reduce_values
-from ._polytope.polytope import Polytope
+from ._polytope.polytope import Polytope, as_polytope
 from ._projections.derivative_aux import best_face
 from ._projections.scored import SCORED
 from ._wrapped import limited
@@ -95,12 +95,8 @@ class _Question:
     """Points or scores with what auxiliary variables are worth behind, in one batch."""
 
     def __init__(self, polytope: Any, x: Any, scores_aux: Any, name: str):
-        if not isinstance(polytope, Polytope):
-            raise InputError(
-                "`scores_aux` and `return_aux` are for polytopes, whose auxiliary variables they "
-                "concern; of a structured set, for its `relaxation`. "
-                f"Got {type(polytope).__name__}."
-            )
+        verb = "project" if name == "y" else "decode"
+        polytope = as_polytope(polytope, f"{verb}` with `scores_aux` or `return_aux")
         if not isinstance(x, Tensor) or not x.is_floating_point():
             found = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"`{name}` must be a tensor of floats. Got {found}.")

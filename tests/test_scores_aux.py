@@ -224,7 +224,7 @@ def test_points_that_are_not_finite_follow_the_policy():
         ),
         (
             lambda _, y: ol.project(ol.DependencyTrees(3), y, return_aux=True),
-            "are for polytopes, .* for its `relaxation`. Got DependencyTrees",
+            "with `scores_aux` or `return_aux` takes a Polytope. Got DependencyTrees; .*relaxation",
         ),
     ],
 )
