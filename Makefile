@@ -27,7 +27,7 @@ help:
 	@echo "make lint|types|unit   one part of it (WORKERS=2 processes); make format repairs what ruff can repair"
 	@echo "make test-lowest       the quick tests with the lowest versions that pyproject.toml allows"
 	@echo "make test-newest       the same with the newest of everything; make test-bare: without extras"
-	@echo "make fuzz [ARGS=...]   project onto 20,000 hostile polytopes and judge every answer (about 5 minutes)"
+	@echo "make fuzz [ARGS=...]   judge every answer about 20,000 hostile sets; ARGS=\"--page\" writes the page of results"
 	@echo "make fuzz-bounds       the kept cases once more, with every index of compiled loops checked"
 	@echo "make docs|docs-serve   build the site into site/, or serve it while writing"
 	@echo "make bench             time the layers against their peers; writes docs/results/"

@@ -157,3 +157,19 @@ def test_rows_that_are_met_are_none():
 def test_what_is_refused(make, message):
     with pytest.raises(ol.InputError, match=message):
         make()
+
+
+def test_points_in_single_precision_are_answered():
+    """Rounded to float32, points violate the rows they meet; that is no reason to go on."""
+    rows = np.eye(5, 6) + np.eye(5, 6, k=1)
+
+    def neighbours(z):
+        wrong = rows @ z.numpy() > 1 + 1e-8
+        return (rows[wrong], np.ones(int(wrong.sum()))) if wrong.any() else None
+
+    y = torch.rand(40, 6, generator=torch.Generator().manual_seed(0)) * 3
+    z, status = ol.project(ol.LazyRows(ol.box(6), neighbours), y, return_status=True)
+    assert status.ok.all()
+    assert z.dtype == torch.float32
+    expected = ol.project(ol.Polytope(rows, np.ones(5)), y.double())
+    torch.testing.assert_close(z.double(), expected, rtol=0, atol=1e-6)

@@ -459,3 +459,66 @@ def test_log_partitions_beyond_the_dtype_are_refused():
 def test_scores_that_are_near_each_other_are_summed_as_they_are():
     arcs = torch.ones(1, 3, 3, dtype=torch.bool)
     assert move(torch.randn(1, 3, 3), arcs, look=True) is None
+
+
+# ---------------------------------------------------------------------- masks of a whole instance
+
+
+LOWEST = torch.finfo(torch.float64).min
+WHOLE = {
+    "cardinality": (ol.cardinality(4, exactly=2), by_rows(ol.cardinality(4, exactly=2))),
+    "assignment": (ol.assignment(2, 3), by_rows(ol.assignment(2, 3))),
+    "path": (ol.dag_path(4, PAIRS, 0, 3), lambda: paths(PAIRS)),
+    "spanning trees": (ol.SpanningTrees(4, PAIRS), spanning),
+    "ranking": (ol.Rankings(4, [0.0, 0, 1, 1]), by_rows(ol.cardinality(4, exactly=2))),
+    "hull": (ol.ConvexHull(ol.cardinality(4, exactly=2)), by_rows(ol.cardinality(4, exactly=2))),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("mask", [-1e9, -1e30, LOWEST])
+def test_instances_that_are_masked_as_a_whole_need_as_little_as_there_can_be(name, mask):
+    """Of structures with as few parts as possible, the mean is the point nearest to zero or so."""
+    P, listed = WHOLE[name]
+    structures = listed()
+    few = structures[structures.sum(-1) == structures.sum(-1).min()]
+    x = torch.zeros(2, structures.shape[-1], dtype=torch.float64)
+    x[1] = mask
+    z = ol.decode(P, x)[1]
+    assert (few == z).all(-1).any()
+    nearest = ol.project_hull(lambda s: few[(s @ few.T).argmax(-1)], x[0]).z
+    torch.testing.assert_close(ol.project(P, x)[1], nearest, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.sums])
+@pytest.mark.parametrize("mask", [-1e9, LOWEST])
+def test_sums_need_as_little_of_masked_parts_as_there_can_be(name, mask):
+    row = TABLE[name]
+    x = batch(row, 0.0)
+    structures = row.structures.reshape(len(row.structures), -1)
+    at = torch.rand(structures.shape[1], generator=torch.Generator().manual_seed(3)) < 0.7
+    flat = x.reshape(3, -1).clone()
+    counts = (structures * at).sum(-1)
+    kept = structures[counts == counts.min()]
+    p = (kept @ flat[1].masked_fill(at, 0)).softmax(0)
+    flat[1] = flat[1].masked_fill(at, mask)
+    scores = flat.reshape(x.shape).requires_grad_()
+    (slope,) = torch.autograd.grad(ol.log_partition(row.feasible_set, scores)[1], scores)
+    for found in (ol.marginals(row.feasible_set, scores.detach()), slope):
+        close(found[1].flatten(), p @ kept)
+    if not isinstance(row.feasible_set, ol.SemanticGraphs):  # these have no samples
+        drawn = ol.sample(row.feasible_set, scores.detach())
+        assert (kept == drawn[1].flatten()).all(-1).any()
+
+
+def test_a_gradient_does_not_depend_on_the_masks_of_other_instances():
+    """A score of -23 beside 0.1 is low in no batch."""
+    P, layer = ol.box(2), ol.StructuredArgmax(ol.box(2), ol.SPIGOT(3.0))
+    x = torch.tensor([[0.1, -23.0], [0.1, 0.2]], dtype=torch.float64)
+    found = []
+    for other in (0.2, -torch.inf, -1e9):
+        scores = torch.where(x == 0.2, other, x).requires_grad_()
+        (layer(scores) * torch.tensor([0.0, -1.0])).sum().backward()
+        found.append(scores.grad[0].tolist())
+    assert found == [[0.0, -1.0]] * 3
+    assert ol.decode(P, x)[0].tolist() == [1.0, 0.0]
