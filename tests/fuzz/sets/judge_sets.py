@@ -188,7 +188,7 @@ class SetJudge:
     def points(self) -> None:
         """Judge projections in both precisions."""
         x = self.scores()
-        onto = [r.onto(v.numpy()) for r, v in zip(self.right, x, strict=True)]
+        onto = [r.onto(v.numpy().ravel()) for r, v in zip(self.right, x, strict=True)]
         none = [self.kind == "-inf" and o.lowest > 1e-7 for o in onto]
         z, answered = self.answered(self.verbs.project, x, none)
         narrow = z
@@ -298,7 +298,7 @@ class SetJudge:
             if not grad[i].isfinite().all():
                 self.fail("layer", i, f"around {around}: gradient {grad[i].tolist()}"[:200])
                 continue
-            onto = right.onto((base[i] - eta * g[i]).numpy())
+            onto = right.onto((base[i] - eta * g[i]).numpy().ravel())
             free = torch.from_numpy(right.masked.reshape(grad[i].shape))
             p = torch.where(free, base[i], base[i] - grad[i])
             self.point("layer", i, p, onto, max(10 * self.known.accuracy, 1e-7))
