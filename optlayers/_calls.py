@@ -392,6 +392,9 @@ class Call:
             keep[list(report.failures)] = False
             keep = keep.to(z.device).reshape(*batch, *[1] * self.event_dim)
             z = torch.where(keep, z, 0)
+        else:  # the whole instance, also where other blocks of it have an answer
+            lost = z.detach().isnan().flatten(len(batch)).any(-1)
+            z = torch.where(lost[(..., *[None] * self.event_dim)], torch.nan, z)
         return z.to(self.like.dtype), self._status(batch)
 
     def _status(self, batch: torch.Size) -> Status:

@@ -107,3 +107,15 @@ def test_masks_that_leave_nothing_are_a_failure_of_their_instance(name, surrogat
         assert layer.status.ok.tolist()[::2] == [True, True]
         close(z[[0, 2]], clean[[0, 2]])
         close(grad[[0, 2]], clean_grad[[0, 2]])
+
+
+def test_an_instance_that_failed_is_nan_as_a_whole():
+    """Also where its other blocks have an answer."""
+    limits = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    P = ol.Polytope([[1.0, 1, 0, 0], [0, 0, 1, 1]], limits, integral=False)
+    x = torch.rand(2, 4)
+    for verb in (ol.project, ol.decode):
+        z, status = verb(P, x, on_failure="nan", return_status=True)
+        assert status.ok.tolist() == [True, False]
+        assert z[0].isfinite().all()
+        assert z[1].isnan().all()

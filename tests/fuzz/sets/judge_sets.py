@@ -12,7 +12,7 @@ from torch import Tensor
 
 import optlayers as ol
 
-from ..judge import Verdict
+from ..judge import FINE, Verdict
 from ..quiet import heard
 from .expected import Nearest, excess, nearest, with_least_excess
 from .known import COUNT, SetCase
@@ -23,6 +23,7 @@ VALUE = 1e-9  # of sums in double precision, relative
 FORBIDDEN = "scores of -inf forbid every point"
 _FAR_MASK = 1e-5  # a mask of -1e9 that is needed leaves double precision seven digits
 _OVERFLOW = -1e308  # a sum that low may as well be minus infinity
+_APART = 1e-5  # of two answers, where a residual is not beyond doubt
 _STEP = 1e-4
 VERBS = SimpleNamespace(**{k: getattr(ol, k) for k in ol.__dict__ if not k.startswith("__")})
 
@@ -221,7 +222,10 @@ class SetJudge:
             self.verdict.reference_worse += 1
             return
         apart = float(np.abs(z.double().numpy().ravel() - reference).max())
-        if not apart <= 1e-5 * max(1.0, float(np.abs(onto.y).max(initial=0.0))):
+        ours = onto.residual(z.double().numpy().ravel())
+        if ours <= FINE:  # as for families of rows: the set is so ill-conditioned
+            self.verdict.reference_worse += apart > _APART
+        elif not apart <= _APART * max(1.0, float(np.abs(onto.y).max(initial=0.0))):
             self.fail("differs", i, f"{apart:.1e} from Clarabel")
 
     # ------------------------------------------------------------------ sums
@@ -346,6 +350,8 @@ class SetJudge:
 
     def slopes(self) -> None:
         """Compare the derivative of the projection along a direction with differences."""
+        if self.known.ill_conditioned:
+            return
         x = self.scores()
         d = torch.from_numpy(self.rng.standard_normal(x.shape)) * ~self.case.masked
         h = _STEP * (1.0 + torch.where(self.case.masked, 0.0, x).abs().amax())

@@ -30,6 +30,8 @@ class Known:
         refuses_sums: Whether sums may be refused by name, as of some graphs with dead ends.
         least: The least value of a part, which a mask leaves it.
         costs: Whether scores must be negative.
+        ill_conditioned: Whether digits beyond the accuracy decide which rows are active, and so
+            what the derivative is.
         accuracy: Of a projection, as residuals are measured.
     """
 
@@ -43,6 +45,7 @@ class Known:
     least: Any = 0.0
     costs: bool = False
     accuracy: float = 1e-8
+    ill_conditioned: bool = False
 
     @property
     def event(self) -> tuple[int, ...]:

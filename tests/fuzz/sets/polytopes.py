@@ -147,9 +147,10 @@ def set_programs(rng: Generator, n: int, m: int) -> Known:
     decades = int(rng.choice([0, 3, 6, 9]))
     A = np.round(10.0 ** rng.uniform(0, decades, (m, n))) * rng.choice([-1.0, 0.0, 1.0], (m, n))
     x = rng.integers(0, 2, n).astype(float)
+    more = {"ill_conditioned": decades > 3}
     if rng.random() < 0.4:
-        return by_rows(ol.Polytope(A[1:], A[1:] @ x, A_eq=A[:1], b_eq=A[:1] @ x))
-    return by_rows(ol.Polytope(A, A @ x + rng.choice([0.0, 1.0, 10.0**decades], m)))
+        return by_rows(ol.Polytope(A[1:], A[1:] @ x, A_eq=A[:1], b_eq=A[:1] @ x), **more)
+    return by_rows(ol.Polytope(A, A @ x + rng.choice([0.0, 1.0, 10.0**decades], m)), **more)
 
 
 def set_rows_of_a_batch(rng: Generator, n: int, m: int) -> Known:
