@@ -17,7 +17,7 @@ def tensor_code() -> Iterator[None]:
             stack.enter_context(patch.object(module, "use_kernels", lambda _: False))
         stack.enter_context(patch.object(BeforeNewton, "forward", _by_newton))
         stack.enter_context(patch.object(BeforeNewton, "at_once", lambda *_: None))
-        stack.enter_context(patch.object(Newton, "_on_host", Newton._on_device))
+        stack.enter_context(patch.object(Newton, "_on_host", vars(Newton)["_on_device"]))
         stack.enter_context(
             patch.object(Newton, "constants", lambda self, *at: self.tensors(at[0]))
         )
