@@ -12,8 +12,9 @@ import optlayers
 
 PACKAGE = Path(optlayers.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-# Public in spite of their names (of named tuples), or nothing else to be had (of torch).
+# Public in spite of their names (of named tuples), or nothing else to be had (of torch, of numba).
 ALLOWED = {"_replace", "_fields", "_asdict", "_make", "_version", "_functorch"}
+ALLOWED |= {"_reload_init", "_get_module_for_linking"}
 
 
 def foreign_private_attributes(tree: ast.Module) -> list[str]:
@@ -119,7 +120,15 @@ MOST_LINES, MOST_NESTED = 40, 3  # of code, without docstring; loops, branches, 
 # Why these are longer: each is one subject that parts would only hide.
 LONG = {
     "_kernels/active_set.py: solve": "one step of the method; parts of it share eight numbers",
+    "_kernels/transport.py: _raise_one": "handing arrays on takes as long as a small table",
     "_projections/newton/batched.py: _begin": "one field a line, of a state with thirty",
+}
+
+
+# Why these are deeper, by one.
+NESTED = {
+    "_kernels/transport.py: _shortest": "handing arrays on takes as long as a small table",
+    "_kernels/transport.py: _raise_one": "the same",
 }
 
 
@@ -151,7 +160,8 @@ def test_functions_are_short_and_flat(path):
     for function in functions(ast.parse(path.read_text(encoding="utf-8"))):
         allowed = f"{name}: {function.name}" in LONG
         assert allowed or lines_of_code(function) <= MOST_LINES, function.name
-        assert nesting(function) <= MOST_NESTED, function.name
+        deeper = f"{name}: {function.name}" in NESTED
+        assert nesting(function) <= MOST_NESTED + deeper, function.name
 
 
 def test_long_and_nested_functions_are_seen():
@@ -161,11 +171,14 @@ def test_long_and_nested_functions_are_seen():
     assert lines_of_code(function) == 6
 
 
-def test_exceptions_to_the_length_are_still_needed():
-    for where in LONG:
-        name, wanted = where.split(": ")
-        tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
-        assert any(f.name == wanted and lines_of_code(f) > MOST_LINES for f in functions(tree))
+@pytest.mark.parametrize(
+    ("where", "measure", "most"),
+    [*((w, lines_of_code, MOST_LINES) for w in LONG), *((w, nesting, MOST_NESTED) for w in NESTED)],
+)
+def test_exceptions_are_still_needed(where, measure, most):
+    name, wanted = where.split(": ")
+    tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
+    assert any(f.name == wanted and measure(f) > most for f in functions(tree))
 
 
 # How a first line begins that is no sentence with a verb: an article, a question, a formula.

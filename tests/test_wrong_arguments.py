@@ -147,6 +147,7 @@ def test_arguments_of_another_type_are_refused_in_words(name):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")  # torch 2.15
 @pytest.mark.parametrize("verb", ["layer", "project", "decode", "log_loss"])
 @pytest.mark.parametrize("make", [lambda: ol.simplex(3), lambda: ol.DependencyTrees([2])])
 def test_jit_trace_is_refused_in_words(make, verb):

@@ -56,20 +56,26 @@ def _one_row(weight, items, low, high, width, choice):
     return best[0]
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _best_reach(w, step, k, rows, items, digit, width, before, units):
-    """Return the best score from state w with variable k, in how many units, and its steps."""
-    top, fewest, taken = before[w], units[w], 0
-    for x in range(1, items.span[k] + 1):
-        inside = True
+@njit(cache=True, nogil=True)
+def _take(k, step, rows, items, width, stride, behind, best, units, choice):
+    """Decide variable k in every state, by what the variables behind it can score from there."""
+    before, units_before = behind
+    span, gain, weight = items.span[k], items.gain[k], rows[:, k].copy()
+    digit = np.empty(len(rows), dtype=np.int64)
+    for w in range(len(best)):
         for r in range(len(rows)):
-            inside &= 0 <= digit[r] + rows[r, k] * x < width[r]
-        if not inside:
-            break
-        value, of = before[w + step * x] + items.gain[k] * x, units[w + step * x] + x
-        if value > top or (value == top and of <= fewest):
-            top, fewest, taken = value, of, x
-    return top, fewest, taken
+            digit[r] = (w // stride[r]) % width[r]
+        top, fewest, taken = before[w], units_before[w], 0
+        for x in range(1, span + 1):
+            inside = True
+            for r in range(len(rows)):
+                inside &= 0 <= digit[r] + weight[r] * x < width[r]
+            if not inside:
+                break
+            value, of = before[w + step * x] + gain * x, units_before[w + step * x] + x
+            if value > top or (value == top and of <= fewest):
+                top, fewest, taken = value, of, x
+        best[w], units[w], choice[k, w] = top, fewest, taken
 
 
 @njit(cache=True, nogil=True)
@@ -88,11 +94,7 @@ def _several_rows(rows, items, base, low, high, width, stride, states, choice):
     for k in range(n - 1, -1, -1):
         before[:], units_before[:] = best, units
         step = (rows[:, k] * stride).sum()
-        for w in range(states):
-            for r in range(count):
-                digit[r] = (w // stride[r]) % width[r]
-            found = _best_reach(w, step, k, rows, items, digit, width, before, units_before)
-            best[w], units[w], choice[k, w] = found
+        _take(k, step, rows, items, width, stride, (before, units_before), best, units, choice)
     return best
 
 

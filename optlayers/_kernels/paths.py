@@ -234,15 +234,19 @@ def values(start, stop, first, tails, parts, levels, sources, targets, scores, a
         log_z[b] = high[t] + low[t] if fine else -np.inf
 
 
-@njit(cache=True, nogil=True, inline="always")
-def pass_back(b, v, graph, share, through, mu):
-    """Divide the probability of node v among its edges."""
-    first, tails, parts, _ = graph
-    for e in range(first[v], first[v + 1]):
-        x = through[v] * share[e]
-        through[tails[e]] += x
-        if parts[e] < mu.shape[1]:
-            mu[b, parts[e]] += x
+@njit(cache=True, nogil=True)
+def pass_back(s, t, first, tails, parts, share, through, own):
+    """Write the probability of every part; of edges without one, behind them all."""
+    own[:] = 0.0
+    through[: t + 1] = 0.0
+    through[t] = 1.0
+    for v in range(t, s, -1):
+        if through[v] == 0.0:
+            continue
+        for e in range(first[v], first[v + 1]):
+            x = through[v] * share[e]
+            through[tails[e]] += x
+            own[parts[e]] += x
 
 
 @njit(cache=True, nogil=True)
@@ -251,44 +255,47 @@ def marginals(start, stop, first, tails, parts, levels, sources, targets, scores
     nodes, count, graph = len(first) - 1, scores.shape[1], (first, tails, parts, levels)
     far, near = np.empty(count + 1), np.empty(count + 1)
     high, low, share = np.empty(nodes), np.empty(nodes), np.empty(len(tails))
-    through = np.empty(nodes)
+    through, own = np.empty(nodes), np.empty(count + 1)
     for b in range(start, stop):
         s, t = sources[b], targets[b]
         kind = read(b, scores, allowed, far, near)
         if not (kind and inside(s, t, graph, kind == 2, far, near, high, low, share, True)):
             mu[b] = np.nan
             continue
-        mu[b] = 0.0
-        through[: t + 1] = 0.0
-        through[t] = 1.0
-        for v in range(t, s, -1):
-            if through[v] != 0.0:
-                pass_back(b, v, graph, share, through, mu)
+        pass_back(s, t, first, tails, parts, share, through, own)
+        for p in range(count):
+            mu[b, p] = own[p]
 
 
-@njit(cache=True, nogil=True, inline="always")
-def change_at(v, graph, share, slope, way):
-    """Return the derivative of the sum of the ways to node v, along `way`."""
-    first, tails, parts, _ = graph
-    total = 0.0
-    for e in range(first[v], first[v + 1]):
-        if share[e] > 0.0:
-            total += share[e] * (slope[tails[e]] + way[parts[e]])
-    return total
+@njit(cache=True, nogil=True)
+def change_forth(s, t, first, tails, parts, share, way, slope):
+    """Write the derivative along `way` of the log of the sum of the ways to every node."""
+    slope[: t + 1] = 0.0
+    for v in range(s + 1, t + 1):
+        total = 0.0
+        for e in range(first[v], first[v + 1]):
+            if share[e] > 0.0:
+                total += share[e] * (slope[tails[e]] + way[parts[e]])
+        slope[v] = total
 
 
-@njit(cache=True, nogil=True, inline="always")
-def change_back(b, v, graph, share, slope, way, through, change, out):
-    """Divide what goes through node v among its edges, and its change along `way`."""
-    first, tails, parts, _ = graph
-    g, h = through[v], change[v]
-    for e in range(first[v], first[v + 1]):
-        if share[e] > 0.0:
-            x = share[e] * (h + g * (slope[tails[e]] + way[parts[e]] - slope[v]))
-            through[tails[e]] += g * share[e]
-            change[tails[e]] += x
-            if parts[e] < out.shape[1]:
-                out[b, parts[e]] += x
+@njit(cache=True, nogil=True)
+def change_back(s, t, first, tails, parts, share, way, slope, through, change, own):
+    """Write the derivative along `way` of the probability of every part, as `pass_back` does."""
+    own[:] = 0.0
+    through[: t + 1] = 0.0
+    change[: t + 1] = 0.0
+    through[t] = 1.0
+    for v in range(t, s, -1):
+        g, h = through[v], change[v]
+        if g == 0.0:
+            continue
+        for e in range(first[v], first[v + 1]):
+            if share[e] > 0.0:
+                x = share[e] * (h + g * (slope[tails[e]] + way[parts[e]] - slope[v]))
+                through[tails[e]] += g * share[e]
+                change[tails[e]] += x
+                own[parts[e]] += x
 
 
 @njit(cache=True, nogil=True)
@@ -300,6 +307,7 @@ def hessian_product(
     far, near, way = np.empty(count + 1), np.empty(count + 1), np.empty(count + 1)
     high, low, share = np.empty(nodes), np.empty(nodes), np.empty(len(tails))
     slope, through, change = np.empty(nodes), np.empty(nodes), np.empty(nodes)
+    own = np.empty(count + 1)
     for b in range(start, stop):
         s, t = sources[b], targets[b]
         out[b] = 0.0
@@ -309,15 +317,10 @@ def hessian_product(
         way[count] = 0.0
         for p in range(count):  # where there is no part there is no derivative
             way[p] = vector[b, p] if near[p] > -np.inf else 0.0
-        slope[: t + 1] = 0.0
-        for v in range(s + 1, t + 1):
-            slope[v] = change_at(v, graph, share, slope, way)
-        through[: t + 1] = 0.0
-        change[: t + 1] = 0.0
-        through[t] = 1.0
-        for v in range(t, s, -1):
-            if through[v] != 0.0:
-                change_back(b, v, graph, share, slope, way, through, change, out)
+        change_forth(s, t, first, tails, parts, share, way, slope)
+        change_back(s, t, first, tails, parts, share, way, slope, through, change, own)
+        for p in range(count):
+            out[b, p] = own[p]
 
 
 @njit(cache=True, nogil=True, inline="always")

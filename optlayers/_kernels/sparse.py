@@ -19,20 +19,6 @@ def gather(pair_start, pair_slot, pair_value, free, inverse, values):
                 values[pair_slot[e]] += pair_value[e] * inverse[j]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def climb(i, k, on, parent, flag, counts):
-    """Go up the tree from row i as far as row k has not been; return the entries found."""
-    total = 0
-    while i < k and on[i] and flag[i] != k:
-        if parent[i] < 0:
-            parent[i] = k
-        counts[i] += 1
-        total += 1
-        flag[i] = k
-        i = parent[i]
-    return total
-
-
 @numba.njit(cache=True, nogil=True)
 def count_fill(start, index, on, parent, flag, counts):
     """Find the elimination tree of the rows that are on; count the factor's entries below them."""
@@ -42,31 +28,14 @@ def count_fill(start, index, on, parent, flag, counts):
         if not on[k]:
             continue
         for e in range(start[k], start[k + 1]):
-            total += climb(index[e], k, on, parent, flag, counts)
+            i = index[e]
+            while i < k and on[i] and flag[i] != k:
+                parent[i] = k if parent[i] < 0 else parent[i]
+                counts[i] += 1
+                total += 1
+                flag[i] = k
+                i = parent[i]
     return total
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def scatter(k, start, index, values, on, parent, flag, stack, path, y):
-    """Write row k into `y` and the rows that it needs, in their order, to the end of `stack`."""
-    top = len(on)
-    flag[k] = k
-    for e in range(start[k], start[k + 1]):
-        i = index[e]
-        if not on[i]:
-            continue
-        y[i] += values[e]
-        length = 0
-        while flag[i] != k:
-            path[length] = i
-            length += 1
-            flag[i] = k
-            i = parent[i]
-        while length > 0:
-            length -= 1
-            top -= 1
-            stack[top] = path[length]
-    return top
 
 
 @numba.njit(cache=True, nogil=True)
@@ -90,7 +59,22 @@ def factorise(
         D[k] = diagonal[k]
         if not on[k]:
             continue
-        top = scatter(k, start, index, values, on, parent, flag, stack, path, y)
+        top, flag[k] = m, k
+        for e in range(start[k], start[k + 1]):
+            i = index[e]
+            if not on[i]:
+                continue
+            y[i] += values[e]
+            length = 0
+            while flag[i] != k:
+                path[length] = i
+                length += 1
+                flag[i] = k
+                i = parent[i]
+            while length > 0:
+                length -= 1
+                top -= 1
+                stack[top] = path[length]
         for s in range(top, m):
             i = stack[s]
             own, y[i] = y[i], 0.0

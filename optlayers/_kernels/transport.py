@@ -163,23 +163,11 @@ def _start(table, slack):
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _reach(table, search, i, at, slack):
-    """Shorten the ways to columns that lead from column `at` through row i."""
-    s, _, high, z, _, _, price, _ = table
-    distance, came_row, came, done, nearest = search
-    for k in range(len(price)):
-        if not done[k] and high[i, k] - z[i, k] > slack:
-            there = max(nearest[i] - (s[i, k] - price[k]), distance[at])
-            if there < distance[k]:
-                distance[k], came_row[k], came[k] = there, i, at
-
-
 @njit(cache=True, nogil=True)
 def _shortest(table, search, slack):
     """Find the nearest column that lacks something from those that have too much; -1: none."""
-    s, low, _, z, _, _, price, excess = table
-    distance, _, came, done, nearest = search
+    s, low, high, z, _, _, price, excess = table
+    distance, came_row, came, done, nearest = search
     n, m = z.shape
     for j in range(m):
         distance[j] = 0.0 if excess[j] > slack else np.inf
@@ -195,11 +183,18 @@ def _shortest(table, search, slack):
         done[at] = True
         if excess[at] < -slack:
             return at
+        # Written out: handing the arrays on would take as long as a small table.
         for i in range(n):
             here = distance[at] + (s[i, at] - price[at])
-            if z[i, at] - low[i, at] > slack and here < nearest[i]:
-                nearest[i] = here
-                _reach(table, search, i, at, slack)
+            if not z[i, at] - low[i, at] > slack or not here < nearest[i]:
+                continue
+            nearest[i] = here
+            for k in range(m):
+                if done[k] or not high[i, k] - z[i, k] > slack:
+                    continue
+                there = max(here - (s[i, k] - price[k]), distance[at])
+                if there < distance[k]:
+                    distance[k], came_row[k], came[k] = there, i, at
 
 
 @njit(cache=True, nogil=True)
@@ -247,45 +242,6 @@ def _tight(table, tolerance, tight, slack):
             tight[i, j] = both and sent + tolerance >= worth >= open_ - tolerance
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _wait(table, search, tight, free, i, c, slack, queue, last):
-    """Let the columns wait that row i can send more to, from column c; return how many wait."""
-    _, came_row, came, done, _ = search
-    for k in range(table.z.shape[1]):
-        if not done[k] and tight[i, k] and free[i, k] and table.high[i, k] - table.z[i, k] > slack:
-            done[k], came[k], came_row[k] = True, c, i
-            queue[last] = k
-            last += 1
-    return last
-
-
-@njit(cache=True, nogil=True)
-def _cycle_end(table, search, tight, free, i0, j0, slack):
-    """Find a cycle through a pair, breadth first: its last column (-1: none), and pairs seen."""
-    _, low, _, z, _, _, _, _ = table
-    _, _, came, done, nearest = search
-    n, m = z.shape
-    done[:] = False
-    nearest[:] = 0.0
-    queue = np.empty(m, dtype=np.int64)
-    queue[0], first, last, steps = j0, 0, 1, m
-    done[j0], came[j0] = True, -1
-    while first < last:
-        c = queue[first]
-        first += 1
-        steps += n
-        for i in range(n):
-            if nearest[i] > 0 or not (tight[i, c] and free[i, c] and z[i, c] - low[i, c] > slack):
-                continue
-            if i == i0 and c != j0:
-                return c, steps
-            if i != i0:
-                nearest[i] = 1.0
-                steps += m
-                last = _wait(table, search, tight, free, i, c, slack, queue, last)
-    return -1, steps
-
-
 @njit(cache=True, nogil=True)
 def _raise_one(table, search, tight, free, i0, j0, slack):
     """Raise one pair by a cycle of tight pairs that are still free.
@@ -293,8 +249,8 @@ def _raise_one(table, search, tight, free, i0, j0, slack):
     Returns the amount moved (0: there is no cycle) and the number of pairs looked at.
     """
     _, low, high, z, _, _, _, _ = table
-    _, came_row, came, _, _ = search
-    m = z.shape[1]
+    _, came_row, came, done, nearest = search
+    n, m = z.shape
     other = False
     for j in range(m):
         other = other or (
@@ -302,7 +258,31 @@ def _raise_one(table, search, tight, free, i0, j0, slack):
         )
     if not other:
         return 0.0, m
-    end, steps = _cycle_end(table, search, tight, free, i0, j0, slack)
+    done[:] = False
+    nearest[:] = 0.0
+    queue = np.empty(m, dtype=np.int64)
+    queue[0], first, last, steps, end = j0, 0, 1, m, -1
+    done[j0], came[j0] = True, -1
+    # Written out, as in `_shortest`.
+    while first < last and end < 0:
+        c = queue[first]
+        first += 1
+        steps += n
+        for i in range(n):
+            if nearest[i] > 0 or not (tight[i, c] and free[i, c] and z[i, c] - low[i, c] > slack):
+                continue
+            if i == i0 and c != j0:
+                end = c
+                break
+            if i == i0:
+                continue
+            nearest[i] = 1.0
+            steps += m
+            for k in range(m):
+                if not done[k] and tight[i, k] and free[i, k] and high[i, k] - z[i, k] > slack:
+                    done[k], came[k], came_row[k] = True, c, i
+                    queue[last] = k
+                    last += 1
     if end < 0:
         return 0.0, steps
     amount = min(high[i0, j0] - z[i0, j0], z[i0, end] - low[i0, end])

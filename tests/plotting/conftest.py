@@ -5,8 +5,9 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_open_figures():
-    """Close what pyplot made."""
+    """Close what pyplot made; before 3.11, matplotlib would round letters to whole pixels."""
     from matplotlib import pyplot
 
-    yield
+    with pyplot.rc_context({"text.hinting": "none"}):
+        yield
     pyplot.close("all")
