@@ -4,130 +4,97 @@ With A the active rows and F the free variables, `work.inverse` is $(R_{AF} R_{A
 and dropping a row or a bound changes it by one outer product each.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
-from .lean import inlined
-
-
-class Block(NamedTuple):
-    """What all instances share: rows R, normalised; `(start, index, value)` by rows, by columns.
-
-    `by_row` is R as a matrix and `by_column` its transpose, or both are empty.
-    """
-
-    rows: tuple
-    columns: tuple
-    by_row: np.ndarray
-    by_column: np.ndarray
-
-
-class Work(NamedTuple):
-    """Arrays of one thread: `(size,)`, then `(m,)`, then one entry per active row."""
-
-    x: np.ndarray
-    nu: np.ndarray  # multipliers of bounds
-    g: np.ndarray  # gradient of what is added, less its part along the active rows
-    free: np.ndarray  # 1 or 0
-    held: np.ndarray  # -1 at the lower bound, 1 at the upper, 0 if free or fixed
-    act: np.ndarray  # R x
-    mu: np.ndarray  # multipliers of rows
-    side: np.ndarray  # OUT, -1, 1 or EQUAL
-    place: np.ndarray  # number among the active rows, or -1
-    active: np.ndarray  # rows, in the order of `inverse`
-    v: np.ndarray  # products of the gradient that is added with the active rows
-    r: np.ndarray  # inverse times v
-    w: np.ndarray
-    u: np.ndarray
-    numbers: np.ndarray  # 0, 1, 2, ...
-    inverse: np.ndarray
-    own: np.ndarray  # R_A^T where R is dense
-    which: np.ndarray  # arguments of `combine`
-    weight: np.ndarray
-
-
-OUT, EQUAL = 0, 2  # of rows; -1 and 1 are the side that is active
-
+from .active_arrays import FREE, HELD, ROUNDED
+from .lanes import WIDTH, load, load_row, muladd, splat, store, store_row, total
+from .lean import called, inlined
 
 # ---------------------------------------------------------------------- products
 
 
-@inlined
+@called
 def combine(table, which, weight, count, out, length):
-    """Add the sum of weight[q] table[which[q]] to `out`, four rows at a time."""
-    for q in range(0, count - 3, 4):
-        i0, i1, i2, i3 = which[q], which[q + 1], which[q + 2], which[q + 3]
-        w0, w1, w2, w3 = weight[q], weight[q + 1], weight[q + 2], weight[q + 3]
-        for j in range(length):
-            out[j] += (w0 * table[i0, j] + w1 * table[i1, j]) + (
-                w2 * table[i2, j] + w3 * table[i3, j]
-            )
-    for q in range(count - count % 4, count):
-        i0, w0 = which[q], weight[q]
-        for j in range(length):
-            out[j] += w0 * table[i0, j]
+    """Set the first `length` entries of `out` to the sum of weight[q] table[which[q]]."""
+    zero = splat(0.0)
+    wide = length - length % (4 * WIDTH)
+    for b in range(0, wide, 4 * WIDTH):
+        s0, s1, s2, s3 = zero, zero, zero, zero
+        for q in range(count):
+            i, one = which[q], splat(weight[q])
+            s0 = muladd(one, load_row(table, i, b), s0)
+            s1 = muladd(one, load_row(table, i, b + WIDTH), s1)
+            s2 = muladd(one, load_row(table, i, b + 2 * WIDTH), s2)
+            s3 = muladd(one, load_row(table, i, b + 3 * WIDTH), s3)
+        store(out, b, s0)
+        store(out, b + WIDTH, s1)
+        store(out, b + 2 * WIDTH, s2)
+        store(out, b + 3 * WIDTH, s3)
+    for b in range(wide, length, WIDTH):
+        s0, s1, s2, s3 = zero, zero, zero, zero
+        for q in range(0, count - 3, 4):
+            s0 = muladd(splat(weight[q]), load_row(table, which[q], b), s0)
+            s1 = muladd(splat(weight[q + 1]), load_row(table, which[q + 1], b), s1)
+            s2 = muladd(splat(weight[q + 2]), load_row(table, which[q + 2], b), s2)
+            s3 = muladd(splat(weight[q + 3]), load_row(table, which[q + 3], b), s3)
+        for q in range(count - count % 4, count):
+            s0 = muladd(splat(weight[q]), load_row(table, which[q], b), s0)
+        store(out, b, (s0 + s1) + (s2 + s3))
 
 
 @inlined
 def activity(block, work):
     """Set `act` to R x."""
-    x, act, which, weight = work.x, work.act, work.which, work.weight
+    x, act = work.x, work.act
     start, index, value = block.rows
     table = block.by_column
     if len(table):
-        some = 0
-        for j in range(len(x)):
-            which[some], weight[some] = j, x[j]
-            some += x[j] != 0.0
-        for i in range(len(act)):
-            act[i] = 0.0
-        combine(table, which, weight, some, act, len(act))
+        combine(table, work.numbers, x, len(table), act, len(act))
     else:
-        for i in range(len(act)):
-            total = 0.0
+        for i in range(len(start) - 1):
+            total_ = 0.0
             for e in range(start[i], start[i + 1]):
-                total += value[e] * x[index[e]]
-            act[i] = total
+                total_ += value[e] * x[index[e]]
+            act[i] = total_
 
 
 @inlined
 def subtract_rows(block, work, k, r):
-    """Subtract R_A^T r from `g`."""
-    g, active, weight, table = work.g, work.active, work.weight, block.by_row
+    """Subtract R_A^T r from `g`; the square of `g` where it is free."""
+    g, active, sums, free = work.g, work.active, work.sums, work.free
     start, index, value = block.rows
-    if len(table):
-        for a in range(k):
-            weight[a] = -r[a]
-        combine(table, active, weight, k, g, len(g))
-    else:
-        for a in range(k):
-            own, i = r[a], active[a]
-            for e in range(start[i], start[i + 1]):
-                g[index[e]] -= own * value[e]
+    squares_ = splat(0.0)
+    if len(block.by_row):
+        combine(block.by_row, active, r, k, sums, len(g))
+        for j in range(0, len(g), WIDTH):
+            rest = load(g, j) - load(sums, j)
+            store(g, j, rest)
+            squares_ = muladd(rest * rest, load(free, j), squares_)
+        return total(squares_)
+    for a in range(k):
+        own, i = r[a], active[a]
+        for e in range(start[i], start[i + 1]):
+            g[index[e]] -= own * value[e]
+    return squares(work)
 
 
 @inlined
 def along_rows(block, work, k, out):
     """Write R_AF g_F to `out`."""
-    g, free, active, which, weight = work.g, work.free, work.active, work.which, work.weight
+    g, free, active, weight = work.g, work.free, work.active, work.weight
     start, index, value = block.rows
     if len(block.by_row):
-        some = 0
-        for j in range(len(g)):
-            own = g[j] * free[j]
-            which[some], weight[some] = j, own
-            some += own != 0.0
-        for a in range(k):
-            out[a] = 0.0
-        combine(work.own, which, weight, some, out, k)
+        some = work.counts[FREE]
+        for q in range(some):
+            weight[q] = g[work.moving[q]]
+        combine(work.own, work.moving, weight, some, out, ROUNDED(k + 1))
     else:
         for a in range(k):
-            i, total = active[a], 0.0
+            i, total_ = active[a], 0.0
             for e in range(start[i], start[i + 1]):
                 j = index[e]
-                total += value[e] * (g[j] * free[j])
-            out[a] = total
+                total_ += value[e] * (g[j] * free[j])
+            out[a] = total_
+        for a in range(k, ROUNDED(k + 1)):
+            out[a] = 0.0
 
 
 @inlined
@@ -135,10 +102,10 @@ def column(block, work, k, j, out):
     """Write column j of R_A to `out`."""
     start, row, value = block.columns
     if len(block.by_row):
-        for a in range(k):
-            out[a] = work.own[j, a]
+        for a in range(0, k + 1, WIDTH):
+            store(out, a, load_row(work.own, j, a))
     else:
-        for a in range(k):
+        for a in range(ROUNDED(k + 1)):
             out[a] = 0.0
         for e in range(start[j], start[j + 1]):
             a = work.place[row[e]]
@@ -152,10 +119,10 @@ def entry(block, p, j):
     start, index, value = block.rows
     if len(block.by_row):
         return block.by_row[p, j]
-    total = 0.0
+    total_ = 0.0
     for e in range(start[p], start[p + 1]):
-        total += value[e] if index[e] == j else 0.0
-    return total
+        total_ += value[e] if index[e] == j else 0.0
+    return total_
 
 
 @inlined
@@ -164,11 +131,11 @@ def load_gradient(block, work, p, is_row):
     g = work.g
     start, index, value = block.rows
     if is_row and len(block.by_row):
-        for j in range(len(g)):
-            g[j] = block.by_row[p, j]
+        for j in range(0, len(g), WIDTH):
+            store(g, j, load_row(block.by_row, p, j))
     else:
-        for j in range(len(g)):
-            g[j] = 0.0
+        for j in range(0, len(g), WIDTH):
+            store(g, j, splat(0.0))
         if is_row:
             for e in range(start[p], start[p + 1]):
                 g[index[e]] = value[e]
@@ -179,10 +146,11 @@ def load_gradient(block, work, p, is_row):
 @inlined
 def squares(work):
     """Sum of squares of g over the free variables."""
-    g, free, total = work.g, work.free, 0.0
-    for j in range(len(g)):
-        total += g[j] * g[j] * free[j]
-    return total
+    g, free, sum_ = work.g, work.free, splat(0.0)
+    for j in range(0, len(g), WIDTH):
+        one = load(g, j)
+        sum_ = muladd(one * one, load(free, j), sum_)
+    return total(sum_)
 
 
 # ---------------------------------------------------------------------- the inverse
@@ -191,9 +159,7 @@ def squares(work):
 @inlined
 def times_inverse(work, k, v, out):
     """Write inverse v to `out`; the inverse is symmetric."""
-    for a in range(k):
-        out[a] = 0.0
-    combine(work.inverse, work.numbers, v, k, out, k)
+    combine(work.inverse, work.numbers, v, k, out, ROUNDED(k + 1))
 
 
 @inlined
@@ -201,22 +167,40 @@ def add_outer(work, k, factor, w):
     """Add factor w w^T to the inverse."""
     M = work.inverse
     for a in range(k):
-        own = factor * w[a]
-        for b in range(k):
-            M[a, b] += own * w[b]
+        own = splat(factor * w[a])
+        for b in range(0, k, WIDTH):
+            store_row(M, a, b, muladd(own, load(w, b), load_row(M, a, b)))
+
+
+@inlined
+def open_places(work, k):
+    """Put zeros into the eight places from k on, a multiple of eight."""
+    M, own, zero = work.inverse, work.own, splat(0.0)
+    for a in range(k + WIDTH):
+        store_row(M, a, k, zero)
+    for a in range(k, k + WIDTH):
+        for b in range(0, k, WIDTH):
+            store_row(M, a, b, zero)
+    for j in range(len(own)):
+        store_row(own, j, k, zero)
+    for some in (work.mu, work.sign):
+        store(some, k, zero)
 
 
 @inlined
 def append(block, work, k, p, delta):
-    """Border the inverse by row p, of whose gradient `delta` is the square of what is free."""
-    M, r, own = work.inverse, work.r, work.own
-    add_outer(work, k, 1.0 / delta, r)
-    for a in range(k):
-        M[a, k] = M[k, a] = -r[a] / delta
-    M[k, k] = 1.0 / delta
-    work.active[k], work.place[p] = p, k
+    """Border the inverse by row p, of whose gradient `delta` is the square of what is free.
+
+    Its number among the active rows is k, and that of the next one is k + 1.
+    """
+    own = work.own
+    work.r[k] = -1.0
+    add_outer(work, k + 1, 1.0 / delta, work.r)
+    work.active[k], work.place[p], work.out[p] = p, k, 0.0
     for j in range(len(own)):
         own[j, k] = block.by_row[p, j]
+    if (k + 1) % WIDTH == 0:
+        open_places(work, k + 1)
 
 
 @inlined
@@ -226,22 +210,52 @@ def take_out(work, k, a):
         work.inverse, work.w, work.own, work.active, work.place, k - 1,
     )  # fmt: skip
     i = active[a]
-    work.side[i], work.mu[i], place[i] = OUT, 0.0, -1
-    for b in range(k):
-        w[b] = M[a, b]
-    pivot = w[a]
+    place[i], work.out[i] = -1, 1.0
+    for b in range(0, k, WIDTH):
+        store(w, b, load_row(M, a, b))
+    pivot, zero = w[a], splat(0.0)
     if a != last:
         moved = active[last]
         active[a], place[moved] = moved, a
-        for b in range(k):
-            M[a, b] = M[last, b]
+        work.mu[a], work.sign[a] = work.mu[last], work.sign[last]
+        for b in range(0, k, WIDTH):
+            store_row(M, a, b, load_row(M, last, b))
         for b in range(k):
             M[b, a] = M[b, last]
         M[a, a] = M[last, last]
         w[a] = w[last]
         for j in range(len(own)):
             own[j, a] = own[j, last]
+    work.mu[last], work.sign[last], w[last] = 0.0, 0.0, 0.0
+    for b in range(0, k, WIDTH):
+        store_row(M, last, b, zero)
+    for b in range(k):
+        M[b, last] = 0.0
+    for j in range(len(own)):
+        own[j, last] = 0.0
     add_outer(work, last, -1.0 / pivot, w)
+
+
+# ---------------------------------------------------------------------- bounds
+
+
+@inlined
+def let_move(work, j):
+    """Count variable j among the free ones."""
+    some = work.counts[FREE]
+    work.moving[some], work.where[j], work.counts[FREE] = j, some, some + 1
+    work.free[j], work.held[j] = 1.0, 0.0
+
+
+@inlined
+def hold(work, j, s):
+    """Count variable j among those at a bound, no longer among the free ones."""
+    last, at = work.counts[FREE] - 1, work.where[j]
+    moved = work.moving[last]
+    work.moving[at], work.where[moved] = moved, at
+    work.counts[FREE] = last
+    work.counts[HELD] += 1
+    work.free[j], work.held[j] = 0.0, s
 
 
 @inlined
@@ -249,8 +263,10 @@ def set_free(block, work, k, j):
     """Take variable j off its bound; `w` becomes its column of R_A."""
     column(block, work, k, j, work.w)
     times_inverse(work, k, work.w, work.r)
-    total = 1.0
-    for a in range(k):
-        total += work.w[a] * work.r[a]
-    add_outer(work, k, -1.0 / total, work.r)
-    work.nu[j], work.free[j], work.held[j] = 0.0, 1.0, 0.0
+    product = splat(0.0)
+    for a in range(0, k, WIDTH):
+        product = muladd(load(work.w, a), load(work.r, a), product)
+    add_outer(work, k, -1.0 / (1.0 + total(product)), work.r)
+    work.nu[j] = 0.0
+    work.counts[HELD] -= 1
+    let_move(work, j)

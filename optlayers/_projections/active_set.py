@@ -1,6 +1,7 @@
 """Blocks with several rows: a dual active-set method, an instance at a time over threads."""
 
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -53,13 +54,19 @@ class ActiveSet(BeforeNewton):
         super().__init__(block)
         matrix = sp.csr_array(block.matrix)
         self._norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
-        R = sp.csr_array(sp.diags_array(1 / self._norms) @ matrix)
+        self._sides: tuple[Limits, tuple[np.ndarray, ...]] | None = None  # of the latest call
+
+    @cached_property
+    def _rows(self) -> tuple[Any, ...]:
+        """Return the rows, divided by their norms, as the compiled loop wants them."""
+        R = sp.csr_array(sp.diags_array(1 / self._norms) @ sp.csr_array(self.block.matrix))
         R.sort_indices()
         columns = sp.csc_array(R)
         columns.sort_indices()
-        dense = R.toarray() if _is_dense(block) else np.zeros((0, 0))
-        self._sides: tuple[Limits, tuple[np.ndarray, ...]] | None = None  # of the latest call
-        self._rows = (_as_arrays(R), _as_arrays(columns), dense, np.ascontiguousarray(dense.T))
+        filled = (np.zeros((0, 0)),) * 2
+        if _is_dense(self.block):
+            filled = tuple(_kernels.lanes.filled_up(v) for v in (R.toarray(), columns.T.toarray()))
+        return _as_arrays(R), _as_arrays(columns), *filled
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -77,7 +84,7 @@ class ActiveSet(BeforeNewton):
 
     def remark(self) -> str:
         """Say how rows are read, and who is asked next."""
-        kind = "dense" if len(self._rows[2]) else "sparse"
+        kind = "dense" if _is_dense(self.block) else "sparse"
         return f"dual active-set method, {kind} rows; what misses {GOOD:g} goes to Newton's method"
 
     def on_host(self, y: Tensor, limits: Limits, near: Tensor | None) -> tuple[Tensor, Tensor]:
