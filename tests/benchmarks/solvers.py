@@ -55,7 +55,7 @@ class Worker:
         python = str(PEERS) if method.peers else sys.executable
         command = [python, "-m", "tests.benchmarks.solvers_worker", method.module, method.method]
         self._command = [*command, case, str(method.threads), str(self.answer)]
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
         self._environment = os.environ | dict.fromkeys(names, str(method.threads))
         eigen = str(method.threads > 1).lower()
         self._environment["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={eigen}"
@@ -242,7 +242,7 @@ def compile_kernels(case: str) -> None:
 def header() -> dict[str, str]:
     """What the page says of the machine."""
     pins = Path("tests/benchmarks/peers.txt").read_text().splitlines()
-    wanted = ("numpy", "torch", "qpth", "jax", "jaxopt", "proxsuite")
+    wanted = "numpy torch qpth jax jaxopt proxsuite daqp quadprog piqp clarabel moreau".split()
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "python": platform.python_version(),

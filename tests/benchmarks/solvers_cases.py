@@ -26,6 +26,7 @@ class Case:
     gpu: bool = False  # meant for a GPU
     start: int = 0  # instances that every method begins with; 0 leaves it to the method
     dense: bool = True  # small enough for solvers that want dense matrices
+    declared: tuple[int, int] | None = None  # variables and rows of what a user declares
 
 
 WORDS = 12  # of the sentences whose trees are relaxed
@@ -75,12 +76,15 @@ DECLARED = [
     (5, 3, 512),
     (10, 5, 512),
     (20, 10, 512),
+    (5, 10, 512),
     (20, 40, 256),
     (50, 20, 256),
     (50, 100, 128),
     (100, 50, 128),
     (200, 100, 32),
     (500, 250, 8),
+    (100, 200, 32),
+    (200, 400, 8),
 ]
 
 
@@ -130,13 +134,13 @@ CASES = {
 }
 CASES |= {
     f"declared-{n}x{m}": Case(
-        f"what a user declares: {m} dense inequalities, {n} variables", _declared(n, m), batch
+        f"what a user declares: {m} dense inequalities, {n} variables",
+        _declared(n, m),
+        batch,
+        declared=(n, m),
     )
-    for n, m, batch in DECLARED
+    for n, m, batch in sorted(DECLARED)
 }
-CASES["declared-20x10-alone"] = Case(
-    "what a user declares, one instance: 10 dense inequalities, 20 variables", _declared(20, 10), 1
-)
 HIDDEN = {SMALL: Case("loads the code of a method", lambda: _sparse(300, 150), 4)}
 
 

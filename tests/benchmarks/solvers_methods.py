@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from .solvers_cases import CASES
 
 OURS = "optlayers"
+ALONE = "optlayers, one by one"
 LOOP = "OSQP loop"
 TIGHTER = ("1e-5", "1e-6", "1e-7", "1e-8", "1e-9", "1e-10")
 
@@ -34,6 +35,7 @@ class Method:
     memory: bool = False  # its memory is measured too
     cases: tuple[str, ...] = ()  # all
     gpu: bool = False  # makes sense on the cases for a GPU
+    declared: bool = False  # takes part in what a user declares
 
     @property
     def key(self) -> str:
@@ -54,13 +56,15 @@ def _proxsuite(label: str, backend: str, threads: int = 1, **more) -> Method:
     return Method(label, "solvers_peers", "proxsuite", threads, options, **{**defaults, **more})
 
 
+DAQP = tuple({"form": form} for form in ("solve", "model", "cold"))
 _TREES = ("arborescence12",)
 _HULL = {"relaxation": "hull"}
 _ARBORESCENCE = {"relaxation": "arborescence"}
 _BOX, _SPARSE = "proxsuite dense, loop", "proxsuite sparse, loop"
 METHODS = [
-    Method(OURS, "solvers_ours", "project", memory=True, gpu=True),
+    Method(OURS, "solvers_ours", "project", memory=True, gpu=True, declared=True),
     Method(OURS, "solvers_ours", "project", 2, gpu=True),
+    Method(ALONE, "solvers_ours", "one_by_one", start=8, declared=True),
     Method("optlayers, OSQP inside", "solvers_ours", "by_osqp"),
     Method("optlayers, the set", "solvers_ours", "structured", 1, _ARBORESCENCE, cases=_TREES),
     Method("optlayers, its hull", "solvers_ours", "structured", 1, _HULL, cases=_TREES),
@@ -72,6 +76,7 @@ METHODS = [
         ladder=TIGHTER,
         memory=True,
         gpu=True,
+        declared=True,
     ),
     Method(LOOP, "solvers_peers", "osqp", 2, ladder=TIGHTER, like=LOOP, gpu=True),
     _proxsuite(_BOX, "box", dense=True),
@@ -79,11 +84,13 @@ METHODS = [
     _proxsuite(_SPARSE, "sparse", memory=True),
     _proxsuite("proxsuite sparse, batch", "sparse-batch", 2, like=_SPARSE),
     *(
-        Method(label, "solvers_one_by_one", method, start=8, peers=True, dense=True, **more)
+        Method(label, "solvers_one_by_one", method, start=8, peers=True, declared=True, **more)
         for label, method, more in (
-            ("DAQP, one by one", "daqp", {}),
-            ("quadprog, one by one", "quadprog", {}),
-            ("PIQP dense, one by one", "piqp", {"ladder": TIGHTER}),
+            ("DAQP, one by one", "daqp", {"dense": True, "variants": DAQP}),
+            ("quadprog, one by one", "quadprog", {"dense": True}),
+            ("PIQP dense, one by one", "piqp", {"dense": True, "ladder": TIGHTER}),
+            ("Clarabel, one by one", "clarabel", {"ladder": TIGHTER}),
+            ("Moreau, batch", "moreau", {}),
         )
     ),
     Method(
@@ -127,6 +134,8 @@ def _all_for(case: str, cuda: bool) -> Iterator[Method]:
     for method in METHODS + (ON_GPU if about.gpu and cuda else []):
         on_gpu = "device" in method.options
         if (about.gpu and not (method.gpu or on_gpu)) or (method.dense and not about.dense):
+            continue
+        if (about.declared and not method.declared) or (method.label == ALONE and about.gpu):
             continue
         if not method.cases or case in method.cases:
             yield replace(method, like="") if about.gpu and method.like != LOOP else method

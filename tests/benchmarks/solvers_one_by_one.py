@@ -1,9 +1,10 @@
-"""Small dense solvers, called for one instance after the other from Python, as a user would."""
+"""Small solvers, called for one instance after the other from Python, as a user would; Moreau."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from .peers import QP, problem_of
 from .subject import Subject
@@ -20,8 +21,13 @@ def _linear(qp: QP) -> np.ndarray:
     return np.concatenate([-qp.y, np.zeros((len(qp.y), qp.aux))], 1)
 
 
-def daqp(case: str, inputs: Any, threads: int, instances: str = "0") -> Subject:
-    """DAQP: bounds apart from rows, everything set up anew for each instance."""
+def daqp(case: str, inputs: Any, threads: int, form: str, instances: str = "0") -> Subject:
+    """DAQP: bounds apart from rows.
+
+    `form`: "solve" sets everything up anew for each instance, as its documentation shows first;
+    "model" keeps a model, of which `update` is told the linear term alone, from the active set of
+    the instance before; "cold" does so from an empty one.
+    """
     import daqp as module  # type: ignore[import-not-found]
 
     qp = problem_of(inputs, "whole", int(instances) or None)
@@ -34,12 +40,25 @@ def daqp(case: str, inputs: Any, threads: int, instances: str = "0") -> Subject:
     more = {"eps_prox": PROXIMAL} if qp.aux else {}
     found = np.empty_like(g)
 
-    def run() -> np.ndarray:
+    def anew() -> np.ndarray:
         for i in range(len(g)):
             found[i] = module.solve(H, g[i], A, high, low, sense, **more)[0]
         return found
 
-    return _subject(inputs, qp, run)
+    if form == "solve":
+        return _subject(inputs, qp, anew, form)
+    model = module.Model()
+    model.settings = more
+    model.setup(H, g[0], A, high, low, sense)
+    state = {} if form == "model" else {"sense": sense}
+
+    def kept() -> np.ndarray:
+        for i in range(len(g)):
+            model.update(f=g[i], **state)
+            found[i] = model.solve()[0]
+        return found
+
+    return _subject(inputs, qp, kept, form)
 
 
 def quadprog(case: str, inputs: Any, threads: int, instances: str = "0") -> Subject:
@@ -91,3 +110,62 @@ def piqp(case: str, inputs: Any, threads: int, eps: str, instances: str = "0") -
         return found
 
     return _subject(inputs, qp, run, f"eps {eps}")
+
+
+def clarabel(case: str, inputs: Any, threads: int, eps: str, instances: str = "0") -> Subject:
+    """Clarabel without cvxpy: one solver, its linear term updated before each solve."""
+    import clarabel as module  # type: ignore[import-not-found]
+
+    qp = problem_of(inputs, "whole", int(instances) or None)
+    size, g = qp.rows.shape[1], _linear(qp)
+    H = sp.csc_matrix(sp.diags((np.arange(size) < qp.y.shape[1]) * 1.0))
+    G, h, equalities = _cone_rows(qp)
+    cones = [module.ZeroConeT(equalities), module.NonnegativeConeT(len(h) - equalities)]
+    settings = module.DefaultSettings()
+    settings.verbose = settings.presolve_enable = False
+    settings.max_threads = 1
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = float(eps)
+    solver = module.DefaultSolver(H, g[0], sp.csc_matrix(G), h, cones, settings)
+    found = np.empty_like(g)
+
+    def run() -> np.ndarray:
+        for i in range(len(g)):
+            solver.update(q=g[i])
+            found[i] = solver.solve().x
+        return found
+
+    return _subject(inputs, qp, run, f"eps {eps}")
+
+
+def moreau(case: str, inputs: Any, threads: int, instances: str = "0") -> Subject:
+    """Moreau: a compiled solver, all instances of the batch at once; it chooses its method."""
+    import moreau as module  # type: ignore[import-not-found]
+
+    qp = problem_of(inputs, "whole", int(instances) or None)
+    size, g = qp.rows.shape[1], _linear(qp)
+    H = sp.csr_array(sp.diags_array((np.arange(size) < qp.y.shape[1]) * 1.0))
+    G, h, equalities = _cone_rows(qp)
+    cones = module.Cones(num_zero_cones=equalities, num_nonneg_cones=len(h) - equalities)
+    settings = module.Settings(device="cpu", batch_size=len(g))
+    solver = module.CompiledSolver(
+        size, len(h), H.indptr, H.indices, G.indptr, G.indices, cones, settings
+    )
+    solver.setup(H.data, G.data)
+    sides = np.tile(h, (len(g), 1))
+    return _subject(inputs, qp, lambda: np.asarray(solver.solve(g, sides).x))
+
+
+def _cone_rows(qp: QP) -> tuple[sp.csr_array, np.ndarray, int]:
+    """Return G and h of Gx + s = h, and the number of its first rows whose s is zero."""
+    equal, eye = qp.low == qp.high, sp.identity(qp.rows.shape[1], format="csr")
+    sides = [
+        (qp.rows[equal], qp.high[equal]),
+        (qp.rows[~equal], qp.high[~equal]),
+        (-qp.rows[~equal], -qp.low[~equal]),
+        (eye, qp.upper),
+        (-eye, -qp.lower),
+    ]
+    h = np.concatenate([v for _, v in sides])
+    said = np.isfinite(h)
+    G = sp.csr_array(sp.vstack([rows for rows, _ in sides], format="csr")[said])
+    return G, h[said], int(equal.sum())

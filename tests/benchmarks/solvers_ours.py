@@ -40,6 +40,17 @@ def project(
     return _subject(run, inputs, y)
 
 
+def one_by_one(case: str, inputs: Any, threads: int, instances: str = "0") -> Subject:
+    """`ol.project` of one point after the other."""
+    torch.set_num_threads(threads)
+    polytope, y = polytope_of(case), _points(inputs, instances)
+
+    def run() -> torch.Tensor:
+        return torch.cat([ol.project(polytope, point) for point in y.split(1)])
+
+    return _subject(run, inputs, y)
+
+
 def by_osqp(case: str, inputs: Any, threads: int, instances: str = "0") -> Subject:
     """OSQP through this library: cold starts, each answer accepted by its residual."""
     torch.set_num_threads(threads)

@@ -7,6 +7,7 @@ from typing import Any
 
 from .report import _time
 from .solvers_cases import CASES
+from .solvers_declared import declared_table, draw
 from .solvers_methods import LOOP, OURS
 from .solvers_text import PAGE
 
@@ -43,13 +44,15 @@ def write(found: dict[str, Any], output: Path, name: str) -> None:
     page = PAGE.format(
         **found["header"],
         name=name,
-        targets="\n".join(_targets(found, cases)),
+        declared="\n".join(declared_table(rows)),
+        targets="\n".join(_targets(found, [c for c in cases if not CASES[c].declared])),
         tables="\n".join(line for c in cases for line in _table(rows, c, found["plans"])).strip(),
         memory="\n".join(_memory(found)),
         failures="\n".join(_failures(rows)),
     )
     (output / f"{name}.md").write_text(page)
-    print(f"Wrote {output / name}.md and .csv")
+    draw(rows, output / f"{name}-sizes.svg")
+    print(f"Wrote {output / name}.md, .csv and -sizes.svg")
 
 
 def _of(rows: list[Row], case: str, label: str = "", device: str = "cpu") -> list[Row]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+ENOUGH = 2e-3  # seconds: shorter calls are repeated, and their mean is the time
+
 
 class Subject:
     """A call to time, how to read its answer, what to say of it, and by how much it is too small.
@@ -25,11 +27,13 @@ class Subject:
         self.last: Any = None
 
     def seconds(self) -> float:
-        """Run once; how long it takes.
+        """Run, and again until a few milliseconds have passed; how long one run takes.
 
         The answer before is gone by then: the autograd graph of a peer may weigh gigabytes.
         """
-        self.last = None
-        start = time.perf_counter()
-        self.last = self.run()
-        return time.perf_counter() - start
+        start, count, passed = time.perf_counter(), 0, 0.0
+        while passed < ENOUGH:
+            self.last = None
+            self.last = self.run()
+            count, passed = count + 1, time.perf_counter() - start
+        return passed / count
