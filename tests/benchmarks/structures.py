@@ -162,6 +162,7 @@ def write() -> None:
         targets=_targets(rows),
         tables="\n".join(line for task in TASKS for line in _table(rows, task)).strip(),
         peaked=_peaked(rows),
+        matrix_tree=_matrix_tree(rows),
         failures=_failures(rows),
         noise=_noise(rows),
         today=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
@@ -229,6 +230,17 @@ def _targets(rows: list[dict]) -> str:
             name = f"{text}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
             lines.append(f"| {name} | {_time(limit)} | {times} | {state} |")
     return "\n".join(lines)
+
+
+def _matrix_tree(rows: list[dict]) -> str:
+    """Say by how much the time of torch-struct differs from ours, one thread on both sides."""
+    said = []
+    for task, text in (("marginals", "marginals"), ("attention", "with their backward pass")):
+        pairs = [[_find(rows, k, task, c) for k in (OURS, "torch-struct")] for c in TREES]
+        ratios = [theirs["median_s"] / own["median_s"] for own, theirs in pairs if own and theirs]
+        if ratios:
+            said.append(f"{min(ratios):.2g} to {max(ratios):.2g} ({text})")
+    return f"torch-struct takes {', '.join(said)} times as long as ours." if said else ""
 
 
 def _peaked(rows: list[dict]) -> str:

@@ -16,7 +16,8 @@ digits: [structures.csv](structures.csv).
 | threads | `OMP_NUM_THREADS` and `torch.set_num_threads`: 1 unless the column says 2 |
 
 **How.** Each library is a process of its own and gets the same saved scores: float32, normal, every sentence of full length, in the
-layout that it wants (prepared outside of the clock). Two calls to warm up, then at least 3 rounds or half a second of them. Cells are
+layout that it wants (prepared outside of the clock). Two calls to warm up, then at least 3 rounds or half a second of them; a call
+below 2 ms is repeated for as long, and the mean counts. Cells are
 **median / minimum**, and in brackets the median over ours with one thread. All decode with a single root. Our set is made anew in every
 call of an argmax or a layer, as it would be for a batch of training. Ours computes in float64 inside, the peers in float32.
 
@@ -36,8 +37,8 @@ once); its time is measured on 8 sentences of 10 words, on 1 of 25, and multipli
 
 supar's non-projective argmax repairs trees with several roots by running again once for each of them.
 
-The marginals of all trees are one factorisation per sentence, where the peers call LAPACK: torch-struct inverts in float32 and is
-faster than ours; ours is float64 and adds up positive numbers only ([how](../math.md#matrix-tree)).
+The marginals of all trees are one factorisation per sentence: the peers call LAPACK, torch-struct in float32. Ours is float64 and adds up
+positive numbers only ([how](../math.md#matrix-tree)). {matrix_tree}
 
 ## Peaked scores
 
