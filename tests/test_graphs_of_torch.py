@@ -74,7 +74,8 @@ def test_layers_train_in_one_graph(name):
         return torch.autograd.grad((layer(s) * weights).sum(), s)[0]
 
     expected = gradient(layer)
-    assert torch.equal(gradient(whole(layer)), expected)
+    # Closed forms are tensor programs in the graph, compiled loops outside: equal but for sums.
+    torch.testing.assert_close(gradient(whole(layer)), expected, rtol=0, atol=1e-14)
 
 
 class Projecting(torch.nn.Module):
