@@ -9,6 +9,7 @@ Where the processor has shorter vectors, the compiler takes several.
 # ruff: noqa: ARG001  (numba goes by the number and the names of arguments)
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -22,6 +23,11 @@ from .lean import inlined
 
 WIDTH = 8
 _DOUBLES = ir.VectorType(ir.DoubleType(), WIDTH)
+
+
+def _in_loops(declared: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what loops call, without the context of types that it is declared with."""
+    return intrinsic(declared)
 
 
 class Lanes(types.Type):
@@ -75,7 +81,7 @@ def _check(array: Any, *index: Any) -> None:
         raise TypingError(f"lanes need a contiguous array of float64. Got {array}, {index}.")
 
 
-@intrinsic
+@_in_loops
 def _load(typingctx: Any, array: Any, i: Any):
     """Return entries i to i + 7."""
     _check(array, i)
@@ -86,7 +92,7 @@ def _load(typingctx: Any, array: Any, i: Any):
     return _LANES(array, types.intp), build
 
 
-@intrinsic
+@_in_loops
 def _load_row(typingctx: Any, table: Any, i: Any, j: Any):
     """Return entries j to j + 7 of row i."""
     _check(table, i, j)
@@ -97,7 +103,7 @@ def _load_row(typingctx: Any, table: Any, i: Any, j: Any):
     return _LANES(table, types.intp, types.intp), build
 
 
-@intrinsic
+@_in_loops
 def _store(typingctx: Any, array: Any, i: Any, value: Any):
     """Write entries i to i + 7."""
     _check(array, i)
@@ -108,7 +114,7 @@ def _store(typingctx: Any, array: Any, i: Any, value: Any):
     return types.void(array, types.intp, _LANES), build
 
 
-@intrinsic
+@_in_loops
 def _store_row(typingctx: Any, table: Any, i: Any, j: Any, value: Any):
     """Write entries j to j + 7 of row i."""
     _check(table, i, j)
@@ -152,7 +158,7 @@ else:
 # ---------------------------------------------------------------------- arithmetic
 
 
-@intrinsic
+@_in_loops
 def splat(typingctx: Any, number: Any):
     """Return one number in all lanes."""
 
@@ -166,7 +172,7 @@ def splat(typingctx: Any, number: Any):
     return _LANES(types.float64), build
 
 
-@intrinsic
+@_in_loops
 def count_up(typingctx: Any):
     """Return 0, 1, ..., 7."""
 
@@ -176,7 +182,7 @@ def count_up(typingctx: Any):
     return _LANES(), build
 
 
-@intrinsic
+@_in_loops
 def muladd(typingctx: Any, a: Any, b: Any, c: Any):
     """Return a b + c."""
 
@@ -188,7 +194,7 @@ def muladd(typingctx: Any, a: Any, b: Any, c: Any):
     return _LANES(_LANES, _LANES, _LANES), build
 
 
-@intrinsic
+@_in_loops
 def where_greater(typingctx: Any, a: Any, b: Any, c: Any, d: Any):
     """Return c where a > b, else d; d where one of a and b is nan."""
 
@@ -198,7 +204,7 @@ def where_greater(typingctx: Any, a: Any, b: Any, c: Any, d: Any):
     return _LANES(_LANES, _LANES, _LANES, _LANES), build
 
 
-@intrinsic
+@_in_loops
 def lane(typingctx: Any, a: Any, i: Any):
     """Return the number in lane i, a constant."""
 
