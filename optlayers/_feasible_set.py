@@ -96,7 +96,7 @@ class PolytopeSet(AbstractFeasibleSet):
         z = answer(part, found.limits[0], report)
         if z is None or report.failures:
             return None
-        z = z.reshape(flat.shape)
+        z = z.view_as(flat)
         if not usual(flat, z):
             return None
         if attached and x.requires_grad:
@@ -117,9 +117,11 @@ class PolytopeSet(AbstractFeasibleSet):
 
     def prepare(self, like: Tensor, decides: bool) -> None:
         """Compile the plan, and what it needs on that device and in that dtype."""
-        if 0 not in self.polytope.batch_shape:
-            dtype = like.dtype if like.dtype == torch.float64 else torch.float32
-            table, batch = DECODERS if decides else PROJECTIONS, self.polytope.batch_shape
+        table, batch = DECODERS if decides else PROJECTIONS, self.polytope.batch_shape
+        dtype = like.dtype if like.dtype == torch.float64 else torch.float32
+        if not batch:
+            ready(self.polytope, table, like.device, dtype)
+        elif 0 not in batch:
             shape = like.new_empty(0, dtype=dtype).expand(*batch, 0)
             ready_for(self.polytope, table, shape)
 

@@ -38,10 +38,12 @@ class _Surrogate(torch.autograd.Function):
         scores, z_hat, *saved = ctx.saved_tensors
         feasible_set, surrogate, on_failure, record = ctx.arguments
         again = torch.is_grad_enabled()  # create_graph=True
-        with torch.set_grad_enabled(again and surrogate.twice_differentiable):
-            result, status = surrogate.backward(
-                feasible_set, scores, z_hat, grad, on_failure, *saved
-            )
+        arguments = (feasible_set, scores, z_hat, grad, on_failure, *saved)
+        if again and not surrogate.twice_differentiable:
+            with torch.no_grad():
+                result, status = surrogate.backward(*arguments)
+        else:
+            result, status = surrogate.backward(*arguments)
         free = as_set(feasible_set).free_parts(result.device)
         result = result if free is None else torch.where(free, result, 0)
         if again and not surrogate.twice_differentiable:
@@ -285,8 +287,8 @@ class StructuredArgmax(nn.Module):
         if not torch.compiler.is_compiling():
             if chosen is self.feasible_set and isinstance(scores, Tensor):
                 self._prepare(chosen, scores)  # what else scores may be is refused below
-            self._record = record = _Latest(self.diagnostics)
-        z_hat, self.status = _run(
+            record = _Latest(self.diagnostics)
+        z_hat, status = _run(
             chosen,
             scores,
             self.surrogate,
@@ -299,8 +301,13 @@ class StructuredArgmax(nn.Module):
             record,
             self.training,
         )
-        if record is not None:
+        if record is None:
+            self.status = status
+        else:
             record.feasible_set = chosen
+            self.__dict__.update(
+                _record=record, status=status
+            )  # a module asks if it is a parameter
         return z_hat
 
     def _prepare(self, feasible_set: FeasibleSet, like: Tensor) -> None:

@@ -32,7 +32,7 @@ def is_ordinary(x: Tensor) -> bool:
     """
     if torch.jit.is_tracing() or type(x) not in (Tensor, Parameter):
         return False
-    if x.device.type != "cpu" or not 0 < x.numel() <= _SMALL:
+    if not x.is_cpu or not 0 < x.numel() <= _SMALL:
         return False
     if x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
         return False
@@ -45,5 +45,6 @@ def is_ordinary(x: Tensor) -> bool:
 
 def usual(x: Tensor, other: Tensor) -> bool:
     """Whether both are finite and no entry of `x` is low. For CPU tensors as they are in memory."""
-    first, second = (v.detach().numpy().ravel() for v in (x, other))
-    return _kernels.checks.all_usual(first, second, CALM)
+    x = x.detach() if x.requires_grad else x
+    other = other.detach() if other.requires_grad else other
+    return _kernels.checks.all_usual(x.numpy().ravel(), other.numpy().ravel(), CALM)

@@ -68,6 +68,13 @@ def step_size(
     return eta
 
 
+def stepped(eta: "float | Tensor | NormClip", grad: Tensor, event_dim: int = 1) -> Tensor:
+    """Return eta * grad, and `grad` itself where eta is the number 1."""
+    if isinstance(eta, int | float) and eta == 1:
+        return grad
+    return step_size(eta, grad, event_dim) * grad
+
+
 class AbstractSurrogate:
     """A formula for the gradient of the scores, used in place of the true one, which is zero.
 

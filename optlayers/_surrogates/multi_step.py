@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._errors import InputError
 from .._polytope.polytope import Polytope
-from .base import AbstractSurrogate, step_size
+from .base import AbstractSurrogate, stepped
 from .oracles import Oracles, check_relaxation
 from .steps import NormClip, check_positive_step
 
@@ -69,7 +69,7 @@ class MultiStepSPIGOT(AbstractSurrogate):
         for _ in range(self.steps):
             step = self._of_loss(z.to(dtype)).to(z)
             _, _, step = oracles.admit(scores, z, step)
-            z = z - step_size(self.eta, step, oracles.event_dim) * step
+            z = z - stepped(self.eta, step, oracles.event_dim)
             z = z if self.unconstrained else oracles.project(z)
         return start - z
 

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from .._abstract_set import AbstractFeasibleSet
-from .._calls import ADVICE, OnFailure, Status, projection
+from .._calls import ADVICE, OnFailure, Status, decision, projection
 from .._feasible_set import FeasibleSet, as_set
-from .._functional import decode
 from .._kernels.arrays import CALM, is_ordinary, usual
 from .._masks import all_finite, calm, low_parts
 from .._nonfinite import OnNonfinite
+from .._own_decoders import looks_at
 from .._plan.failures import Failure, Report, number_of
 from .._polytope.polytope import Polytope, as_polytope
 from .._sums import mean
@@ -21,6 +21,11 @@ def check_relaxation(relaxation: Any) -> None:
     """Raises InputError unless it is a polytope, or None."""
     if relaxation is not None:
         as_polytope(relaxation, "relaxation")
+
+
+def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor in a dtype: itself at once if it is, which `to` takes its time to find."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 class Oracles:
@@ -54,6 +59,11 @@ class Oracles:
         self.lowest: Tensor | None = None  # and those scores
 
     @property
+    def _policy(self) -> OnFailure:
+        """Of single calls: the pass itself falls back, once it is known which instances failed."""
+        return "raise" if self.on_failure == "raise" else "nan"
+
+    @property
     def event(self) -> tuple[int, ...]:
         """The dimensions of one structure."""
         return tuple(range(-self.event_dim, 0))
@@ -61,13 +71,9 @@ class Oracles:
     def decode(self, scores: Tensor) -> Tensor:
         """Return the best structure of every instance; NaN where there is none."""
         with torch.no_grad():
-            z, status = decode(
-                self.feasible_set,
-                scores,
-                on_failure="raise" if self.on_failure == "raise" else "nan",
-                on_nonfinite=self.on_nonfinite,
-                return_status=True,
-            )
+            own = as_set(self.feasible_set, scores)
+            look = looks_at(own, False)
+            z, status = decision(own, scores, self._policy, self.on_nonfinite, look)
         self.failures |= status.failures
         for index, gap in status.gaps.items():
             self.gaps[index] = max(gap, self.gaps.get(index, 0.0))
@@ -106,8 +112,7 @@ class Oracles:
         return z.reshape(*z.shape[:-1], *y.shape[y.ndim - self.event_dim :])
 
     def _projected(self, onto: AbstractFeasibleSet, y: Tensor) -> Tensor:
-        policy: OnFailure = "raise" if self.on_failure == "raise" else "nan"
-        z, status = projection(onto, y, policy, self.on_nonfinite)
+        z, status = projection(onto, y, self._policy, self.on_nonfinite)
         self.failures |= status.failures
         return z
 
@@ -127,8 +132,9 @@ class Oracles:
 
     def point(self, around: str, scores: Tensor) -> Tensor:
         """Return the decision ("vertex"), the "projection" or the "marginals" of scores."""
-        maps = {"vertex": self.decode, "projection": self.project, "marginals": self.marginals}
-        return maps[around](scores)
+        if around == "projection":
+            return self.project(scores)
+        return self.decode(scores) if around == "vertex" else self.marginals(scores)
 
     # ------------------------------------------------------------------ a pass from end to end
 
@@ -144,7 +150,7 @@ class Oracles:
         scores exclude them stay at their lower bound in all projections of the pass.
         """
         self.dtype, wide = grad.dtype, torch.promote_types(grad.dtype, torch.float32)
-        scores, z_hat, grad = (v.to(wide) for v in (scores, z_hat, grad))
+        scores, z_hat, grad = (_cast(v, wide) for v in (scores, z_hat, grad))
         free = self.free_parts(grad.device)
         if free is not None:
             scores, grad = (torch.where(free, v, 0) for v in (scores, grad))
@@ -171,7 +177,7 @@ class Oracles:
         if status.failures and self.on_failure == "fallback":
             ok = status.ok.to(result.device)[(..., *[None] * self.event_dim)]
             result = torch.where(ok, result, fallback)
-        return result.to(like.dtype), status
+        return _cast(result, like.dtype), status
 
     def decision(self, z: Tensor, like: Tensor) -> tuple[Tensor, Status]:
         """Return what goes into the network: zeros where an instance failed and may fall back."""

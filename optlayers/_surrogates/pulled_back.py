@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .._errors import InputError
 from .._feasible_set import FeasibleSet
-from .base import AbstractSurrogate, step_size
+from .base import AbstractSurrogate, stepped
 from .oracles import Oracles
 from .steps import NormClip, check_positive, check_positive_step
 
@@ -41,7 +41,7 @@ class AbstractTarget(ABC):
 
     def step(self, oracles: Oracles, grad: Tensor) -> Tensor:
         r"""Return $\eta g$."""
-        return step_size(self.eta, grad, oracles.event_dim) * grad
+        return stepped(self.eta, grad, oracles.event_dim)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(eta={self.eta}, around={self.around!r})"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._errors import InputError, StepSizeWarning
 from .._polytope.polytope import Polytope
-from .base import AbstractSurrogate, step_size
+from .base import AbstractSurrogate, step_size, stepped
 from .diagnostics import diagnose
 from .oracles import Oracles, check_relaxation
 from .steps import NormClip, check_positive, check_step
@@ -93,14 +93,14 @@ class SPIGOT(AbstractSurrogate):
     def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return p - proj(p - eta * grad)."""
         base = self.base_point(oracles, scores, z_hat)
-        step = self.step_size(grad, oracles.event_dim) * grad
+        step = stepped(self.eta, grad, oracles.event_dim)
         result = base - oracles.project(base - step)
         self._watch(oracles, base, step, result)
         return result
 
     def fallback(self, grad: Tensor, event_dim: int) -> Tensor:
         """Return eta * grad."""
-        return self.step_size(grad, event_dim) * grad
+        return stepped(self.eta, grad, event_dim)
 
     def _watch(self, oracles: Oracles, base: Tensor, step: Tensor, result: Tensor) -> None:
         """Warn once if eta changes nothing but the length of the gradient, or nothing at all."""

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .base import AbstractSurrogate, step_size
+from .base import AbstractSurrogate, stepped
 from .oracles import Oracles
 from .steps import NormClip, check_positive, check_positive_step
 
@@ -31,5 +31,5 @@ class SPIGOTEG(AbstractSurrogate):
     def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the difference of two marginals."""
         scores = scores / self.temperature
-        moved = scores - step_size(self.eta, grad, oracles.event_dim) * grad
+        moved = scores - stepped(self.eta, grad, oracles.event_dim)
         return oracles.marginals(scores) - oracles.marginals(moved)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from .._calls import OnFailure, Status
 from .._feasible_set import FeasibleSet
-from .base import AbstractSurrogate, step_size
+from .base import AbstractSurrogate, stepped
 from .steps import NormClip, check_step
 
 
@@ -37,8 +37,7 @@ class StraightThrough(AbstractSurrogate):
     ) -> tuple[Tensor, Status]:
         """Return the gradient of the loss, scaled."""
         dims = feasible_set.event_dim
-        scaled = step_size(self.scale, grad, dims) * grad
-        return scaled, Status(tuple(grad.shape[: grad.ndim - dims]))
+        return stepped(self.scale, grad, dims), Status(tuple(grad.shape[: grad.ndim - dims]))
 
     def __repr__(self) -> str:
         return f"StraightThrough(scale={self.scale})"
