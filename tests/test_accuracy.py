@@ -12,7 +12,7 @@ from optlayers._kernels import newton as kernels
 from optlayers._plan.maps import AbstractBlockMap, Limits, Report
 from optlayers._projections import QP, Newton
 from optlayers._projections.units import units_of
-from optlayers._solvers.block import Answer, ProjectionProblem, judged, measured
+from optlayers._solvers.block import Answer, ProjectionProblem, judged, measured, missed_rows
 from optlayers._solvers.cvxpy import CvxpySolver
 from optlayers._solvers.extended import ExtendedActiveSet
 from optlayers._solvers.osqp import OSQPSolver
@@ -116,6 +116,48 @@ def test_the_judge_of_solvers_sees_the_gradient_of_an_auxiliary(kind, coefficien
     problem = ProjectionProblem(y, *(v.numpy() for v in scaled))
     answer = kind(units.block).solve(problem)
     np.testing.assert_allclose(answer.x[:2], [0.9, 0.8], rtol=0, atol=1e-6)
+
+
+@EVERY_PATH
+@pytest.mark.parametrize("rounding", [1e-20, 1e-17, 3e-15])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 400.0])
+def test_rounding_is_no_coefficient_of_an_auxiliary(path, rounding, size):
+    """psi is in the first two rows, and by rounding in the others; with units for those, wrong."""
+    A = np.array([[1.0, 2, 1, size], [1, -1, 2, -2 * size], [3, 1, 1, 0], [6, 2, 2, 0]])
+    exact = ol.Polytope(A_eq=A, b_eq=A @ np.full(4, 0.5), upper=[1, 1, 1, inf], num_aux=1)
+    A[2:, 3] = size * rounding * np.array([1.0, -3.0])
+    rounded = ol.Polytope(A_eq=A, b_eq=A @ np.full(4, 0.5), upper=[1, 1, 1, inf], num_aux=1)
+    y = torch.tensor([[0.9, -0.8, 0.4], [5.0, 3.0, -7.0]], dtype=torch.float64)
+    with path():
+        z, wanted = ol.project(rounded, y), ol.project(exact, y)
+    torch.testing.assert_close(z, wanted, rtol=0, atol=1e-9)
+    assert ol.certify(rounded, y, z).holds(1e-9)
+
+
+@EVERY_PATH
+@pytest.mark.parametrize("coefficient", [1e-5, 1e-7, 1e-9])
+def test_small_coefficients_of_an_auxiliary_are_none_of_rounding(path, coefficient):
+    """psi may be 2 / coefficient, whatever else it is in: no row says anything."""
+    P = ol.Polytope(
+        [[1, 1, -coefficient], [0, 1, 1]], [0.5, 3 / coefficient], upper=[1, 1, inf], num_aux=1
+    )
+    y = torch.tensor([0.9, 0.8], dtype=torch.float64)
+    with path():
+        torch.testing.assert_close(ol.project(P, y), y, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("miss", [1e-4, 1e-8])
+def test_a_large_auxiliary_hides_no_missed_row(miss):
+    """The second row is missed; psi = 1e8 is in the first alone, in which own parts are small."""
+    P = ol.Polytope([[1, 1, -1e-7], [1, 2, 0]], [0.5, 1.0], upper=[1, 1, inf], num_aux=1)
+    block = only_map(P).block
+    x, low = np.array([[0.4, 0.3 + miss, 1e8]]), np.full((1, 2), -inf)
+    with_psi = np.abs(block.matrix.toarray()[:, 2]) > 0
+    high = np.where(with_psi, 100.0, 0.5)[None]  # rows are divided by their largest coefficients
+    found = missed_rows(block, x, low, high)
+    assert 0.5 * miss < found[0] < 2 * miss
+    x[0, 0] = np.nan
+    assert np.isnan(missed_rows(block, x, low, high)[0])
 
 
 def test_units_are_powers_of_two_and_leave_others_alone():

@@ -316,7 +316,7 @@ def _many_row_blocks(kinds, values, R, label, components) -> list[Block]:
 
 def canonical_block(polytope: Polytope) -> Block:
     """Return the block of a polytope of one component, which others are compared with."""
-    reduction = reduce_rows(polytope.A, polytope.A_eq)
+    reduction = reduce_rows(polytope.A, polytope.A_eq, polytope.num_aux)
     (block,) = split_into_blocks(polytope, reduction, reduce_values(polytope, reduction))
     return block
 

@@ -133,7 +133,7 @@ def rows_of(polytope: Polytope) -> CompiledRows:
         if found is not None:
             _ROWS.move_to_end(polytope.fingerprint)
             return found
-    reduction = reduce_rows(polytope.A, polytope.A_eq)
+    reduction = reduce_rows(polytope.A, polytope.A_eq, polytope.num_aux)
     made = CompiledRows(reduction, Dependences(reduction.R))
     with _LOCK:
         found = _ROWS.setdefault(polytope.fingerprint, made)  # another thread may have been faster

@@ -4,7 +4,8 @@
 
 Rows with one coefficient have become bounds, rows are divided by their largest coefficient, and
 rows that are multiples of one another are one row. Which row goes where depends on the coefficients
-alone, so polytopes that differ in right-hand sides or bounds share it.
+alone, so polytopes that differ in right-hand sides or bounds share it. Coefficients of auxiliary
+variables that are nothing but rounding are zeros, see `_without_rounding`.
 """
 
 import math
@@ -20,6 +21,7 @@ from .._polytope.polytope import Polytope
 
 # A point counted from a bound keeps its digits to the rounding of the bound: 1e-13 for this one.
 FAR_ANCHOR = 1e3
+_ROUNDED = 64 * 2.0**-52  # of the largest coefficient of an auxiliary variable, rows scaled to one
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +36,11 @@ class Reduction:
     num_inequalities: int
 
 
-def reduce_rows(A: sp.csr_array, A_eq: sp.csr_array) -> Reduction:
+def reduce_rows(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int = 0) -> Reduction:
     """Return the reduced form of the rows; linear in the nonzeros, plus one sort of the rows."""
     rows = sp.csr_array(sp.vstack([A, A_eq], format="csr")) if A_eq.shape[0] else A
+    if num_aux and rows.nnz:
+        rows = _without_rounding(rows, num_aux)
     counts = np.diff(rows.indptr)
     factor, target = np.ones(len(counts)), np.zeros(len(counts), dtype=np.int64)
     single = np.flatnonzero(counts == 1)
@@ -51,6 +55,31 @@ def reduce_rows(A: sp.csr_array, A_eq: sp.csr_array) -> Reduction:
         first, inverse = _merge_equal_rows(R)
         R, target[coupled] = sp.csr_array(R[first]), inverse
     return Reduction(R, target, factor, counts == 1, counts == 0, A.shape[0])
+
+
+def _without_rounding(rows: sp.csr_array, num_aux: int) -> sp.csr_array:
+    r"""Return the rows with zeros for coefficients of auxiliary variables that are rounding.
+
+    With rows divided by their largest coefficient, one of at most $2^{-46}$ of the largest in its
+    column is dropped: by it the variable moves its row less than rounding moves the row in which
+    the variable counts most. Kept, it would set the unit of its row or column, seventeen decades
+    off. The others have no unit to choose, and theirs stay whatever they are.
+    """
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    size, per_row = np.abs(rows.data), np.zeros(rows.shape[0])
+    np.maximum.at(per_row, row, size)
+    size = size / np.where(per_row > 0, per_row, 1.0)[row]
+    coupled = np.diff(rows.indptr)[row] > 1  # a row of one coefficient is a bound, in any unit
+    per_column = np.zeros(rows.shape[1])
+    np.maximum.at(per_column, rows.indices[coupled], size[coupled])
+    own = coupled & (rows.indices >= rows.shape[1] - num_aux)
+    rounded = own & (size <= _ROUNDED * per_column[rows.indices])
+    if not rounded.any():
+        return rows
+    rows = rows.copy()
+    rows.data[rounded] = 0.0
+    rows.eliminate_zeros()
+    return rows
 
 
 def _merge_equal_rows(R: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:

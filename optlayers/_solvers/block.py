@@ -46,7 +46,7 @@ def judged(block: Block, problem: ProjectionProblem, x, multipliers, status: str
     The residual is the largest of: row violation; distance of x from its own projected gradient
     step, which covers stationarity and the multipliers of the bounds; the smaller one of multiplier
     and slack of a row. What concerns rows is relative to 1 + |x|, which they constrain, gradients
-    to 1 + max(|y|, |x|).
+    to 1 + max(|y|, |x|). With auxiliary variables, rows are measured by `missed_rows` as well.
     """
     if x is None or not (np.isfinite(x).all() and np.isfinite(multipliers).all()):
         return Answer(np.full(block.size, np.nan), np.zeros(block.num_rows), np.inf, status)
@@ -63,7 +63,9 @@ def judged(block: Block, problem: ProjectionProblem, x, multipliers, status: str
     size = 1 + np.abs(x).max()
     scale = max(1 + np.abs(problem.y).max(), size)
     either = np.minimum(np.abs(multipliers) / scale, np.abs(slack) / size)
-    parts = (violation / size, np.abs(x - step) / scale, either)
+    parts = [violation / size, np.abs(x - step) / scale, either]
+    if block.is_aux.any():
+        parts.append(missed_rows(block, x[None], problem.row_lower[None], problem.row_upper[None]))
     residual = float(np.max([p.max(initial=0.0) for p in parts]))  # NaN, if any of them is
     return Answer(x, multipliers, residual if residual >= 0 else np.inf, status)
 
@@ -77,6 +79,36 @@ def _aux_units(block: Block, active: np.ndarray) -> np.ndarray:
     R = block.matrix
     norms = np.sqrt(R.multiply(R).T @ active.astype(float))
     return np.where(block.is_aux & (norms > 0), norms, 1.0)
+
+
+def missed_rows(block: Block, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the largest violation of a row in the units of what is not auxiliary, `(count,)`.
+
+    A row is divided by the norm of its part on those variables, which says how far a point has to
+    move to meet it, and compared with their size and with its own terms in auxiliary variables: one
+    of 1e8 somewhere leaves the rows without it their digits. NaN if anything is.
+
+    Args:
+        block: With auxiliary variables, in any units.
+        x: `(count, size)`.
+        low: Lower sides of its rows, `(count or 1, num_rows)`.
+        high: Upper sides.
+    """
+    R, norms = block.kept("rows in own units", lambda: _in_own_units(block))
+    aux = block.is_aux
+    own = np.abs(x[:, ~aux]).max(1, initial=0.0)[:, None]
+    terms = np.abs(np.where(aux, x, 0.0)) @ abs(R).T
+    act = x @ R.T
+    miss = np.maximum(np.maximum(act - high / norms, low / norms - act), 0.0)
+    return (miss / (1.0 + own + terms)).max(1, initial=0.0)
+
+
+def _in_own_units(block: Block) -> tuple[sp.csr_array, np.ndarray]:
+    """Return rows divided by the norms of their parts that are not auxiliary, and these norms."""
+    squares = block.matrix.multiply(block.matrix)
+    own, every = (squares @ v.astype(float) for v in (~block.is_aux, np.ones(block.size)))
+    norms = np.sqrt(np.where(own > 0, own, np.where(every > 0, every, 1.0)))
+    return sp.csr_array(sp.diags_array(1 / norms) @ block.matrix), norms
 
 
 def measured(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:

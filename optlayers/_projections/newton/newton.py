@@ -14,7 +14,7 @@ from ..._plan.blocks import Block
 from ..._plan.maps import ACCURACY, Limits, Report, SolverMap, send
 from ..._plan.operators import outside_graphs, with_operators
 from ..._polytope.consistency import within
-from ..._solvers.block import ProjectionProblem
+from ..._solvers.block import ProjectionProblem, missed_rows
 from ..derivative import Projection, tangent
 from ..qp import QP
 from . import batched
@@ -163,14 +163,22 @@ class Newton(SolverMap, Projection):
         cost = len(points) * (200 * size + 20 * rows.matrix.nnz)
         run(_kernels.newton.newton, len(points), cost, *args)
         shape = y.shape
-        return (
-            torch.from_numpy(x).reshape(shape).to(y.device),
-            torch.from_numpy(quality).reshape(shape[:2]).to(y.device),
-        )
+        x, reached = torch.from_numpy(x).reshape(shape), torch.from_numpy(quality)
+        quality = self._measured(x, reached.reshape(shape[:2]), limits)
+        return x.to(y.device), quality.to(y.device)
 
     def _on_device(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
         rows = batched.Rows(*self.constants(y.device, torch.float64))
-        return batched.newton(rows, y, limits, _AIM)
+        x, quality = batched.newton(rows, y, limits, _AIM)
+        return x, self._measured(x, quality, limits)
+
+    def _measured(self, x: Tensor, quality: Tensor, limits: Limits) -> Tensor:
+        """Return the residuals, at least by what rows are missed in units of their own part."""
+        if not self.block.is_aux.any():
+            return quality
+        sides = (v.expand(*x.shape[:2], -1).flatten(0, 1).cpu().numpy() for v in limits[:2])
+        missed = missed_rows(self.units.block, x.flatten(0, 1).cpu().numpy(), *sides)
+        return torch.maximum(quality, torch.from_numpy(missed).reshape(quality.shape).to(x.device))
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
         """Normalised rows, their norms, and which variables are auxiliary; not used on the CPU."""
