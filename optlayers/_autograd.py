@@ -182,9 +182,11 @@ class ProjectWithLimits(torch.autograd.Function):
         refuse_vmap(grad, _GRAD)
         y, z, *values = ctx.saved_tensors
         limits, grad = _as_limits(values), grad.contiguous()
-        of_y = ctx.plan.vjp(y, z, limits, grad) if ctx.needs_input_grad[0] else None
-        of_limits = [part for map_ in ctx.plan.vjp_limits(y, z, limits, grad) for part in map_]
-        return of_y, None, None, *of_limits
+        if ctx.needs_input_grad[0]:
+            of_y, found = ctx.plan.vjp_both(y, z, limits, grad)
+        else:
+            of_y, found = None, ctx.plan.vjp_limits(y, z, limits, grad)
+        return of_y, None, None, *(part for map_ in found for part in map_)
 
 
 def _refuse_legacy_vmap(grad: Tensor) -> None:

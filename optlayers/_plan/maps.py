@@ -108,6 +108,10 @@ class AbstractBlockMap(ABC):
             "Define `vjp_limits`, or detach them."
         )
 
+    def vjp_both(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> tuple[Tensor, Limits]:
+        """Return `vjp` and `vjp_limits`, in one go where they have work in common."""
+        return self.vjp(x, z, limits, grad), self.vjp_limits(x, z, limits, grad)
+
     def vjp_face(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> tuple[Tensor, Limits]:
         """Return `vjp` and `vjp_limits`; both of the same face, where a point lies on several."""
         return self.vjp(x, z, limits, grad), self.vjp_limits(x, z, limits, grad)

@@ -132,10 +132,7 @@ class Plan:
         out = torch.empty_like(x) if self._all_have_maps else torch.zeros_like(x)
         for map_, at, limit in zip(self.maps, self.index(x.device), limits, strict=True):
             result = self._apply(map_, at, x, limit, report, near).flatten(1)
-            if isinstance(at, slice):
-                out[:, at] = result
-            else:
-                out.index_copy_(1, at, result)
+            _put(out, at, result)
         return out
 
     def _apply(self, map_: AbstractBlockMap, at: Any, x, limits, report, near) -> Tensor:
@@ -156,6 +153,14 @@ class Plan:
             for map_, _, limit, px, pz, pg in self._parts(x, z, limits, grad)
         ]
 
+    def vjp_both(
+        self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor
+    ) -> tuple[Tensor, list[Limits]]:
+        """Return `vjp` and `vjp_limits`."""
+        if torch.compiler.is_compiling():  # each is an operator
+            return self.vjp(x, z, limits, grad), self.vjp_limits(x, z, limits, grad)
+        return self._pairs("vjp_both", x, z, limits, grad)
+
     def vjp_face(
         self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor
     ) -> tuple[Tensor, list[Limits]]:
@@ -163,14 +168,14 @@ class Plan:
 
         Points may have their auxiliary variables behind, `(N, num_vars)`; so may what is returned.
         """
+        return self._pairs("vjp_face", x, z, limits, grad)
+
+    def _pairs(self, verb: str, x, z, limits, grad) -> tuple[Tensor, list[Limits]]:
         out, found = x.new_zeros(len(x), self.num_vars), []
         for map_, at, limit, px, pz, pg in self._parts(x, z, limits, grad):
-            of_point, of_limits = map_.vjp_face(px, pz, limit, pg)
+            of_point, of_limits = getattr(map_, verb)(px, pz, limit, pg)
             found.append(of_limits)
-            if isinstance(at, slice):
-                out[:, at] = of_point.flatten(1)
-            else:
-                out.index_copy_(1, at, of_point.flatten(1))
+            _put(out, at, of_point.flatten(1))
         return out[:, : grad.shape[1]], found
 
     def _parts(self, x: Tensor, z: Tensor, limits: list[Limits], grad: Tensor) -> Iterator[Any]:
@@ -187,12 +192,16 @@ class Plan:
         """Return the vector-Jacobian product of `forward`, map by map."""
         out = x.new_zeros(len(x), self.num_vars)
         for map_, at, limit, px, pz, pg in self._parts(x, z, limits, grad):
-            result = map_.vjp(px, pz, limit, pg).flatten(1)
-            if isinstance(at, slice):
-                out[:, at] = result
-            else:
-                out.index_copy_(1, at, result)
+            _put(out, at, map_.vjp(px, pz, limit, pg).flatten(1))
         return out[:, : grad.shape[1]]
+
+
+def _put(out: Tensor, at: slice | Tensor, part: Tensor) -> None:
+    """Write a part of a batch to its columns."""
+    if isinstance(at, slice):
+        out[:, at] = part
+    else:
+        out.index_copy_(1, at, part)
 
 
 def _as_index(index: np.ndarray) -> slice | Tensor:

@@ -10,12 +10,12 @@ from torch import Tensor
 from .._plan.failures import Report
 from .._plan.maps import Limits, SolverMap
 from .._plan.operators import outside_graphs, with_operators
-from .derivative import Projection, tangent
+from .derivative import ByFace
 from .newton.newton import GOOD, Newton
 
 
 @with_operators
-class BeforeNewton(SolverMap, Projection):
+class BeforeNewton(SolverMap, ByFace):
     """A compiled projection on the CPU; Newton's method has what misses the accuracy.
 
     Other devices get Newton's method for everything.
@@ -78,7 +78,3 @@ class BeforeNewton(SolverMap, Projection):
         residuals = answers.residual(inner.failures, len(numbers)).tolist()
         for i, name, residual in zip(numbers, answers.solver(len(numbers)), residuals, strict=True):
             report.answered(i, name, residual)
-
-    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
-        """Project the gradient onto the directions in which the active face is free."""
-        return tangent(self.block, x, z, limits, grad)

@@ -58,9 +58,21 @@ class Projection(AbstractBlockMap):
 
     def vjp_face(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> tuple[Tensor, Limits]:
         """Return the products in the point and in the limits, by one basis at a vertex."""
-        of_point, *found = face_vjp(self.block, x, z, limits, grad)
-        parts = (g.sum_to_size(v.shape) for g, v in zip(found, limits, strict=True))
-        return of_point, Limits(*parts)
+        found = face_vjp(self.block, x, z, limits, grad)
+        return found.y, _in_shape_of(limits, found)
+
+
+class ByFace(Projection):
+    """A projection whose derivative in the point, too, is told by the active face."""
+
+    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
+        """Project the gradient onto the directions in which the active face is free."""
+        return tangent(self.block, x, z, limits, grad)
+
+    def vjp_both(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> tuple[Tensor, Limits]:
+        """Return `vjp` and `vjp_limits`, looking for the face once: most of their work."""
+        found = _faced(self.block, x, z, limits, grad)
+        return _tangent(found), _in_shape_of(limits, _of_face(found))
 
 
 class _Face(NamedTuple):
@@ -71,6 +83,7 @@ class _Face(NamedTuple):
     low: Tensor
     high: Tensor
     lone: bool  # one row, or none, and no auxiliary variable: closed forms
+    system: Saddle | None  # of most instances, where there are auxiliary variables
 
     @property
     def free(self) -> Tensor:
@@ -79,6 +92,27 @@ class _Face(NamedTuple):
     @property
     def active(self) -> Tensor:
         return self.low | self.high
+
+
+class _Faced(NamedTuple):
+    """An answer and its face, in units that suit auxiliary variables; what both products need."""
+
+    block: Block
+    r: Tensor
+    face: _Face
+    g: Tensor
+    nu: Tensor
+    units: Units | None
+    dtype: torch.dtype
+
+
+def _faced(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> _Faced:
+    # Which rows are active, and the rank of auxiliary columns, must not depend on their units.
+    block, limits, units = _in_units(block, limits)
+    r, z = _pulls(block, x, z, units)
+    face, g = _face_of(block, z, r, limits), _own(block, grad)
+    nu = _multipliers(block, face, face.free, face.active, g)
+    return _Faced(block, r, face, g, nu, units, grad.dtype)
 
 
 def tangent(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
@@ -91,12 +125,12 @@ def tangent(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) ->
         limits: As the projection had them.
         grad: `(N, count, size)`, of the answer.
     """
-    # Which rows are active, and the rank of auxiliary columns, must not depend on their units.
-    block, limits, units = _in_units(block, limits)
-    r, z = _pulls(block, x, z, units)
-    face, g = _face_of(block, z, r, limits), _own(block, grad)
-    v = g - _pull(block, _multipliers(block, face, face.free, face.active, g))
-    return torch.where(face.free, v, 0.0).to(grad.dtype)
+    return _tangent(_faced(block, x, z, limits, grad))
+
+
+def _tangent(found: _Faced) -> Tensor:
+    v = found.g - _pull(found.block, found.nu)
+    return torch.where(found.face.free, v, 0.0).to(found.dtype)
 
 
 def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Gradients:
@@ -109,9 +143,11 @@ def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -
         limits: As the projection had them.
         grad: `(N, count, size)`, of the answer.
     """
-    block, limits, units = _in_units(block, limits)
-    r, z = _pulls(block, x, z, units)
-    face, g = _face_of(block, z, r, limits), _own(block, grad)
+    return _of_face(_faced(block, x, z, limits, grad))
+
+
+def _of_face(faced: _Faced) -> Gradients:
+    block, r, face, g, nu, units, dtype = faced
     if face.lone:
         lone = face.low, face.high
         basis = one_row_basis(block.weights, r, face.lower, face.upper, *lone)
@@ -119,9 +155,8 @@ def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -
         # What holds both sides of a limit that is no equality: the multiplier tells which.
         tau = _multipliers(block, face, basis.free, basis.active, r)
     else:
-        nu = _multipliers(block, face, face.free, face.active, g)
-        tau = torch.zeros_like(nu)
-        basis = Basis(face.free, face.active)
+        nu, tau = nu.clone(), torch.zeros_like(nu)
+        basis = Basis(face.free.clone(), face.active.clone())
         for n, c, found in _vertices(block, face, r):
             basis.free[n, c], basis.active[n, c] = found.free, found.active
             nu[n, c] = solve_basis(block, found, g[n, c])
@@ -132,8 +167,8 @@ def face_vjp(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -
     rows = _sides(face.low, face.high, tau, torch.where(basis.active, nu, 0.0))
     bounds = _sides(face.lower & held, face.upper & held, rest, torch.where(held, v, 0.0))
     parts = (torch.where(basis.free, v, 0.0), *rows, *bounds)
-    found = Gradients(*(part.to(grad.dtype) for part in parts))
-    return found if units is None else Gradients(found.y, *units.limits(Limits(*found[1:])))
+    made = Gradients(*(part.to(dtype) for part in parts))
+    return made if units is None else Gradients(made.y, *units.limits(Limits(*made[1:])))
 
 
 def _in_units(block: Block, limits: Limits) -> tuple[Block, Limits, Units | None]:
@@ -162,16 +197,29 @@ def scored_tangent(block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Ten
     auxiliary variables do while z moves along $v$ on its face. The shortest one, where the face
     leaves them a choice; nothing in z depends on that.
     """
-    block, limits, units = _in_units(block, limits)
+    return _scored_tangent(_faced(block, x, z, limits, grad))
+
+
+def both_scored(
+    block: Block, x: Tensor, z: Tensor, limits: Limits, grad: Tensor
+) -> tuple[Tensor, Limits]:
+    """Return `scored_tangent` and the product in the limits."""
+    found = _faced(block, x, z, limits, grad)
+    return _scored_tangent(found), _in_shape_of(limits, _of_face(found))
+
+
+def _in_shape_of(limits: Limits, found: Gradients) -> Limits:
+    return Limits(*(g.sum_to_size(v.shape) for g, v in zip(found[1:], limits, strict=True)))
+
+
+def _scored_tangent(found: _Faced) -> Tensor:
+    block, face, units = found.block, found.face, found.units
     assert units is not None  # there are auxiliary variables
-    r, z = _pulls(block, x, z, units)
-    face, g = _face_of(block, z, r, limits), _own(block, grad)
-    v = g - _pull(block, _multipliers(block, face, face.free, face.active, g))
-    v = torch.where(face.free, v, 0.0)
+    v = torch.where(face.free, found.g - _pull(block, found.nu), 0.0)
     active, free, moves = (t.flatten(0, 1).cpu().numpy() for t in (face.active, face.free, v))
     moved = beside(block, active, free, moves)
     along = units.declared(torch.from_numpy(moved).to(v).reshape(v.shape))
-    return torch.where(block.on("is_aux", v.device), along, v).to(grad.dtype)
+    return torch.where(block.on("is_aux", v.device), along, v).to(found.dtype)
 
 
 def _own(block: Block, v: Tensor) -> Tensor:
@@ -193,14 +241,14 @@ def _face_of(block: Block, z: Tensor, r: Tensor, limits: Limits) -> _Face:
     """Activity of rows and bounds, by the rounding of closed forms or the accuracy of a solver."""
     points, wide = z.double(), Limits(*(v.double() for v in limits))
     lone = not block.num_rows or (block.weights is not None and not block.is_aux.any())
-    eps = torch.finfo(z.dtype).eps
+    eps, system = torch.finfo(z.dtype).eps, None
     if lone:
         near, size = 64 * eps, _one_row_act(block, points.abs(), absolute=True)
         act, slip = _one_row_act(block, points), torch.zeros_like(points)
     else:
         near = 1e-8 if z.dtype == torch.float64 else 1e-5
         if block.is_aux.any():
-            points = free_auxiliaries(block, points, r, wide, near, 20 * near)
+            points, system = free_auxiliaries(block, points, r, wide, near, 20 * near)
             near = 20 * near
         act = _activity(block, points)
         slip = size = _extent(block, points, _ROUNDING / near)
@@ -213,6 +261,7 @@ def _face_of(block: Block, z: Tensor, r: Tensor, limits: Limits) -> _Face:
         act <= wide.row_lower + near * (size + _finite(wide.row_lower)),
         act >= wide.row_upper - near * (size + _finite(wide.row_upper)),
         lone,
+        system,
     )
 
 
@@ -239,7 +288,7 @@ def _multipliers(block: Block, face: _Face, free: Tensor, active: Tensor, g: Ten
         if block.weights is None:
             return torch.zeros_like(active, dtype=torch.float64)
         return _one_row(block.on("weights", g.device).to(g.dtype), free, active, g)
-    nu = _many_rows(block, *(v.flatten(0, 1) for v in (free, active, g)))
+    nu = _many_rows(block, *(v.flatten(0, 1) for v in (free, active, g)), face.system)
     return torch.where(active, nu.reshape(active.shape), 0.0)
 
 
@@ -322,10 +371,12 @@ def _by_host(matrix: sp.csr_array, x: Tensor) -> Tensor:
     )
 
 
-def _many_rows(block: Block, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
+def _many_rows(
+    block: Block, free: Tensor, active: Tensor, g: Tensor, system: Saddle | None
+) -> Tensor:
     """Return `(K, m)`, the shortest least-squares solution of R_AF^T nu = g_F, per instance."""
     if block.is_aux.any():
-        return _with_auxiliaries(block, free, active, g)
+        return _with_auxiliaries(block, free, active, g, system)
     if not _is_dense(block):
         return _sparse(block, free, active, g)
     R, parts = _matrix(block, g), []
@@ -397,12 +448,20 @@ def _augmented(rows: sp.csr_array, g: np.ndarray) -> np.ndarray:
     return nu / norms
 
 
-def _with_auxiliaries(block: Block, free: Tensor, active: Tensor, g: Tensor) -> Tensor:
+def _with_auxiliaries(
+    block: Block, free: Tensor, active: Tensor, g: Tensor, system: Saddle | None
+) -> Tensor:
     """Return the same with nu in the null space of the columns of free auxiliary variables."""
     aux, (f, a, v) = block.is_aux, (t.cpu().numpy() for t in (free, active, g))
     aim = np.where(f & ~aux, v, 0.0)
-    system = Saddle(Blocks.of(block.matrix), a, f, np.where(aux, 0.0, 1.0))
-    _, nu = system.solve(np.nan_to_num(aim), np.zeros(a.shape))
+    nu, right = np.zeros(a.shape), np.nan_to_num(aim)
+    known = np.zeros(len(a), dtype=bool) if system is None else system.same(a, f)
+    if system is not None and known.any():
+        nu = np.where(known[:, None], system.solve(right, nu)[1], 0.0)
+    if not known.all():
+        a_, f_ = a[~known], f[~known]
+        other = Saddle(Blocks.of(block.matrix), a_, f_, np.where(aux, 0.0, 1.0))
+        nu[~known] = other.solve(right[~known], np.zeros(a_.shape))[1]
     nu = np.where(a, nu, 0.0)
     pull = (block.matrix.T @ nu.T).T
     along = (block.matrix @ np.where(f & ~aux, aim - pull, 0.0).T).T

@@ -11,6 +11,7 @@ from .._errors import SolverFailed
 from .._plan.blocks import Block
 from .._plan.maps import Limits
 from .derivative_middle import Sides, middle
+from .derivative_systems import Saddle
 from .vertices import support
 
 _REACH = 1e4  # of an auxiliary variable, in units where coefficients are near one
@@ -18,13 +19,14 @@ _REACH = 1e4  # of an auxiliary variable, in units where coefficients are near o
 
 def free_auxiliaries(
     block: Block, z: Tensor, r: Tensor, limits: Limits, near: float, seen: float
-) -> Tensor:
+) -> tuple[Tensor, Saddle]:
     r"""Move auxiliary variables to where no more rows and bounds are active than must be.
 
     The face of a projected polytope at z is what lies above it, seen from the relative interior of
     $\{\psi : (z, \psi) \in L\}$. Multipliers of y - z find most such points, a batch at a time (see
     `derivative_middle.py`); a linear program the others: the sum of $s_k \le 1$, each at most its
     slack, is largest where every slack that can be positive is, once the set may be scaled up.
+    The system that gave the multipliers comes along, for who has the same face.
 
     Args:
         block: A block with auxiliary variables.
@@ -52,7 +54,7 @@ def free_auxiliaries(
                 own = best_face(block, points[n, c], pull, *own, near=seen).limits
             found = _middle(block, points[n, c], *own, near=near)
             points[n, c, block.is_aux] = found
-    return torch.from_numpy(points).to(z.device, non_blocking=True)
+    return torch.from_numpy(points).to(z.device, non_blocking=True), moved.system
 
 
 class BestFace(NamedTuple):

@@ -27,6 +27,7 @@ class Middle(NamedTuple):
 
     points: np.ndarray
     found: np.ndarray
+    system: Saddle  # of the face that was seen first
 
 
 class Sides(NamedTuple):
@@ -75,9 +76,8 @@ class _Search:
         x = np.where(found[:, None], self.x, 0.0)
         r = np.where(found[:, None], self.r, 0.0)
         weight = np.where(self.aux, 0.0, 1.0)
-        _, lam = Saddle(self.blocks, active, free, weight).solve(
-            np.where(free, r, 0.0), np.zeros(active.shape)
-        )
+        system = Saddle(self.blocks, active, free, weight)
+        _, lam = system.solve(np.where(free, r, 0.0), np.zeros(active.shape))
         found &= np.isfinite(lam).all(1)
         lam = np.where(active & found[:, None], lam, 0.0)
         rest = np.where(free, 0.0, r - (self.R.T @ lam.T).T)  # multipliers of bounds
@@ -98,7 +98,7 @@ class _Search:
             signs = np.where(above < below, -1.0, 1.0), np.where(up < down, -1.0, 1.0)
             parts = (held & self.over_aux, loose, loose_bound, held_bound)
             x[late], found[late] = self._away(late, x[late], *(v[late] for v in (*signs, *parts)))
-        return Middle(x, found)
+        return Middle(x, found, system)
 
     def _slacks(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the slacks of rows to both sides, then those of bounds."""

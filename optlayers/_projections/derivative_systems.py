@@ -48,42 +48,54 @@ class Saddle:
 
     def __init__(self, blocks: Blocks, active, free, weight, soft=None):
         count, (m, size) = len(active), blocks.shape
-        self.shape = (count, size + m)
+        self.shape, self.active, self.free = (count, size + m), active, free
+        used = np.concatenate([free, active], 1).ravel()
+        self.used = np.flatnonzero(used)  # what stands alone is not in the system
+        place = np.cumsum(used) - 1
         k, row, column, value = blocks.chosen(active, free)
-        across, down = k * (size + m) + column, k * (size + m) + size + row
-        top = np.where(free, weight, 1.0)
-        low = np.where(active, 0.0 if soft is None else soft, 1.0)
-        exact = np.concatenate([top, -low], 1).ravel()
-        damped = np.concatenate([np.maximum(top, _DAMPING), -np.maximum(low, _DAMPING)], 1).ravel()
+        across, down = place[k * (size + m) + column], place[k * (size + m) + size + row]
+        low = np.zeros(active.shape) if soft is None else soft
+        top = np.broadcast_to(weight, free.shape)
+        exact = np.concatenate([top, -low], 1).ravel()[self.used]
+        damped = np.concatenate([np.maximum(top, _DAMPING), -np.maximum(low, _DAMPING)], 1)
         total, at = len(exact), np.arange(len(exact))
-        entries = (np.concatenate([value, value]), np.concatenate([across, down]))
-        others = np.concatenate([down, across])
-        coupled = sp.csc_matrix((entries[0], (entries[1], others)), shape=(total, total))
+        both = (np.concatenate([across, down]), np.concatenate([down, across]))
+        coupled = sp.csc_matrix((np.concatenate([value, value]), both), shape=(total, total))
         self.matrix = sp.csr_array(coupled + sp.csc_matrix((exact, (at, at)), shape=(total, total)))
-        self.factor = _factor(coupled + sp.csc_matrix((damped, (at, at)), shape=(total, total)))
+        damping = sp.csc_matrix((damped.ravel()[self.used], (at, at)), shape=(total, total))
+        self.factor = _factor(coupled + damping) if total else None
         self.alone: list[Saddle] = []
-        if self.factor is None and count > 1:  # the others shall not lose theirs
+        if total and self.factor is None and count > 1:  # the others shall not lose theirs
             softs = [None] * count if soft is None else [soft[i : i + 1] for i in range(count)]
             self.alone = [
                 Saddle(blocks, active[i : i + 1], free[i : i + 1], weight, own)
                 for i, own in enumerate(softs)
             ]
 
+    def same(self, active: np.ndarray, free: np.ndarray) -> np.ndarray:
+        """Return `(K,)`, the instances that have those rows and columns."""
+        return (self.active == active).all(1) & (self.free == free).all(1)
+
     def solve(self, top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the two parts of the solution, `(K, size)` and `(K, m)`; NaN without a factor."""
+        """Return the two parts of the solution, `(K, size)` and `(K, m)`; NaN without a factor.
+
+        Zero at rows that are not active and at columns that are not free.
+        """
         if self.alone:
             parts = [
                 one.solve(top[i : i + 1], bottom[i : i + 1]) for i, one in enumerate(self.alone)
             ]
             return np.concatenate([x for x, _ in parts]), np.concatenate([nu for _, nu in parts])
-        if self.factor is None:
-            return np.full(top.shape, np.nan), np.full(bottom.shape, np.nan)
-        right = np.concatenate([top, bottom], 1).ravel()
-        x = self.factor.solve(right)
-        for _ in range(_PASSES):
-            x += self.factor.solve(right - self.matrix @ x)
-        x = x.reshape(self.shape)
-        return x[:, : top.shape[1]], x[:, top.shape[1] :]
+        whole = np.zeros(self.shape)
+        if len(self.used) and self.factor is None:
+            whole.fill(np.nan)
+        elif len(self.used):
+            right = np.concatenate([top, bottom], 1).ravel()[self.used]
+            x = self.factor.solve(right)
+            for _ in range(_PASSES):
+                x += self.factor.solve(right - self.matrix @ x)
+            whole.ravel()[self.used] = x
+        return whole[:, : top.shape[1]], whole[:, top.shape[1] :]
 
 
 def _factor(matrix: sp.csc_matrix) -> Any:

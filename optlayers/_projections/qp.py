@@ -21,7 +21,7 @@ from .._solvers.block import Answer, ProjectionProblem, measured, refined
 from .._solvers.cvxpy import CvxpySolver
 from .._solvers.extended import ExtendedActiveSet
 from .._solvers.osqp import OSQPSolver
-from .derivative import Projection, tangent
+from .derivative import ByFace
 from .units import units_of
 
 GOOD = ACCURACY  # residual at which the first answer is taken
@@ -45,7 +45,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @with_operators
-class QP(SolverMap, Projection):
+class QP(SolverMap, ByFace):
     r"""Projection onto $\{z : \underline c \le Rx \le \bar c,\ l \le x \le u,\ x = [z; \psi]\}$.
 
     One quadratic program per instance and component, on the host, in float64, in as many threads
@@ -216,7 +216,3 @@ class QP(SolverMap, Projection):
                 report.answered(instance, kind.name, answer.residual)
                 return answer.x
         return None
-
-    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
-        """Project the gradient onto the directions in which the active face is free."""
-        return tangent(self.block, x, z, limits, grad)

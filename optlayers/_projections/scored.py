@@ -17,7 +17,7 @@ from .._plan.operators import outside_graphs
 from .active_set import ActiveSet
 from .affine import Affine
 from .box import Box
-from .derivative import scored_tangent
+from .derivative import both_scored, scored_tangent
 from .newton.newton import Newton
 from .one_row import OneRow
 from .qp import QP
@@ -61,6 +61,14 @@ class _Scored:
         if self.block.is_aux.all():
             return torch.zeros_like(grad)
         return scored_tangent(self.block, x, z, limits, grad)
+
+    def vjp_both(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> tuple[Tensor, Limits]:
+        """Return `vjp` and `vjp_limits`, looking for the face once."""
+        if not self.block.is_aux.any():
+            return super().vjp_both(x, z, limits, grad)  # type: ignore[misc]
+        if self.block.is_aux.all():
+            return torch.zeros_like(grad), self.vjp_limits(x, z, limits, grad)  # type: ignore[attr-defined]
+        return both_scored(self.block, x, z, limits, grad)
 
     def refuse_endless(
         self, chosen: np.ndarray, x: Tensor, z: Tensor, limits: Limits, report: Report

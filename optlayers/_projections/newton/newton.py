@@ -15,7 +15,7 @@ from ..._plan.maps import ACCURACY, Limits, Report, SolverMap, send
 from ..._plan.operators import outside_graphs, with_operators
 from ..._polytope.consistency import within
 from ..._solvers.block import ProjectionProblem, missed_rows
-from ..derivative import Projection, tangent
+from ..derivative import ByFace
 from ..qp import QP
 from . import batched
 from .ordering import OrderedRows, rows_of
@@ -29,7 +29,7 @@ _ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by de
 
 
 @with_operators
-class Newton(SolverMap, Projection):
+class Newton(SolverMap, ByFace):
     r"""Projection onto $\{\underline c \le Rx \le \bar c,\ l \le x \le u\}$, $x = [z; \psi]$.
 
     The dual of the projection is concave, piecewise quadratic and has one variable per row:
@@ -195,10 +195,6 @@ class Newton(SolverMap, Projection):
         arrays = (R, norms, self.block.is_aux, aux)
         R, norms, is_aux, aux = (send(torch.from_numpy(v), device) for v in arrays)
         return batched.Rows(R, norms, is_aux, aux if len(aux) else None)
-
-    def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
-        """Project the gradient onto the directions in which the active face is free."""
-        return tangent(self.block, x, z, limits, grad)
 
 
 def _far(z: Tensor, y: Tensor) -> Tensor:
