@@ -22,6 +22,7 @@ from optlayers._decoders import (
     BoxArgmax,
     Knapsack,
     OneRowArgmax,
+    Packing,
     Paths,
     SimplexArgmax,
     Spans,
@@ -149,10 +150,16 @@ CASES = {
         Polytope([[1, 1, 0], [0, 1, 1], [1, 0, 1]], [1, 1, 1]),  # fractional relaxation
         Polytope([[2.0, -3.0, 1.0], [1.0, 1.0, 1.0]], [1.0, 2.0], lower=-1.0),
     ],
-    MILP: [
+    Packing: [
         ol.budget([3.1, 1.0, 2.0, 2.0**0.5], 4.0),
         Polytope([[1.0, 2.0**0.5]], [0.5], lower=-0.5, upper=2.0),
         Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 3.0**0.5]], [1.0, 1.0]),
+        Polytope([[1.0, 2.0, 3.0**0.5], [0.7, 0.0, 0.3]], [3.0, 1.0], lower=-1.0, upper=2.0),
+    ],
+    MILP: [
+        ol.budget([3.1, -1.0, 2.0, 2.0**0.5], 1.0),
+        Polytope([[1.0, -(2.0**0.5)]], [0.5], lower=-0.5, upper=2.0),
+        Polytope([[1.0, 1.0, 0.0], [0.0, -1.0, 3.0**0.5]], [1.0, 1.0]),
         Polytope([[1.0, 1.0, 1.0]], [2.0], lower=0.0, upper=[np.inf, 1.0, 1.0]),
     ],
 }
@@ -230,7 +237,7 @@ def test_plain_rows_permuted_and_scaled_choose_the_same_map(kind, polytope):
     "polytope",
     [
         p
-        for k in (SimplexArgmax, OneRowArgmax, Assignment, Transport, Spans, Knapsack)
+        for k in (SimplexArgmax, OneRowArgmax, Assignment, Transport, Spans, Knapsack, Packing)
         for p in BOUNDED[k]
         if compile_plan(p, DECODERS).maps[0].block.count == 1
     ],
@@ -339,7 +346,7 @@ PER_INSTANCE = {
     "transport": ol.transport(
         torch.tensor([[1.0, 2.0], [2.0, 1.0], [0.0, 1.0]]), [2.0, 1.0, 1.0], least_demand=0.0
     ).with_(upper=2.0),
-    "milp": ol.budget([3.0, 1.0, 2.0, 2**0.5], torch.tensor([1.0, 3.0, 5.0])),
+    "milp": ol.budget([3.0, 1.0, 2.0, -(2**0.5)], torch.tensor([1.0, 3.0, 5.0])),
 }
 
 
@@ -585,6 +592,12 @@ def test_scores_of_any_scale(scale):
         (Knapsack, ol.budget([1e7, 1.0], 1.0), "no multiples of one number"),
         (Knapsack, ol.budget([7919.0 * 7907, 7907.0, 7919.0], 1e6), "coefficients above 1,000,000"),
         (Knapsack, ol.budget([1.0, 999_979.0] * 9, 4e6), "more than 4,000,000 entries"),
+        (Packing, ol.budget([1.0, 2.0], 1.0).with_(integral=False), "it decodes integers only"),
+        (Packing, raw_chain(25), "it needs one to 8 rows, not 24"),
+        (Packing, ol.spans(3, 1, 1), "it has auxiliary variables"),
+        (Packing, ol.budget([1.0, 2.0], 1.0).with_(upper=np.inf), "its bounds are infinite"),
+        (Packing, ol.budget([1.0, -2.0], 1.0), "a row has a negative coefficient"),
+        (Packing, Polytope(A_eq=[[1.0, 2.0]], b_eq=[2.0]), "a row has a lower limit"),
         (Spans, ol.spans(3, 1, 1).with_(integral=False), "it decodes integers only"),
         (Spans, ol.assignment(2), "it does not select words in spans"),
         (

@@ -43,6 +43,7 @@ TREE: dict[str, list[str]] = {
         "isotonic",
         "knapsack",
         "matrix_tree",
+        "packing",
         "paths",
         "shortest_paths",
         "spanning",

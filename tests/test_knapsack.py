@@ -97,7 +97,7 @@ def test_the_size_decides_and_the_plan_says_so():
     P = ol.budget([3.0, 1.0, 2.0], 4.0)
     assert "a table of 15 entries" in ol.plan(P, "decoder").explain()
     large = ol.budget([999_983.0, 1.0, 2.0] * 4, 4_000_000.0)
-    assert names(large) == ["MILP"]
+    assert names(large) == ["Packing"]
     assert "its table would have more than 4,000,000 entries" in ol.plan(large, "decoder").explain()
     free = ol.budget(torch.rand(5, dtype=torch.float64), 1.0)
     assert "are no multiples of one number" in ol.plan(free, "decoder").explain()

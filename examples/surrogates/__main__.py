@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/surrogates"), help="folder of CSV")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--methods", nargs="+", help="some of the methods only")
+    parser.add_argument("--seeds", type=int, help="reported ones, at first; the task's if omitted")
     parser.add_argument(
         "--page",
         type=Path,
@@ -56,7 +57,7 @@ def run(task: Task, options, parser: ArgumentParser) -> None:
     if unknown:
         known = ", ".join(task.methods)
         parser.error(f"unknown methods: {', '.join(sorted(unknown))}. Known: {known}.")
-    study(task, options.out, options.jobs, options.methods)
+    study(task, options.out, options.jobs, options.methods, options.seeds)
 
 
 if __name__ == "__main__":

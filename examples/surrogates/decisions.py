@@ -18,7 +18,7 @@ from torch import Tensor
 
 import optlayers as ol
 
-from .methods import make, titles
+from .methods import SCALE_FREE, make, titles
 from .search import Task, Trial
 from .tours import tours
 
@@ -253,6 +253,7 @@ def task(name: str, title: str, problem: Problem) -> Task:
         methods={key: title for key, (title, _) in LOSSES.items()},
         learning_rates=(1e-2, 1e-1),
         strengths={"": (0.3, 1.0, 3.0)},
+        scale_free=SCALE_FREE | {"regression", "spo-plus", "pyepo-spo-plus", "pyepo-identity"},
         scores={"regret": "regret, %", "seconds": "seconds an epoch"},
         setting=(
             f"{problem.train} training and test instances, {problem.train // 4} for development; "

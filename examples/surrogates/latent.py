@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 import optlayers as ol
 
-from .methods import make, titles
+from .methods import SCALE_FREE, make, titles
 from .search import Task, Trial
 
 FEATURES, SPREAD = 100, 0.1
@@ -67,7 +67,7 @@ def train(clusters: int, trial: Trial) -> dict[str, float]:
     torch.manual_seed(trial.seed)
     surrogate = None
     if trial.method not in ("gold", "attention", "frozen"):
-        surrogate = make(trial.method, trial.strength, trial.seed)
+        surrogate = make(trial.method, trial.strength, trial.seed, parts=1)
     network = Network(clusters, surrogate)
     if trial.method == "frozen":
         network = Network(clusters, ol.StraightThrough())
@@ -129,6 +129,7 @@ def task(clusters: int) -> Task:
             f"Adam, {STEPS} steps, the best of every {EVERY}th on the development points."
         ),
         seeds=10,
+        scale_free=SCALE_FREE | {"attention", "frozen", "gold"},
     )
 
 

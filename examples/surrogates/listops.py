@@ -154,6 +154,7 @@ TASK = Task(
     | {"marginals": "marginals (relaxed)", "attention": "soft attention", "random": "random trees"},
     learning_rates=(1e-3, 3e-3),
     strengths={"": (0.1, 0.3, 1.0)},
+    scale_free=frozenset({"marginals", "attention", "random"}),  # a clip: scales of others matter
     scores={"accuracy": "accuracy"},
     setting=(
         f"Expressions of {LONGEST} tokens at most, nine parts of ten for training and development; "

@@ -50,9 +50,22 @@ SURROGATES: dict[str, tuple[str, Maker]] = {
 }
 """Titles and makers. A step eta, a scale, a temperature, a tau, a lambda, or a noise sigma."""
 
+SCALE_FREE = frozenset({"straight-through", "identity"})
+"""Under Adam their strength changes nothing: it scales the gradient, or they have none."""
 
-def make(method: str, strength: float, seed: int) -> ol.AbstractSurrogate:
-    """Return the surrogate of that name; its noise is seeded."""
+
+def make(method: str, strength: float, seed: int, parts: int = 5) -> ol.AbstractSurrogate:
+    """Return the surrogate of that name; its noise is seeded.
+
+    Args:
+        method: A key of SURROGATES.
+        strength: The one number that it has.
+        seed: Of its noise.
+        parts: How many parts of a structure are 1, which the noise of I-MLE depends on.
+    """
+    if method == "imle" and parts == 1:  # the sum of Gammas of one part is a Gumbel
+        generator = torch.Generator().manual_seed(seed)
+        return ol.IMLE(strength, sigma=1.0, noise="gumbel", generator=generator)
     return SURROGATES[method][1](strength, torch.Generator().manual_seed(seed))
 
 

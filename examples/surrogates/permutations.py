@@ -13,7 +13,7 @@ from torch import Tensor
 
 import optlayers as ol
 
-from .methods import make, titles
+from .methods import SCALE_FREE, make, titles
 from .search import Task, Trial
 
 SIZES = {"train": 2000, "dev": 500, "test": 500}
@@ -141,6 +141,7 @@ def task(name: str, title: str, generate: Callable, what: str) -> Task:
         methods=titles(*METHODS) | {"gumbel-sinkhorn": "Gumbel-Sinkhorn (relaxed)"},
         learning_rates=(1e-3, 1e-2),
         strengths={"": (0.1, 0.3, 1.0)},
+        scale_free=SCALE_FREE,
         scores={"right": "places right, %"},
         setting=(
             f"{what}; {SIZES['train']} for training, {SIZES['dev']} each for development and "

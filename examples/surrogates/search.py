@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Task:
         methods: Their titles.
         learning_rates: The first half of the grid.
         strengths: The second half: of each method, or of all others under "".
+        scale_free: Methods whose strength changes nothing, since they have none or Adam divides it
+            out: one strength stands for all.
         larger_is_better: Of `dev`.
         seeds: How many runs are reported.
         scores: What the table shows, and its titles; the first decides.
@@ -57,11 +59,13 @@ class Task:
     setting: str
     larger_is_better: bool = True
     seeds: int = 5
-    quoted: Mapping[str, str] = field(default_factory=dict)
+    scale_free: frozenset[str] = frozenset()
 
     def grid(self, method: str, seed: int = TUNING_SEED) -> Iterator[Trial]:
-        """Yield the settings of one method: as many as of any other."""
+        """Yield the settings of one method: as many as of any other, but for repetitions."""
         strengths = self.strengths.get(method, self.strengths[""])
+        if method in self.scale_free:
+            strengths = strengths[:1]
         for rate, strength in itertools.product(self.learning_rates, strengths):
             yield Trial(method, rate, strength, seed)
 
@@ -69,17 +73,24 @@ class Task:
 COLUMNS = [each.name for each in fields(Trial)]
 
 
-def study(task: Task, folder: Path, jobs: int = 1, methods: list[str] | None = None) -> None:
+def study(
+    task: Task,
+    folder: Path,
+    jobs: int = 1,
+    methods: list[str] | None = None,
+    seeds: int | None = None,
+) -> None:
     """Run what is missing in `folder`: first the grid, then the chosen settings with all seeds.
 
     A line is written when a run ends; what was interrupted goes on from the lines that are there.
+    Fewer seeds than the task has can be followed by more.
     """
     chosen = [name for name in task.methods if methods is None or name in methods]
     path = folder / f"{task.name}.csv"
     run_all(task, [trial for name in chosen for trial in task.grid(name)], path, jobs)
     best = choose(task, pd.read_csv(path))
     finals = [
-        Trial(name, *best[name], seed) for seed in range(task.seeds) for name in chosen
+        Trial(name, *best[name], seed) for seed in range(seeds or task.seeds) for name in chosen
     ]  # whole seeds first
     run_all(task, finals, path, jobs)
 

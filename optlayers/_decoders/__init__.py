@@ -6,6 +6,7 @@ from .box import BoxArgmax as BoxArgmax
 from .knapsack import Knapsack as Knapsack
 from .milp import MILP as MILP
 from .one_row import OneRowArgmax as OneRowArgmax
+from .packing import Packing as Packing
 from .paths import Paths as Paths
 from .simplex import SimplexArgmax as SimplexArgmax
 from .spans import Spans as Spans
@@ -21,5 +22,6 @@ DECODERS = Table(
     Spans,
     Paths,
     Knapsack,
+    Packing,
     MILP,
 )

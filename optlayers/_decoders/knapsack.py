@@ -8,8 +8,10 @@ from .. import _kernels
 from .._kernels.threads import run
 from .._plan.blocks import Block
 from .compiled import CompiledDecoder, whole
+from .packing import search
 
 _MOST = 4_000_000  # entries of a table; HiGHS takes 5 to 20 ms, and so does this
+_STEPS = 1000  # of the search before it: less than the table takes, unless that is small
 _LARGEST = 1_000_000  # coefficient, in units in which all of its row are integers
 _ULPS = 2.0**-51  # what dividing a row by its largest coefficient may round, relative
 
@@ -23,7 +25,9 @@ class Knapsack(CompiledDecoder):
     from the last variable to the first, for coefficients $a$ that are integers or multiples of one
     number: $O(n c)$ in the units of the row, or of what the row leaves out if that is less. Several
     rows have a table of as many dimensions. Any signs, any finite integral bounds; limits and
-    bounds may vary in the batch. A table of more than 4,000,000 entries is left to HiGHS.
+    bounds may vary in the batch. A table of more than 4,000,000 entries is left to HiGHS. Before a
+    table is filled, a short search is tried (as in `Packing`, with the same answer): where scores
+    are not alike and one limit binds it ends within microseconds.
 
     Of equally good answers, the one with the smallest sum of all $z$; of those, the first in the
     order of the variables: as much as possible at the first, then at the second, and so on.
@@ -38,6 +42,7 @@ class Knapsack(CompiledDecoder):
         found = _integer_rows(block)
         assert isinstance(found, tuple)  # why_not has asked already
         self.rows, self.scale = found
+        self.weights = self.rows.astype(np.float64)
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -72,6 +77,9 @@ class Knapsack(CompiledDecoder):
         """Fill a table for each instance in which it is small enough."""
         low, high = whole(values[0] * self.scale, values[1] * self.scale)
         lower, upper = whole(*values[2:])
+        search(self.weights, scores, [low, high, lower, upper], 0.0, _STEPS, z, state)
+        if not state.any():
+            return
         args = (scores, low, high, lower, upper, self.rows, _MOST, z, state)
         run(_kernels.knapsack.decode, len(scores), scores.size * 1000, *args)
 

@@ -201,7 +201,7 @@ def decode(start, stop, scores, row_low, row_high, lower, upper, rows, most, z, 
         rows: `(rows, n)`, integers.
         most: Entries of the largest table.
         z: Written.
-        state: `(N, count)`, written.
+        state: `(N, count)`, written; where it is 0 the decision is there already.
     """
     _, components, n = scores.shape
     items = Items(
@@ -210,6 +210,8 @@ def decode(start, stop, scores, row_low, row_high, lower, upper, rows, most, z, 
     )  # fmt: skip
     for i in range(start, stop):
         for c in range(components):
+            if state[i, c] == FINE:
+                continue
             own_low, own_high = lower[i % len(lower), c], upper[i % len(upper), c]
             if not _read(items, scores[i, c], own_low, own_high):
                 state[i, c] = OTHER
