@@ -288,7 +288,8 @@ def _multipliers(block: Block, face: _Face, free: Tensor, active: Tensor, g: Ten
         if block.weights is None:
             return torch.zeros_like(active, dtype=torch.float64)
         return _one_row(block.on("weights", g.device).to(g.dtype), free, active, g)
-    nu = _many_rows(block, *(v.flatten(0, 1) for v in (free, active, g)), face.system)
+    flat = (v.flatten(0, 1) for v in (free, active, g))
+    nu = _many_rows(block, *flat, system=face.system)
     return torch.where(active, nu.reshape(active.shape), 0.0)
 
 

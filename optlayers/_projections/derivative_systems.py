@@ -63,7 +63,7 @@ class Saddle:
         coupled = sp.csc_matrix((np.concatenate([value, value]), both), shape=(total, total))
         self.matrix = sp.csr_array(coupled + sp.csc_matrix((exact, (at, at)), shape=(total, total)))
         damping = sp.csc_matrix((damped.ravel()[self.used], (at, at)), shape=(total, total))
-        self.factor = _factor(coupled + damping) if total else None
+        self.factor: Any = _factor(coupled + damping) if total else None
         self.alone: list[Saddle] = []
         if total and self.factor is None and count > 1:  # the others shall not lose theirs
             softs = [None] * count if soft is None else [soft[i : i + 1] for i in range(count)]
