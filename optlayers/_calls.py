@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-from ._checks import untraced
+from ._checks import floats, untraced
 from ._errors import InputError
 from ._kernels.arrays import is_ordinary
 from ._masks import Low, answer, answer_once, find_low
@@ -263,8 +263,7 @@ class Call:
         tolerance: float = ACCURACY,
     ):
         name = "scores" if decides else "y"
-        if not isinstance(x, Tensor):
-            raise InputError(f"`{name}` must be a tensor of floats. Got {type(x).__name__}.")
+        floats(x, name)
         refuse_vmap(x, name)
         untraced(name)
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite

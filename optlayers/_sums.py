@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._checks import floats
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
 from ._masks import calm, find_low
@@ -54,7 +55,7 @@ def _raised(asked: AbstractFeasibleSet, scores: Tensor) -> tuple[Tensor, Tensor 
     functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
     if torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None:
         return scores, None
-    if not isinstance(scores, Tensor) or not scores.is_floating_point() or calm(scores):
+    if calm(scores):
         return scores, None
     x = asked.admit(scores, "scores")
     free = asked.free_parts(x.device)
@@ -80,6 +81,13 @@ def _raised(asked: AbstractFeasibleSet, scores: Tensor) -> tuple[Tensor, Tensor 
     return torch.where(at, number + (same - same.detach()), x), taken
 
 
+def _asked(feasible_set: FeasibleSet, scores: Tensor) -> AbstractFeasibleSet:
+    """Return the set that scores are of; refuse what are none."""
+    asked = as_set(feasible_set, scores)
+    asked.admit(floats(scores, "scores"), "scores")
+    return asked
+
+
 def log_partition(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
     r"""Return $\log \sum_{z \in Z} \exp(z \cdot s)$, of the batch shape; differentiable twice.
 
@@ -101,7 +109,7 @@ def log_partition(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.log_partition(ol.cardinality(4, exactly=2), torch.zeros(4)).exp().round()
         tensor(6.)
     """
-    return log_sum(as_set(feasible_set, scores), scores)
+    return log_sum(_asked(feasible_set, scores), scores)
 
 
 def marginals(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
@@ -119,7 +127,7 @@ def marginals(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.marginals(ol.cardinality(4, exactly=1), torch.tensor([0.0, 0.0, 0.0, -torch.inf]))
         tensor([0.3333, 0.3333, 0.3333, 0.0000])
     """
-    return mean(as_set(feasible_set, scores), scores)
+    return mean(_asked(feasible_set, scores), scores)
 
 
 def entropy(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
@@ -135,7 +143,7 @@ def entropy(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.entropy(ol.cardinality(4, exactly=2), torch.zeros(4)).exp().round()
         tensor(6.)
     """
-    asked = as_set(feasible_set, scores)
+    asked = _asked(feasible_set, scores)
     x, _ = _raised(asked, scores)
     mu, total = asked.marginals(x), asked.log_partition(x)
     dims = tuple(range(-asked.event_dim, 0))
@@ -169,7 +177,7 @@ def sample(
         >>> ol.sample(ol.cardinality(5, exactly=2), torch.zeros(5), 3).sum(-1)
         tensor([2., 2., 2.])
     """
-    asked = as_set(feasible_set, scores)
+    asked = _asked(feasible_set, scores)
     if samples is not None:
         if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
             raise InputError(f"`samples` must be a positive integer. Got {samples!r}.")

@@ -4,6 +4,7 @@ import copy
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +65,65 @@ def test_a_projection_has_nothing_to_fall_back_to(name):
 def test_what_is_no_tensor_is_refused(name, verb):
     with pytest.raises(ol.InputError, match=r"must be a tensor of floats\. Got list"):
         VERBS[verb](SETS[name][0], [[0.0, 1.0]])
+
+
+SUMS = {
+    "log_partition": ol.log_partition,
+    "marginals": ol.marginals,
+    "entropy": ol.entropy,
+    "sample": ol.sample,
+    "samples": lambda feasible_set, scores: ol.sample(feasible_set, scores, 2),
+}
+MORE = SETS | {
+    "segments": (ol.Segmentation([2, 1, 2], 2, 2), (3, 2, 4, 2)),
+    "graphs": (ol.SemanticGraphs([2, 1, 2], 2), (3, 12)),
+    "assignment": (ol.assignment(2), (3, 2, 2)),
+    "spans": (ol.spans(3, 1, 2), (3, 6)),
+    "product": (ol.product(ol.simplex(2), ol.simplex(3)), (3, 5)),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS | SUMS)
+@pytest.mark.parametrize("name", MORE)
+def test_all_verbs_refuse_what_is_no_tensor_of_floats(name, verb):
+    ask, shape = (VERBS | SUMS)[verb], MORE[name][1]
+    for wrong in ([0.0, 1.0], np.zeros(shape), None, "scores", 1.0):
+        with pytest.raises(ol.InputError, match=r"must be a tensor of floats\. Got "):
+            ask(MORE[name][0], wrong)
+    for dtype in (torch.int64, torch.bool, torch.complex64):
+        with pytest.raises(ol.InputError, match=r"must be a tensor of floats\. Got torch\."):
+            ask(MORE[name][0], torch.ones(shape, dtype=dtype))
+
+
+READERS = {
+    "heads": ol.DependencyTrees(3).heads,
+    "tags": ol.LinearChain(3, 2).tags,
+    "segments": ol.Segmentation(3, 2, 2).segments,
+    "tree": ol.DependencyTrees(3).contains,
+    "chain": ol.LinearChain(3, 2).contains,
+    "ranking": ol.Rankings(3).contains,
+    "edges": ol.SpanningTrees(3).contains,
+    "graph": ol.SemanticGraphs(3, 2).contains,
+    "way": ol.GraphPaths(3, [(0, 1), (1, 2), (0, 2)], 0, 2).contains,
+    "hull": ol.ConvexHull(ol.DependencyTrees(3)).contains,
+}
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(7), torch.zeros(()), [0.0], None, np.zeros(3), "z"])
+@pytest.mark.parametrize("reader", READERS)
+def test_what_reads_structures_refuses_others(reader, wrong):
+    with pytest.raises(ol.InputError, match=r"`z` must"):
+        READERS[reader](wrong)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e30])  # low scores go another way
+@pytest.mark.parametrize("verb", VERBS | SUMS)
+@pytest.mark.parametrize("name", [name for name in MORE if name != "own"])
+def test_all_verbs_refuse_other_shapes(name, verb, scale):
+    shape = MORE[name][1]
+    for wrong in ((*shape[:-1], 7), (shape[-1] + 1,), (0,), ()):
+        with pytest.raises(ol.InputError, match=r"shape|batch|has no|have no"):
+            (VERBS | SUMS)[verb](MORE[name][0], scale * torch.randn(wrong))
 
 
 # ---------------------------------------------------------------------- failures

@@ -2,13 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from .._abstract_set import AbstractFeasibleSet
-from .._checks import untraced
+from .._checks import tensor, untraced
 from .._errors import InputError
 from .._plan.failures import Report
 from .._polytope.arguments import as_host_tensor
@@ -55,6 +55,22 @@ class BatchedSet(AbstractFeasibleSet):
                 f"Got {tuple(batch)}."
             )
         return batch
+
+    def admit(self, x: Tensor, name: str) -> Tensor:
+        """Return scores or points as they are, of the shape and the batch of the set."""
+        self._batch(x, name)
+        return x
+
+    def _structures(self, z: Any) -> Tensor:
+        """Return structures of the set, real numbers of any kind; refuse what has another shape."""
+        given, shape = tensor(z, "z"), self.event_shape
+        if given.shape[-len(shape) :] != shape or given.is_complex():
+            wanted = ", ".join(map(str, shape))
+            raise InputError(
+                f"`z` must be real numbers of shape (..., {wanted}): {self._layout_in_words()}. "
+                f"Got {given.dtype}, {tuple(given.shape)}."
+            )
+        return given
 
     def decode(self, scores: Tensor) -> Tensor:
         r"""Return the best structure of every instance, $\arg\max_{z \in Z} z \cdot s$.

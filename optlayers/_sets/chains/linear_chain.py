@@ -93,7 +93,7 @@ class LinearChain(Segmentation):
 
     def tags(self, z: Tensor) -> Tensor:
         """Return the tags `(..., n)` of structures `(..., n, 1 + K, K)`; -1 at padding."""
-        own = z[..., 0, :]
+        own = self._structures(z)[..., 0, :]
         return torch.where((own > 0).any(-1), own.argmax(-1), -1)
 
     def from_tags(self, tags: Any, dtype: torch.dtype | None = None) -> Tensor:

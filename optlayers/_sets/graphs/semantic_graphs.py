@@ -131,6 +131,7 @@ class SemanticGraphs(PaddedSentences):
 
     def admit(self, x: Tensor, name: str) -> Tensor:
         """Return scores or points with minus infinity at parts that the mask forbids."""
+        x = super().admit(x, name)
         return x if self._mask is None else self._mask.on(x)
 
     def _check_names(self) -> None:

@@ -108,7 +108,7 @@ class SentenceArcs(PaddedSentences):
 
     def heads(self, z: Tensor) -> Tensor:
         """Return heads of words, `(..., n)`, of trees `(..., n + 1, n + 1)`; -1 at padding."""
-        z = z[..., 1:]
+        z = self._structures(z)[..., 1:]
         return torch.where((z > 0).any(-2), z.argmax(-2), -1)
 
     def from_heads(self, heads: Any, dtype: torch.dtype | None = None) -> Tensor:
