@@ -15,7 +15,7 @@ _NOTHING = 10_000  # exp(-1e4) is zero in float64
 
 
 class Reduced(NamedTuple):
-    """Scores of the edges of one instance, and what every path had more: $\\alpha_{target}$."""
+    r"""Scores of the edges of one instance, and what every path had more: $\alpha_{target}$."""
 
     scores: np.ndarray
     shift: float
@@ -38,13 +38,13 @@ def as_float(number: int, shift: int) -> float:
 
 
 def reduced(dag: Dag, source: int, target: int, scores: np.ndarray) -> Reduced:
-    """Return the scores of the edges in the way of this file; `-inf` is no edge. $O(E)$, on the host.
+    """Return the scores of the edges in the way of this file; $O(E)$, on the host.
 
     Args:
         dag: The graph.
         source: Inside number of the node where paths begin.
         target: Where they end.
-        scores: `(edges,)`, float64, no NaN and no plus infinity.
+        scores: `(edges,)`, float64, no NaN and no plus infinity; minus infinity is no edge.
     """
     own, shift = integers(scores.tolist())
     first, tails = dag.first.tolist(), dag.tails.tolist()

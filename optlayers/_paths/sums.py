@@ -121,7 +121,7 @@ def marginals(scores: Tensor, batch: PathBatch) -> Tensor:
 
 
 def entropy(scores: Tensor, batch: PathBatch) -> Tensor:
-    r"""Return $\log Z - \mu \cdot s$, `(N,)`; differentiable. Minus infinity where there is no path."""
+    r"""Return $\log Z - \mu \cdot s$, `(N,)`; differentiable. No number where there is no path."""
     calm = _calmed(wide(scores), batch)
     mu = _mu(calm.x, calm.batch)
     if calm.shift is None and may_look(mu) and bool(((mu > 0) & (calm.x.abs() > _FAR)).any()):

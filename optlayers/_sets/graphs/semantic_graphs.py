@@ -450,9 +450,9 @@ class SemanticGraphs(PaddedSentences):
         )
 
     def _summed(self, scores: Tensor, most: float = CALM) -> Reduced:
-        """Return scores of predicates and of slots, in float32 at least, near zero where one may look.
+        """Return scores of predicates and of slots, near zero where one may look.
 
-        In float64 where float32 has not the digits.
+        In float32 at least, in float64 where that has not the digits.
         """
         if self.deterministic:
             raise InputError(

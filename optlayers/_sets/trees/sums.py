@@ -117,7 +117,7 @@ class TreeSums(ABC):
     def entropy(
         self, scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool
     ) -> Tensor:
-        r"""Return $\log Z - \mu \cdot s$, `(N,)`, of scores that were moved together; differentiable.
+        r"""Return $\log Z - \mu \cdot s$, `(N,)`, of scores moved together; differentiable.
 
         Arguments as for `log_partition`.
         """
