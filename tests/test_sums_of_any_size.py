@@ -124,7 +124,9 @@ def test_a_sum_beyond_the_range_is_refused_in_words():
     largest = float(torch.finfo(torch.float32).max)
     for asked in (ol.box(2), ol.cardinality(2, exactly=2), ol.LinearChain(2, 1)):
         shape = (2,) if isinstance(asked, ol.Polytope) else asked.event_shape
-        with pytest.raises(ol.InputError, match="beyond the range of torch.float32. Give scores"):
+        with pytest.raises(
+            ol.InputError, match=r"beyond the range of torch\.float32\. Give scores"
+        ):
             ol.log_partition(asked, torch.full(shape, largest))
 
 

@@ -125,15 +125,17 @@ def _projective(columns: dict[int, Column], length: int) -> dict[int, int] | Non
         found = [(a[0] + b[0], (a, b)) for a, b in pairs if a is not None and b is not None]
         return max(found, key=lambda entry: entry[0], default=None)
 
+    def arc(inner: Entry, h: int, m: int) -> Entry:
+        score = columns.get(m, {}).get(h)
+        if inner is None or score is None:
+            return None
+        return inner[0] + score, (inner, (h, m))
+
     for width in range(1, length + 1):
         for i in range(length + 1 - width):
             j = i + width
             inner = best((whole[i, k], whole[j, k + 1]) for k in range(i, j))
-            for h, m in ((i, j), (j, i)):
-                score = columns.get(m, {}).get(h)
-                open_[h, m] = None
-                if inner is not None and score is not None:
-                    open_[h, m] = (inner[0] + score, (inner, (h, m)))
+            open_[i, j], open_[j, i] = (arc(inner, h, m) for h, m in ((i, j), (j, i)))
             whole[i, j] = best((open_[i, k], whole[k, j]) for k in range(i + 1, j + 1))
             whole[j, i] = best((open_[j, k], whole[k, i]) for k in range(i, j))
     top = whole[0, length]
