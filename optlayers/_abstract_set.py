@@ -198,6 +198,15 @@ class AbstractFeasibleSet(ABC):
         r"""Return $\mathbb{E}[z]$ under $p(z) \propto \exp(z \cdot s)$; differentiable."""
         self._has_no("tractable marginals")
 
+    def entropy(self, scores: Tensor) -> Tensor:
+        r"""Return $\log Z - \mu \cdot s$, of the batch shape; differentiable.
+
+        Sets whose sums are exact for scores of any size say it without a difference of such.
+        """
+        mu, total = self.marginals(scores), self.log_partition(scores)
+        dims = tuple(range(-self.event_dim, 0))
+        return total - torch.where(mu == 0, 0, mu * torch.where(mu == 0, 0, scores)).sum(dims)
+
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
         r"""Draw a structure of every instance from $p(z) \propto \exp(z \cdot s)$."""
         self._has_no("exact samples")

@@ -1,5 +1,6 @@
 """Sums over the 0/1 points of one row of integers: subsets of some size, knapsacks."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -7,11 +8,14 @@ import torch
 from torch import Tensor
 
 from ._decoders.knapsack import integer_row
+from ._paths import sums as paths
+from ._paths.dag import Dag, PathBatch
 from ._plan.blocks import Block
 from ._plan.maps import Limits
 from ._polytope.consistency import inward
 
 _NOTHING = -1e200  # the log of a sum without terms, at most; minus infinity has no derivative
+_CALM, _CALM_ENTROPY = 1e6, 1e4  # scores up to here are summed by tables
 _MOST = 4_000_000  # entries of the table of one component
 
 
@@ -78,6 +82,10 @@ class Counted:
         """Return entries that add up to the log of the sum over the block."""
         return self._by_group(s, _log_sum)
 
+    def entropy(self, s: Tensor) -> Tensor:
+        """Return entries that add up to the entropy of the block."""
+        return self._by_group(s, _entropy)
+
     def draw(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a point of every instance."""
         return self._by_group(s, lambda group, steps: _draw(group, steps, generator))
@@ -97,6 +105,7 @@ class _Steps(NamedTuple):
     s: Tensor
     anchor: Tensor
     logit: Tensor  # of a step; `nothing` where there is none
+    free: Tensor  # whether there is one
     nothing: Tensor  # (N, components, 1), below anything that scores add up to
     low: Tensor  # (N, components, 1)
     high: Tensor
@@ -109,14 +118,21 @@ class _Steps(NamedTuple):
         offset = (group.sign * weights * anchor).sum(-1, keepdim=True)
         low, high = inward(row_low * group.scale, row_high * group.scale)
         logit = group.sign * s
-        sums = torch.where(upper <= lower, 0.0, logit.detach().abs()).sum(-1, keepdim=True)
+        free = upper > lower
+        sums = torch.where(free, logit.detach().abs(), 0.0).sum(-1, keepdim=True)
         nothing = _NOTHING - 4 * sums
-        logit = torch.where(upper <= lower, nothing, logit)
+        logit = torch.where(free, logit, nothing)
         batch = torch.broadcast_shapes(s.shape[:1], anchor.shape[:1])
-        s, anchor, logit, nothing = (
-            v.expand(*batch, *v.shape[1:]) for v in (s, anchor, logit, nothing)
+        s, anchor, logit, free, nothing = (
+            v.expand(*batch, *v.shape[1:]) for v in (s, anchor, logit, free, nothing)
         )
-        return cls(s, anchor, logit, nothing, low - offset, high - offset)
+        return cls(s, anchor, logit, free, nothing, low - offset, high - offset)
+
+    def beyond(self, size: float) -> bool:
+        """Tell whether numbers may be looked at, and some are so large that a table is inexact."""
+        if not paths.may_look(self.s):
+            return False
+        return bool((self.free & ~(self.logit.detach().abs() <= size)).any())
 
 
 def _groups(block: Block, device: torch.device) -> list[_Group]:
@@ -167,14 +183,86 @@ def _log_add(a: Tensor, b: Tensor) -> Tensor:
     return high + torch.nn.functional.softplus(low - high)
 
 
-def _log_sum(group: _Group, steps: _Steps) -> Tensor:
+# ---------------------------------------------------------------------- as paths of a graph
+
+
+@lru_cache(maxsize=64)
+def _network(weights: tuple[int, ...], width: int) -> Dag:
+    """Return the table as a graph: what is left and what is taken of each bit, what it ends in.
+
+    Node (k, w) has decided k bits, which add up to w. Parts are 2 k for a bit that stays at its
+    anchor, 2 k + 1 for one that is moved, and 2 n + w for the last edge.
+    """
+    n, w = len(weights), np.arange(width)
+    tails, heads, parts = [], [], []
+    for k, a in enumerate(weights):
+        for part, there in ((2 * k, w), (2 * k + 1, w + a)):
+            inside = there < width
+            tails.append((k * width + w)[inside])
+            heads.append(((k + 1) * width + there)[inside])
+            parts.append(np.full(int(inside.sum()), part))
+    tails, heads, parts = (
+        np.concatenate(v)
+        for v in (
+            [*tails, n * width + w],
+            [*heads, np.full(width, (n + 1) * width)],
+            [*parts, 2 * n + w],
+        )
+    )
+    return Dag((n + 1) * width + 1, tails, heads, parts, 2 * n + width)
+
+
+def _as_paths(group: _Group, steps: _Steps) -> tuple[Tensor, PathBatch]:
+    """Return the same sum as one over paths, which is exact for scores of any size."""
+    width = sum(group.weights) + 1
+    network = _network(group.weights, width)
+    s = torch.where(steps.s == -torch.inf, 0, steps.s)
+    left = torch.where(steps.anchor == 0, 0, steps.anchor * s)
+    end = steps.anchor + group.sign
+    taken = torch.where(end == 0, 0, end * s)
+    w = torch.arange(width, device=s.device)
+    inside = ((w >= steps.low) & (w <= steps.high)).expand(*s.shape[:-1], width)
+    scores = torch.cat(
+        [torch.stack([left, taken], -1).flatten(-2), torch.zeros_like(inside * 1.0)], -1
+    )
+    free = torch.stack([torch.ones_like(steps.free), steps.free], -1).flatten(-2)
+    allowed = torch.cat([free, inside], -1).flatten(0, -2)
+    ends = (torch.full((len(allowed),), int(network.place[v])) for v in (0, -1))
+    return scores.flatten(0, -2), PathBatch(network, *ends, allowed)
+
+
+def _entropy(group: _Group, steps: _Steps) -> Tensor:
+    if steps.beyond(_CALM_ENTROPY):
+        total = paths.entropy(*_as_paths(group, steps)).reshape(*steps.s.shape[:-1], 1)
+    else:
+        total = _log_total(group, steps)
+        moved = group.sign * (_mean(group, steps) - steps.anchor)
+        total = total - torch.where(moved == 0, 0, moved * steps.logit).sum(-1, keepdim=True)
+    return torch.cat([total, torch.zeros_like(steps.s[..., 1:])], -1)
+
+
+def _log_total(group: _Group, steps: _Steps) -> Tensor:
+    """Return the log of the sum of exponentials of steps from the anchor, `(N, components, 1)`."""
     total = _suffixes(group, steps)[0][..., :1]
-    total = torch.where(total > steps.nothing / 2, total, -torch.inf)
+    return torch.where(total > steps.nothing / 2, total, -torch.inf)
+
+
+def _log_sum(group: _Group, steps: _Steps) -> Tensor:
+    if steps.beyond(_CALM):
+        total = paths.log_partition(*_as_paths(group, steps)).reshape(*steps.s.shape[:-1], 1)
+        must = (steps.anchor != 0) & (steps.s == -torch.inf)
+        return torch.cat([total, torch.zeros_like(steps.s[..., 1:])], -1) + torch.where(
+            must, -torch.inf, 0
+        )
+    total = _log_total(group, steps)
     base = torch.where(steps.anchor == 0, 0, steps.anchor * steps.s)
     return base + torch.cat([total, torch.zeros_like(steps.s[..., 1:])], -1)
 
 
 def _mean(group: _Group, steps: _Steps) -> Tensor:
+    if steps.beyond(_CALM):
+        mu = paths.marginals(*_as_paths(group, steps))[:, 1 : 2 * len(group.weights) : 2]
+        return steps.anchor + group.sign * mu.reshape(steps.s.shape)
     after = _suffixes(group, steps)
     total = after[0][..., :1]
     total = torch.where(total > steps.nothing / 2, total, torch.nan)
@@ -190,6 +278,9 @@ def _mean(group: _Group, steps: _Steps) -> Tensor:
 
 
 def _draw(group: _Group, steps: _Steps, generator: torch.Generator | None) -> Tensor:
+    if steps.beyond(_CALM):
+        taken = paths.sample(*_as_paths(group, steps), generator)[:, 1 : 2 * len(group.weights) : 2]
+        return steps.anchor + group.sign * taken.reshape(steps.s.shape)
     after = _suffixes(group, steps)
     fine = after[0][..., :1] > steps.nothing / 2
     uniform = torch.empty_like(steps.s).uniform_(generator=generator)

@@ -40,7 +40,18 @@ def log_partition(polytope: Polytope, scores: Tensor) -> Tensor:
     Raises:
         InputError: If the polytope is no product of choices.
     """
-    return _by_block(polytope, scores, lambda block, s: block.log_sum(s)).sum(-1)
+    total = _by_block(polytope, scores, lambda block, s: block.log_sum(s), summed=True)
+    return path_sums.in_range(total, scores)
+
+
+def entropy(polytope: Polytope, scores: Tensor) -> Tensor:
+    r"""Return $\log Z - \mu \cdot s$, of the batch shape: the sum of the entropies of the blocks.
+
+    Raises:
+        InputError: If the polytope is no product of choices.
+    """
+    total = _by_block(polytope, scores, lambda block, s: block.entropy(s), summed=True)
+    return total.to(scores.dtype)
 
 
 def sample(polytope: Polytope, scores: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -81,17 +92,30 @@ class _Choice:
 
     def log_sum(self, s: Tensor) -> Tensor:
         """Return entries that add up to the log of the sum over the block."""
-        total = self._logits(s).logsumexp(-1, keepdim=True)
+        logits = self._logits(s)
+        top = _finite(logits.detach().amax(-1, keepdim=True))
+        # The derivative of the sum at its size would be that of a rounded one.
         lifted = torch.where(self._must(s), 0, s)
-        base = torch.where(self.anchor == 0, 0, self.anchor * lifted)
-        return base + torch.cat([total, torch.zeros_like(s[..., 1:])], -1)
+        base = torch.where(self.anchor == 0, 0, self.anchor * lifted).sum(-1, keepdim=True)
+        # What is large in both goes first.
+        return _first((base + top) + (logits - top).logsumexp(-1, keepdim=True), s)
+
+    def entropy(self, s: Tensor) -> Tensor:
+        """Return entries that add up to the entropy of the block."""
+        logits = self._logits(s)
+        logits = logits - _finite(logits.detach().amax(-1, keepdim=True))
+        p = logits.softmax(-1)
+        spent = torch.where(p == 0, 0, p * torch.where(p == 0, 0, logits)).sum(-1, keepdim=True)
+        return _first(logits.logsumexp(-1, keepdim=True) - spent, s)
 
     def draw(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
         logits = self._logits(s)
+        top = logits.amax(-1, keepdim=True)
         noise = torch.empty_like(logits).exponential_(generator=generator).log()
-        chosen = (logits - noise).argmax(-1, keepdim=True)
+        # Less the largest: beside large scores the noise would be rounded away.
+        chosen = ((logits - _finite(top)) - noise).argmax(-1, keepdim=True)
         one = torch.zeros_like(logits).scatter(-1, chosen, 1.0)[..., :-1]
-        return self.anchor + self.sign * one
+        return torch.where(top > -torch.inf, self.anchor + self.sign * one, torch.nan)
 
 
 class _Bits:
@@ -105,7 +129,16 @@ class _Bits:
 
     def log_sum(self, s: Tensor) -> Tensor:
         base = torch.where(self.lower == 0, 0, self.lower * s)
-        return base + self.width * torch.nn.functional.softplus(s)
+        # `softplus` cuts off at 20, which is wrong in float64.
+        return base - self.width * torch.nn.functional.logsigmoid(-s)
+
+    def entropy(self, s: Tensor) -> Tensor:
+        """Return the entropy of every bit: that of the odds against it, too."""
+        # abs has no derivative at zero, where that of the entropy is zero.
+        odds = torch.where(s > 0, -s, s)
+        low = odds.sigmoid()
+        spent = torch.where(low == 0, 0, low * torch.where(low == 0, 0, odds))
+        return self.width * (torch.nn.functional.softplus(odds) - spent)
 
     def draw(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
         uniform = torch.empty_like(s).uniform_(generator=generator)
@@ -128,11 +161,24 @@ class _Paths:
 
     def log_sum(self, s: Tensor) -> Tensor:
         """Return entries that add up to the log of the sum over the block."""
-        total = path_sums.log_partition(*self._batch(s)).reshape(*s.shape[:-1], 1)
-        return torch.cat([total, torch.zeros_like(s[..., 1:])], -1)
+        return _first(path_sums.log_partition(*self._batch(s)).reshape(*s.shape[:-1], 1), s)
+
+    def entropy(self, s: Tensor) -> Tensor:
+        """Return entries that add up to the entropy of the block."""
+        return _first(path_sums.entropy(*self._batch(s)).reshape(*s.shape[:-1], 1), s)
 
     def draw(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
         return path_sums.sample(*self._batch(s), generator).reshape(s.shape)
+
+
+def _finite(top: Tensor) -> Tensor:
+    """Return the largest of some logits, zero where all are minus infinity."""
+    return torch.where(top.isfinite(), top, 0)
+
+
+def _first(total: Tensor, s: Tensor) -> Tensor:
+    """Return entries like those of `s` that add up to `(..., 1)`."""
+    return torch.cat([total, torch.zeros_like(s[..., 1:])], -1)
 
 
 _network = lru_cache(maxsize=64)(read_network)
@@ -150,25 +196,29 @@ def _ends(block: Block, limits: Limits) -> Ends:
     return latest[1]
 
 
-def _by_block(polytope: Polytope, scores: Tensor, compute) -> Tensor:
-    """Apply to every block; refuse polytopes with another kind of block."""
+def _by_block(polytope: Polytope, scores: Tensor, compute, summed: bool = False) -> Tensor:
+    """Apply to every block; refuse polytopes with another kind of block.
+
+    With `summed`, the sum over all entries, in float64 where the device has it.
+    """
     if polytope.rows_batch:
         batch = scores.shape[:-1]
         joint, lead = joint_of(polytope, batch), lead_of(polytope, batch)
-        return _by_block(joint, scores.reshape(*lead, joint.n), compute).reshape(scores.shape)
+        found = _by_block(joint, scores.reshape(*lead, joint.n), compute)
+        found = found.reshape(scores.shape)
+        return path_sums.wide(found).sum(-1) if summed else found
     _check(polytope)
     batch, dtype = scores.shape[:-1], torch.promote_types(scores.dtype, torch.float32)
     flat = scores.reshape(-1, polytope.n).to(dtype)
     found = ready(polytope, PROJECTIONS, flat.device, dtype).of_batch(polytope.batch_shape, batch)
-    plan, out = found.plan, torch.zeros_like(flat)
+    plan, out = found.plan, torch.zeros_like(path_sums.wide(flat) if summed else flat)
     for map_, at, limits in zip(plan.maps, plan.index(flat.device), found.limits, strict=True):
         part = plan.gather(flat, at, map_)
-        result = (
-            compute(_block_of(map_, limits, part), part).flatten(1).to(dtype)
-        )  # a map's constants are in float64
+        # A map's constants are in float64.
+        result = compute(_block_of(map_, limits, part), part).flatten(1).to(out.dtype)
         index = torch.arange(at.start, at.stop, device=flat.device) if isinstance(at, slice) else at
         out = out.index_copy(1, index, result)
-    return out.to(scores.dtype).reshape(*batch, polytope.n)
+    return out.sum(-1).reshape(batch) if summed else out.to(scores.dtype).reshape(scores.shape)
 
 
 def _block_of(map_: AbstractBlockMap, limits: Limits, like: Tensor) -> Any:

@@ -133,6 +133,10 @@ class PolytopeSet(AbstractFeasibleSet):
         """Return the marginals of a product of choices; other polytopes have none."""
         return _factored.marginals(self.polytope, self._in_batch(scores))
 
+    def entropy(self, scores: Tensor) -> Tensor:
+        """Return the entropy of a product of choices; other polytopes have none."""
+        return _factored.entropy(self.polytope, self._in_batch(scores))
+
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return samples of a product of choices; other polytopes have none."""
         return _factored.sample(self.polytope, self._in_batch(scores).detach(), generator)
@@ -223,6 +227,10 @@ class ArraySet(AbstractFeasibleSet):
     def marginals(self, scores: Tensor) -> Tensor:
         """Return the marginals."""
         return self._array(self.vectors.marginals(self._flat(scores)))
+
+    def entropy(self, scores: Tensor) -> Tensor:
+        """Return the entropy, of the batch shape."""
+        return self.vectors.entropy(self._flat(scores))
 
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return samples."""

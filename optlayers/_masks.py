@@ -167,25 +167,6 @@ def replaced(x: Tensor, low: Low, step: float, decides: bool) -> Tensor:
     return torch.where(at, number.reshape(x.shape).to(x.dtype) + (same - same.detach()), x)
 
 
-def lowered(scores: Tensor, free: Tensor) -> Tensor:
-    """Return scores in which low parts are as far below the others as any sum of those can reach.
-
-    Of structures with equally many low parts the order stays, and their digits are kept. Minus
-    infinity stays.
-
-    Args:
-        scores: `(N, *event)`.
-        free: Parts that count, in the same shape.
-    """
-    known = torch.where(scores.isnan() | (scores == torch.inf), 0, scores)
-    event_dim = scores.ndim - 1
-    low = find_low(known, torch.zeros_like(scores), free, event_dim, True, True)
-    if low is None:
-        return scores
-    found = replaced(known, low, _STEPS[1], True)
-    return torch.where((scores == known) & (scores > -torch.inf), found, scores)
-
-
 def answer(
     ask: Callable[[Tensor, Report], Tensor],
     x: Tensor,

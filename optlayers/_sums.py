@@ -13,10 +13,12 @@ from torch import Tensor
 from ._checks import floats
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
-from ._masks import calm, find_low
+from ._masks import Low, calm, find_low
+from ._paths.sums import in_range
 
 _EXCLUDED = 1e3  # exp(-1e3) is zero in float64
 _GAP = 16.0
+_ALIKE = 1e5  # by how much low scores may differ, to be raised together
 _ROUNDING = 1e-12  # of marginals that are zero
 
 
@@ -28,8 +30,8 @@ def log_sum(asked: AbstractFeasibleSet, scores: Tensor) -> Tensor:
         return total
     needed = asked.marginals(x.detach())
     dims = tuple(range(-asked.event_dim, 0))
-    missing = torch.where(needed > _ROUNDING, needed.double() * taken, 0).sum(dims)
-    return (total + missing.to(total.dtype)).to(scores.dtype)
+    missing = torch.where(needed.abs() > _ROUNDING, needed * taken, 0).sum(dims)
+    return in_range(total + missing, scores)
 
 
 def mean(asked: AbstractFeasibleSet, scores: Tensor) -> Tensor:
@@ -65,20 +67,41 @@ def _raised(asked: AbstractFeasibleSet, scores: Tensor) -> tuple[Tensor, Tensor 
     low = find_low(known, torch.zeros_like(known), free, asked.event_dim, True, True)
     if low is None:
         return scores, None
-    below = _EXCLUDED + _GAP * (1 + low.size) + 4 * low.total
-    finite = low.parts & ~low.infinite
+    finite = low.parts & ~low.infinite & (known > -torch.inf).reshape(low.parts.shape)
     top = torch.where(finite, low.excess, -torch.inf).amax(-1, keepdim=True)
     apart = torch.where(finite, low.excess - torch.where(top.isfinite(), top, 0), 0)
-    least = -below * (1 + finite.sum(-1, keepdim=True))
-    number = torch.maximum(low.excess, -below + torch.maximum(apart, least)).to(x.dtype)
-    number = torch.where(finite & (known > -torch.inf).reshape(finite.shape), number, 0)
-    at = (finite & (number > low.excess)).reshape(x.shape)
-    if not bool(at.any()):
+    spread = -apart.amin(-1, keepdim=True)
+    alike = spread <= _ALIKE
+    # Whoever needs fewer of them comes first, before and after.
+    below = _EXCLUDED + _GAP * (1 + low.size) + 4 * low.total
+    below = below + (1 + finite.sum(-1, keepdim=True)) * torch.where(alike, spread, 0)
+    number = apart - below
+    at = (finite & alike & (number > low.excess)).reshape(x.shape)
+    out = (finite & ~alike).reshape(x.shape)
+    out = _needless(asked, x, out, low) if bool(out.any()) else out
+    if not bool((at | out).any()):
         return scores, None
     number = number.reshape(x.shape)
-    taken = torch.where(at, x.detach().double() - number.double(), 0)
-    same = torch.where(at, x, 0)
-    return torch.where(at, number + (same - same.detach()), x), taken
+    wide = x.to(number.dtype)
+    taken = torch.where(at, wide.detach() - number, 0)
+    same = torch.where(at, wide, 0)
+    raised = torch.where(at, number + (same - same.detach()), wide)
+    return torch.where(out, -torch.inf, raised), taken
+
+
+def _needless(asked: AbstractFeasibleSet, x: Tensor, out: Tensor, low: Low) -> Tensor:
+    """Return which of the parts `out` no structure that counts has.
+
+    There is one without them, and they cost more than all others can bring.
+    """
+    try:
+        without = asked.log_partition(torch.where(out, -torch.inf, x.detach().to(low.excess)))
+    except InputError:  # nothing is known; the set says why when it is asked
+        return torch.zeros_like(out)
+    number = torch.where(out.reshape(low.parts.shape), low.excess, -torch.inf).amax(-1)
+    fine = number + 2 * low.total[:, 0] < -_EXCLUDED - 8 * low.parts.shape[-1]
+    fine = fine.reshape(without.shape) & without.isfinite()
+    return out & fine[(..., *[None] * asked.event_dim)]
 
 
 def _asked(feasible_set: FeasibleSet, scores: Tensor) -> AbstractFeasibleSet:
@@ -144,11 +167,7 @@ def entropy(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         tensor(6.)
     """
     asked = _asked(feasible_set, scores)
-    x, _ = _raised(asked, scores)
-    mu, total = asked.marginals(x), asked.log_partition(x)
-    dims = tuple(range(-asked.event_dim, 0))
-    spent = torch.where(mu == 0, 0, mu * torch.where(mu == 0, 0, x)).sum(dims)
-    return (total - spent).to(scores.dtype)
+    return asked.entropy(_raised(asked, scores)[0]).to(scores.dtype)
 
 
 def sample(

@@ -99,6 +99,10 @@ class Wrapped(AbstractFeasibleSet):
         """Return those of the set."""
         return self.feasible_set.marginals(scores)
 
+    def entropy(self, scores: Tensor) -> Tensor:
+        """Return that of the set."""
+        return self.feasible_set.entropy(scores)
+
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return samples of the set."""
         return self.feasible_set.sample(scores, generator)

@@ -93,7 +93,7 @@ TREE: dict[str, list[str]] = {
         "limits",
         "compile",
     ],
-    "_paths": ["dag", "sums", "rows"],
+    "_paths": ["dag", "exact", "sums", "rows"],
     "_solvers": [],
     "_projections": [],
     "_decoders": [],

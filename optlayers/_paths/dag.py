@@ -1,7 +1,9 @@
 """A directed graph without cycles, in the order that dynamic programs pass through it."""
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -81,6 +83,16 @@ class Dag:
         """Return what compiled loops take first."""
         return self.first, self.tails, self.parts, self._levels
 
+    @cached_property
+    def by_edge(self) -> "Dag":
+        """Return the same graph with a score of its own for every edge, in the order of edges."""
+        made = copy.copy(self)
+        for name in ("arrays", "by_edge"):
+            vars(made).pop(name, None)
+        made.num_parts, made._moved = len(self.tails), {}
+        made.parts = np.arange(len(self.tails))
+        return made
+
     @ordinary
     def levels(self, device: torch.device) -> list[Level]:
         """Return the nodes level by level, from the second level on, on a device."""
@@ -106,6 +118,29 @@ class Dag:
     def roots(self) -> int:
         """Return the number of nodes that no edge enters; they are numbered first."""
         return int((self._depth == 0).sum())
+
+
+class PathBatch(NamedTuple):
+    """The paths of a batch.
+
+    Attributes:
+        dag: The graph, the same for all.
+        sources: int64 `(N,)`, inside numbers of the nodes where paths begin.
+        targets: int64 `(N,)`, and where they end.
+        allowed: Parts that may be chosen, `(N or 1, parts)`.
+    """
+
+    dag: Dag
+    sources: Tensor
+    targets: Tensor
+    allowed: Tensor
+
+    def by_edge(self) -> "PathBatch":
+        """Return the same paths with a score of its own for every edge."""
+        more = torch.ones_like(self.allowed[:, :1])
+        parts = torch.from_numpy(self.dag.parts).to(self.allowed.device)
+        allowed = torch.cat([self.allowed, more], -1)[:, parts]
+        return self._replace(dag=self.dag.by_edge, allowed=allowed)
 
 
 def depths(num_nodes: int, tails: np.ndarray, heads: np.ndarray) -> np.ndarray | None:

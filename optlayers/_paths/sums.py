@@ -11,6 +11,7 @@ References:
     semirings*.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,28 +23,37 @@ from .. import _kernels
 from .._errors import InputError
 from .._kernels.arrays import array, use_kernels
 from .._kernels.threads import run
-from .dag import Dag
+from .dag import PathBatch as PathBatch
+from .exact import reduced
 
 HUGE = 1e60  # finite scores beyond this count as infinite
 _LOG_ZERO = -1e100  # finite, so that no derivative is NaN
 _FAR = 1e4  # scores beyond this are kept apart from the others, and so leave them their digits
+_CALM = 1e6  # scores up to here are summed as they are
+_TRACED = 1e15  # likewise where nobody may look: beyond, NaN
+_APART = 100.0  # exp(-100) is beyond the digits of float64
 Pair = tuple[Tensor, Tensor]  # a name, because `torch.compile` of torch 2.6 traces no `tuple[...]`
 
 
-class PathBatch(NamedTuple):
-    """The paths of a batch.
+class Calm(NamedTuple):
+    """Scores that can be summed as they are.
 
     Attributes:
-        dag: The graph, the same for all.
-        sources: int64 `(N,)`, inside numbers of the nodes where paths begin.
-        targets: int64 `(N,)`, and where they end.
-        allowed: Parts that may be chosen, `(N or 1, parts)`.
+        x: `(N, parts)`; those of edges, `(N, edges)`, where some were too large.
+        batch: Of the same.
+        shift: `(N,)`, what every path had more; None: nothing.
     """
 
-    dag: Dag
-    sources: Tensor
-    targets: Tensor
-    allowed: Tensor
+    x: Tensor
+    batch: PathBatch
+    shift: Tensor | None = None
+
+    def of_parts(self, mu: Tensor, given: PathBatch) -> Tensor:
+        """Return sums over the edges of every part."""
+        if self.shift is None:
+            return mu
+        parts = torch.from_numpy(given.dag.parts).to(mu.device)
+        return mu.new_zeros(len(mu), given.dag.num_parts + 1).index_add(1, parts, mu)[:, :-1]
 
 
 def decode(scores: np.ndarray, batch: PathBatch) -> tuple[np.ndarray, np.ndarray]:
@@ -68,18 +78,34 @@ def log_partition(scores: Tensor, batch: PathBatch) -> Tensor:
     r"""Return $\log \sum_z \exp(z \cdot s)$, `(N,)`; differentiable twice.
 
     $-\infty$ for an instance without a path, NaN where a score that counts is NaN or $+\infty$;
-    neither sends a gradient back. Summed in float64, the dtype of the scores out.
+    neither sends a gradient back. Summed in float64, the dtype of the scores out. Exact for scores
+    of any size.
     """
-    x = _wide(scores)
+    calm = _calmed(wide(scores), batch)
+    log_z = _log_z(calm.x, calm.batch)
+    log_z = log_z if calm.shift is None else log_z + calm.shift
+    return in_range(log_z, scores)
+
+
+def _log_z(x: Tensor, batch: PathBatch) -> Tensor:
     if use_kernels(x):
-        log_z: Tensor = _LogPartition.apply(x, batch)  # type: ignore[assignment]
-    else:
-        log_z = program(x, batch)[0]
+        return _LogPartition.apply(x, batch)  # type: ignore[return-value]
+    return program(x, batch)[0]
+
+
+def in_range(log_z: Tensor, scores: Tensor) -> Tensor:
+    """Return log Z in the dtype of the scores; refuse what that cannot hold, where one may look.
+
+    A sum below the range is minus infinity, as if there were no structure.
+    """
     result = log_z.to(scores.dtype)
-    if use_kernels(scores) and bool((log_z.isfinite() & ~result.isfinite()).any()):
+    if not may_look(scores):
+        return result
+    lost = result == torch.inf
+    if bool(lost.any()) and not bool((scores == torch.inf).any()):
         raise InputError(
-            f"The log-partition, up to {log_z.detach().abs().max().item():.1e}, is beyond the "
-            f"range of {scores.dtype}. Give scores in float64, or smaller ones."
+            f"The log-partition is beyond the range of {scores.dtype}. Give scores in float64, or "
+            "smaller ones."
         )
     return result
 
@@ -90,16 +116,31 @@ def marginals(scores: Tensor, batch: PathBatch) -> Tensor:
     The gradient of the log-partition. NaN for an instance without a path or with a score that is
     not a number.
     """
-    x = _wide(scores)
+    calm = _calmed(wide(scores), batch)
+    return calm.of_parts(_mu(calm.x, calm.batch), batch).to(scores.dtype)
+
+
+def entropy(scores: Tensor, batch: PathBatch) -> Tensor:
+    r"""Return $\log Z - \mu \cdot s$, `(N,)`; differentiable. No number where there is no path."""
+    calm = _calmed(wide(scores), batch)
+    mu = _mu(calm.x, calm.batch)
+    if calm.shift is None and may_look(mu) and bool(((mu > 0) & (calm.x.abs() > _FAR)).any()):
+        calm = _calmed(calm.x, batch, _FAR)
+        mu = _mu(calm.x, calm.batch)
+    spent = torch.where(mu == 0, 0, mu * torch.where(mu == 0, 0, calm.x)).sum(-1)
+    return (_log_z(calm.x, calm.batch) - spent).to(scores.dtype)
+
+
+def _mu(x: Tensor, batch: PathBatch) -> Tensor:
     if use_kernels(x):
-        return _Marginals.apply(x, batch).to(scores.dtype)  # type: ignore[attr-defined]
+        return _Marginals.apply(x, batch)  # type: ignore[return-value]
 
     def total(x: Tensor) -> Pair:
         value, bad = program(x, batch)
         return value.sum(), bad
 
     mu, bad = torch.func.grad(total, has_aux=True)(x)
-    return torch.where(bad[:, None], torch.nan, mu.clamp(min=0)).to(scores.dtype)
+    return torch.where(bad[:, None], torch.nan, mu.clamp(min=0))
 
 
 @torch.no_grad()
@@ -113,20 +154,84 @@ def sample(scores: Tensor, batch: PathBatch, generator: torch.Generator | None) 
     """
     device, nodes = scores.device, batch.dag.num_nodes
     draws = torch.rand(
-        len(scores), nodes, generator=generator, dtype=_wide(scores).dtype, device=device
+        len(scores), nodes, generator=generator, dtype=wide(scores).dtype, device=device
     )
-    x = _wide(scores.detach()).cpu().double()
-    z, state = torch.zeros_like(x), torch.zeros(len(x), dtype=torch.int8, device="cpu")
+    batch = PathBatch(batch.dag, *(v.cpu() for v in batch[1:]))
+    calm = _calmed(wide(scores.detach()).cpu().double(), batch)
+    z, state = torch.zeros_like(calm.x), torch.zeros(len(draws), dtype=torch.int8, device="cpu")
     results = (array(draws.cpu().double()), z.numpy(), state.numpy())
-    _run(_kernels.paths.sample, batch, array(x), *results)
+    _run(_kernels.paths.sample, calm.batch, array(calm.x), *results)
+    z = calm.of_parts(z, batch)
     z[state != 0] = torch.nan
     return z.to(device, scores.dtype)
+
+
+def may_look(x: Tensor) -> bool:
+    """Whether numbers may be looked at: on the host, and no graph is traced."""
+    functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return functorch.peek_interpreter_stack() is None
+
+
+def _calmed(x: Tensor, batch: PathBatch, most: float = _CALM) -> Calm:
+    """Return scores near zero, of edges if need be, for the same probabilities.
+
+    Scores so low that no path can want them are minus infinity, where there is another path; the
+    others are counted in integers.
+    """
+    if not x.numel() or not may_look(x):
+        return Calm(x, batch)
+    known = x.detach()
+    low, high = known.aminmax()
+    if bool((low >= -most) & (high <= most)):
+        return Calm(x, batch)
+    usable = (batch.allowed & known.isfinite()).expand(known.shape)
+    broken = (batch.allowed & (known.isnan() | (known == torch.inf))).any(-1)
+    large = usable & (known.abs() > most) & ~broken[:, None]
+    if not bool(large.any()):
+        return Calm(x, batch)
+    x, large = _without_low(x, batch, large)
+    if not bool(large.any()):
+        return Calm(x, batch)
+    paths, more = batch.by_edge(), x.new_zeros(len(x), 1)
+    edges = torch.cat([x, more], -1)[:, torch.from_numpy(batch.dag.parts)]
+    closed = ~paths.allowed.expand(edges.shape)
+    given = torch.where(closed, -torch.inf, edges.detach()).double().numpy()
+    numbers, shift = edges.detach().clone(), x.new_zeros(len(x))
+    for i in large.any(-1).nonzero()[:, 0].tolist():
+        found = reduced(batch.dag, int(batch.sources[i]), int(batch.targets[i]), given[i])
+        numbers[i], shift[i] = torch.from_numpy(found.scores), found.shift
+    kept = torch.where(edges.isfinite(), edges, 0)
+    return Calm(numbers + (kept - kept.detach()), paths, shift)
+
+
+def _without_low(x: Tensor, batch: PathBatch, large: Tensor) -> tuple[Tensor, Tensor]:
+    """Take out scores that are far below what is left, in instances that have no others so large.
+
+    Returns:
+        Scores with minus infinity there, and which are large still.
+    """
+    known = x.detach()
+    only_low = large.any(-1) & ~(large & (known > 0)).any(-1)
+    if not bool(only_low.any()):
+        return x, large
+    out = large & only_low[:, None]
+    left = torch.where(out, -torch.inf, known)
+    best = _log_z(left, batch)
+    length, edges = len(batch.dag.arrays[3]), max(len(batch.dag.tails), 2)
+    highest = torch.where(batch.allowed & left.isfinite(), left, 0).amax(-1).clamp(min=0)
+    lowest = torch.where(out, known, -torch.inf).amax(-1)
+    reach = lowest + length * (highest + math.log(edges))
+    fine = only_low & best.isfinite() & (reach < best - _APART)
+    out = out & fine[:, None]
+    return torch.where(out, -torch.inf, x), large & ~out
 
 
 def program(x: Tensor, batch: PathBatch) -> tuple[Tensor, Tensor]:
     """Return log Z by tensors, level by level, and the instances where it is none."""
     dag, sources, targets, allowed = batch
-    broken = (allowed & (x.isnan() | (x >= HUGE))).any(-1)
+    broken = (allowed & (x.isnan() | (x >= _TRACED))).any(-1)
     used = allowed & (x > -HUGE) & (x < HUGE)
     far = torch.where(used & (x.detach().abs() > _FAR), x.detach(), 0)
     near = torch.where(used, x - far, _LOG_ZERO)
@@ -213,6 +318,6 @@ def _run(kernel: Any, batch: PathBatch, scores: np.ndarray, *more: np.ndarray) -
         ends[2], *more)  # fmt: skip
 
 
-def _wide(scores: Tensor) -> Tensor:
+def wide(scores: Tensor) -> Tensor:
     """Return scores in float64, where the device has it."""
     return scores.to(torch.float32 if scores.device.type == "mps" else torch.float64)

@@ -272,9 +272,8 @@ class Segmentation(PaddedSentences):
 
     def entropy(self, scores: Tensor) -> Tensor:
         r"""Return $-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, `(...)`; differentiable."""
-        mu = self.marginals(scores)
-        spent = mu * torch.where(mu > 0, scores, 0)
-        return self.log_partition(scores) - spent.flatten(-3).sum(-1)
+        batch = self._batch(scores)
+        return sums.entropy(*self._flat(scores, batch)).reshape(batch)
 
     @torch.no_grad()
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:

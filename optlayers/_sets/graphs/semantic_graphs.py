@@ -11,6 +11,7 @@ from ..._decoders.common import NOT_FINITE
 from ..._errors import InputError
 from ..._functional import project
 from ..._kernels.untraced import eager, ordinary
+from ..._paths.sums import in_range, may_look
 from ..._plan.failures import Report
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
@@ -18,10 +19,14 @@ from ..masked import PartMask
 from ..padded import PaddedSentences
 from . import marginals as sums
 from .decoder import semantic_graphs
+from .exact import CALM, Reduced, calmed
 from .lists import Arc, arcs_of_labels, parts_of_arcs
 from .lists import deterministic_labels as deterministic_labels
 from .parts import GraphLayout, SemanticParts
 from .polytopes import RELAXATIONS, Sequential, graph_polytope, one_slot
+
+_SINGLE = 30.0  # scores above this leave float32 too few digits of their sums
+_CALM_ENTROPY = 1e4  # what positive scores may add up to, to leave an entropy its digits
 
 
 class SemanticGraphs(PaddedSentences):
@@ -422,21 +427,34 @@ class SemanticGraphs(PaddedSentences):
         References:
             Valiant (1979), *The complexity of computing the permanent*.
         """
-        own, slots = self._summed(scores)
+        own, slots, shift = self._summed(scores)
         found = sums.log_partition(own, slots, self._layout.allowed(scores.device))
-        return found.to(scores.dtype)
+        return in_range(found if shift is None else found + shift, scores)
 
     def marginals(self, scores: Tensor) -> Tensor:
         r"""Return probabilities of the parts under $p(z) \propto \exp(z \cdot s)$; differentiable.
 
         The gradient of `log_partition`, in closed form; refused where that is.
         """
-        own, slots = self._summed(scores)
+        own, slots, _ = self._summed(scores)
         found = sums.marginals(own, slots, self._layout.allowed(scores.device))
         return self._layout.join(*found).to(scores.dtype)
 
-    def _summed(self, scores: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return scores of predicates and of slots, in float32 at least."""
+    def entropy(self, scores: Tensor) -> Tensor:
+        r"""Return $\log Z - \mu \cdot s$, of the batch shape; differentiable."""
+        own, slots, _ = self._summed(scores, _CALM_ENTROPY)
+        allowed = self._layout.allowed(scores.device)
+        total, x = sums.log_partition(own, slots, allowed), self._layout.join(own, slots)
+        mu = self._layout.join(*sums.marginals(own, slots, allowed))
+        return (total - torch.where(mu == 0, 0, mu * torch.where(mu == 0, 0, x)).sum(-1)).to(
+            scores.dtype
+        )
+
+    def _summed(self, scores: Tensor, most: float = CALM) -> Reduced:
+        """Return scores of predicates and of slots, near zero where one may look.
+
+        In float32 at least, in float64 where that has not the digits.
+        """
         if self.deterministic:
             raise InputError(
                 "With deterministic labels, the sum over all graphs is a permanent for every "
@@ -447,7 +465,13 @@ class SemanticGraphs(PaddedSentences):
         scores = self.admit(scores, "scores")
         if scores.dtype not in (torch.float32, torch.float64):
             scores = scores.float()
-        return self._layout.split(scores)
+        own, slots = self._layout.split(scores)
+        if not may_look(scores):
+            return Reduced(own, slots, None)
+        if scores.dtype == torch.float32 and scores.numel() and not bool(scores.amax() <= _SINGLE):
+            own, slots = self._layout.split(scores.double())
+        found = calmed(own, slots, self._layout.allowed(scores.device), most)
+        return Reduced(own, slots, None) if found is None else found
 
 
 def _deterministic(labels: Any, count: int) -> tuple[int, ...]:

@@ -185,6 +185,10 @@ class ConvexHull(AbstractFeasibleSet):
         """Return those of the set, if it has any."""
         return self._set.marginals(self.admit(scores, "scores"))
 
+    def entropy(self, scores: Tensor) -> Tensor:
+        """Return that of the set, if it has one."""
+        return self._set.entropy(self.admit(scores, "scores"))
+
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return samples of the set, if it has any."""
         return self._set.sample(self.admit(scores, "scores"), generator)

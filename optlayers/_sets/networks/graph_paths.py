@@ -272,6 +272,11 @@ class GraphPaths(EdgeSet):
         flat, paths, _ = self._flat(scores)
         return sums.marginals(flat, paths).reshape(scores.shape)
 
+    def entropy(self, scores: Tensor) -> Tensor:
+        r"""Return $\log Z - \mu \cdot s$, `(...)`; differentiable."""
+        flat, paths, batch = self._flat(scores)
+        return sums.entropy(flat, paths).reshape(batch)
+
     @torch.no_grad()
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
         r"""Draw a path of every instance from $p(z) \propto \exp(z \cdot s)$, exactly."""

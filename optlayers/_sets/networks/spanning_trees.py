@@ -170,8 +170,8 @@ class SpanningTrees(EdgeSet):
 
     def entropy(self, scores: Tensor) -> Tensor:
         r"""Return $-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, `(...)`; differentiable."""
-        mu = self.marginals(scores)
-        return self.log_partition(scores) - (mu * torch.where(mu > 0, scores, 0)).sum(-1)
+        batch = self._batch(scores)
+        return SUMS.entropy(*self._arcs(scores, batch)).reshape(batch)
 
     @torch.no_grad()
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:

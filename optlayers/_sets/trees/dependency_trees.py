@@ -1,8 +1,8 @@
 """Dependency trees: exact parsing forward, a projection onto a named polytope backward."""
 
 import copy
-import functools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,6 @@ from torch import Tensor
 from ..._decoders.common import NOT_FINITE
 from ..._errors import InfeasibleError, InputError, name_of
 from ..._kernels.untraced import eager, ordinary
-from ..._masks import lowered
 from ..._plan.failures import Report, index_of
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_hull
@@ -21,6 +20,7 @@ from . import inside_outside, matrix_tree
 from .arborescence import arborescence
 from .arcs import SentenceArcs
 from .eisner import eisner
+from .exact import best_trees
 from .head_selection import project_heads
 from .k_best import k_best
 from .polytopes import check_relaxation, tree_polytope
@@ -169,7 +169,7 @@ class DependencyTrees(SentenceArcs):
     def hull_search(self, batch: torch.Size) -> Callable[..., Any]:
         """Return searches that decode inside of their loops."""
         trees = Trees(*self._on_host(batch), self.projective, self.single_root)
-        return functools.partial(TreeSets, trees=trees)
+        return partial(TreeSets, trees=trees)
 
     def _decode(
         self, scores: Tensor, sentences: tuple, index: Sequence[int] | np.ndarray, report: Report
@@ -270,8 +270,9 @@ class DependencyTrees(SentenceArcs):
         lengths, _ = self._on_host(batch)
         allowed = self.allowed.expand(*batch, side, side).reshape(-1, side, side)
         given = scores.detach().cpu().double().reshape(-1, side, side)
-        asked = lowered(given, allowed).numpy()
-        heads, state = k_best(self._decode_host, asked, lengths, allowed.numpy(), k)
+        exactly = partial(best_trees, projective=self.projective, single_root=self.single_root)
+        arrays = (given.numpy(), lengths, allowed.numpy())
+        heads, state = k_best(self._decode_host, exactly, *arrays, k)
         if (state == 2).any():
             report = Report()
             report.fail(int((state == 2).argmax()), NOT_FINITE, InputError)
@@ -312,8 +313,8 @@ class DependencyTrees(SentenceArcs):
 
     def entropy(self, scores: Tensor) -> Tensor:
         r"""Return $-\sum_z p(z) \log p(z) = \log Z - \mu \cdot s$, `(...)`; differentiable."""
-        mu = self.marginals(scores)
-        return self.log_partition(scores) - (mu * torch.where(mu > 0, scores, 0)).sum((-2, -1))
+        batch = self._batch(scores)
+        return self._sums().entropy(*self._rows(scores, batch)).reshape(batch)
 
     @torch.no_grad()
     def sample(self, scores: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -2,18 +2,19 @@
 
 import heapq
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 # From scores `(M, n + 1, n + 1)`, lengths and allowed arcs to heads `(M, n + 1)` and states `(M,)`.
+_CALM = 1e4  # scores up to here are compared as floats
 Decode = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class _Part(NamedTuple):
     """Trees that share the heads of the first words; ordered by the score of the best of them."""
 
-    loss: float
+    loss: Any  # a float, or a fraction
     number: int  # of equal parts the one found first comes first
     heads: np.ndarray  # of the best tree
     allowed: np.ndarray
@@ -21,7 +22,12 @@ class _Part(NamedTuple):
 
 
 def k_best(
-    decode: Decode, scores: np.ndarray, lengths: np.ndarray, allowed: np.ndarray, k: int
+    decode: Decode,
+    exactly: Decode,
+    scores: np.ndarray,
+    lengths: np.ndarray,
+    allowed: np.ndarray,
+    k: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Return the k best trees of every sentence, exactly.
 
@@ -32,6 +38,7 @@ def k_best(
 
     Args:
         decode: The decoder.
+        exactly: One for scores of which a float has not all digits that decide.
         scores: `(N, n + 1, n + 1)`, float64.
         lengths: `(N,)`.
         allowed: `(N, n + 1, n + 1)`.
@@ -46,6 +53,35 @@ def k_best(
         problems*; Camerini, Fratta and Maffioli (1980), *The k best spanning arborescences of a
         network*.
     """
+    used = allowed & np.isfinite(scores)
+    large = (np.abs(np.where(used, scores, 0.0)) > _CALM).any((1, 2))
+    if not large.any():
+        return _search(decode, scores, lengths, allowed, k)
+    _, state = decode(scores, lengths, allowed)
+    if (state == 2).any():  # the caller refuses it
+        return np.full((*scores.shape[:1], k, scores.shape[1]), -1), state
+    low = used & (scores < -_CALM)
+    found, state = _search(decode, scores, lengths, allowed & ~low, k)
+    for b in np.flatnonzero(large & ~_settled(scores, lengths, used, low, found)).tolist():
+        one = (v[b : b + 1] for v in (scores, lengths, allowed))
+        found[b : b + 1], state[b : b + 1] = _search(exactly, *one, k)
+    return found, state
+
+
+def _settled(scores, lengths, used, low, found) -> np.ndarray:
+    """Return the sentences with k trees, none of which a tree with a low arc can beat."""
+    fine = ~(used & (scores > _CALM)).any((1, 2)) & (found[:, -1, 1:] >= 0).any(-1)
+    for b in np.flatnonzero(fine).tolist():
+        worst = _value(scores[b], found[b, -1], int(lengths[b]))
+        most = np.where(used[b] & ~low[b], scores[b], 0.0).clip(min=0.0).max(0).sum()
+        fine[b] = float(np.where(low[b], scores[b], -np.inf).max()) + most < worst - 1.0
+    return fine
+
+
+def _search(
+    decode: Decode, scores: np.ndarray, lengths: np.ndarray, allowed: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same by one decoder."""
     count, side = scores.shape[:2]
     found = np.full((count, k, side), -1, dtype=np.int64)
     heads, state = decode(scores, lengths, allowed)
@@ -91,6 +127,12 @@ def _divide(part: _Part, length: int) -> list[np.ndarray]:
     return masks
 
 
-def _value(scores: np.ndarray, heads: np.ndarray, length: int) -> float:
+def _value(scores: np.ndarray, heads: np.ndarray, length: int) -> Any:
+    """Return the score of a tree, as a fraction where it is so large that digits would be lost."""
+    from fractions import Fraction
+
     words = np.arange(1, length + 1)
-    return float(scores[heads[words], words].sum())
+    found = scores[heads[words], words]
+    if np.abs(found).max(initial=0.0) > _CALM:
+        return sum(map(Fraction, found.tolist()), Fraction(0))
+    return float(found.sum())

@@ -14,6 +14,7 @@ from .levels import Moved, move
 
 # Finite scores beyond this count as infinite: sums of them would leave the range of float64.
 HUGE = 1e60
+_RARE, _STEEP = 1e-9, 3e5  # an entropy needs the product of the two to 1e-6
 _NOTHING = 1e-20  # a probability of scores that were divided, which undivided is smaller yet
 # The logarithm of zero in the tensor programs: finite, so that no derivative is NaN.
 LOG_ZERO = -1e100
@@ -113,6 +114,26 @@ class TreeSums(ABC):
             return self._mu(x, batch).to(scores.dtype)
         return self._mu(moved.x, batch).to(scores.dtype)
 
+    def entropy(
+        self, scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool
+    ) -> Tensor:
+        r"""Return $\log Z - \mu \cdot s$, `(N,)`, of scores moved together; differentiable.
+
+        Arguments as for `log_partition`.
+        """
+        x, batch = _wide(scores), TreeBatch(lengths, allowed, single_root)
+        if x.shape[-1] == 1:
+            return _nothing(scores).sum((1, 2))
+        moved = self._moved(x, batch, use_kernels(scores))
+        x = x if moved is None else moved.x
+        mu = self._mu(x, batch)
+        if use_kernels(scores):
+            needed = torch.where(mu.detach() > _RARE, x.detach().abs(), 0).flatten(1).amax(1)
+            if bool((needed > _STEEP).any()):
+                _raise_for_spread(int(needed.argmax()), x)
+        spent = torch.where(mu == 0, 0, mu * torch.where(mu == 0, 0, x)).sum((1, 2))
+        return (self._log_z(x, batch) - spent).to(scores.dtype)
+
     def _moved(self, x: Tensor, batch: TreeBatch, look: bool) -> Moved | None:
         """Return the scores moved together, none divided, or raise; None: as they are.
 
@@ -190,7 +211,7 @@ class TreeSums(ABC):
 
 
 def _raise_for_spread(i: int, x: Tensor) -> NoReturn:
-    largest = float(torch.where(x[i].isfinite(), x[i].abs(), 0.0).max())
+    largest = float(torch.where(x[i].isfinite(), x[i].detach().abs(), 0.0).max())
     raise InputError(
         f"Sentence {i} has scores of up to {largest:.1e}, and several trees that may be the best: "
         "float64 has not the digits to tell by how much they differ. Divide the scores by a "
