@@ -13,6 +13,7 @@ from torch import Tensor
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
 from ._masks import calm, find_low
+from ._no_gradient import say_without_gradient
 
 _EXCLUDED = 1e3  # exp(-1e3) is zero in float64
 _GAP = 16.0
@@ -101,6 +102,7 @@ def log_partition(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.log_partition(ol.cardinality(4, exactly=2), torch.zeros(4)).exp().round()
         tensor(6.)
     """
+    say_without_gradient(feasible_set, "log_partition")
     return log_sum(as_set(feasible_set, scores), scores)
 
 
@@ -119,6 +121,7 @@ def marginals(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.marginals(ol.cardinality(4, exactly=1), torch.tensor([0.0, 0.0, 0.0, -torch.inf]))
         tensor([0.3333, 0.3333, 0.3333, 0.0000])
     """
+    say_without_gradient(feasible_set, "marginals")
     return mean(as_set(feasible_set, scores), scores)
 
 
@@ -135,6 +138,7 @@ def entropy(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.entropy(ol.cardinality(4, exactly=2), torch.zeros(4)).exp().round()
         tensor(6.)
     """
+    say_without_gradient(feasible_set, "entropy")
     asked = as_set(feasible_set, scores)
     x, _ = _raised(asked, scores)
     mu, total = asked.marginals(x), asked.log_partition(x)
