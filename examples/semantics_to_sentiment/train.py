@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
+from examples.data.alone import alone
 from examples.syntax_to_semantics.train import train as train_parser
 from examples.training.runs import begin, ended, finish, fit, take_run
 
@@ -22,10 +23,18 @@ def train(
     config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
 ) -> dict[str, Any]:
     """Trains into a folder; see the first pipeline's."""
-    folder, start = Path(output), time.perf_counter()
+    folder = Path(output)
     if (result := ended(folder, config)) is not None:
         return result
+    with alone(folder):
+        found = ended(folder, config)  # by whoever had the folder until now
+        return _train(config, folder, corpus, options) if found is None else found
 
+
+def _train(
+    config: Config, folder: Path, corpus: Corpus | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    start = time.perf_counter()
     # 4.2.2: sentences with a sentiment, and graphs.
     corpus = load_data(config) if corpus is None else corpus
     # 4.2.1: a classifier that reads the graphs of a semantic parser without syntax.

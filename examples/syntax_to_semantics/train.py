@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
+from examples.data.alone import alone
 from examples.training.runs import begin, ended, finish, fit
 from examples.training.settings import ConfigError
 
@@ -40,11 +41,20 @@ def train(
 
     Raises:
         ConfigError: If the folder holds a run of another config.
+        DataError: If another process trains into the folder.
     """
-    folder, start = Path(output), time.perf_counter()
+    folder = Path(output)
     if (result := ended(folder, config)) is not None:
         return result
+    with alone(folder):
+        found = ended(folder, config)  # by whoever had the folder until now
+        return _train(config, folder, corpus, options) if found is None else found
 
+
+def _train(
+    config: Config, folder: Path, corpus: Corpus | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    start = time.perf_counter()
     # 4.1.2: trees and graphs; no sentence is assumed to have both.
     corpus = load_data(config) if corpus is None else corpus
     # 4.1.1: a syntactic and a semantic parser without shared parameters, a tree between them.
