@@ -23,36 +23,36 @@ def train(
     config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
 ) -> dict[str, Any]:
     """Trains into a folder; see the first pipeline's."""
-    folder = Path(output)
+    folder, start = Path(output), time.perf_counter()
     if (result := ended(folder, config)) is not None:
         return result
-    with alone(folder):
-        found = ended(folder, config)  # by whoever had the folder until now
-        return _train(config, folder, corpus, options) if found is None else found
 
-
-def _train(
-    config: Config, folder: Path, corpus: Corpus | None, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    start = time.perf_counter()
     # 4.2.2: sentences with a sentiment, and graphs.
     corpus = load_data(config) if corpus is None else corpus
     # 4.2.1: a classifier that reads the graphs of a semantic parser without syntax.
     lightning.seed_everything(config.seed, verbose=False)
     model = make_model(config, corpus)
+    with alone(folder):
+        found = ended(folder, config)  # by whoever had the folder until now
+        return _train(model, folder, corpus, options, start) if found is None else found
+
+
+def _train(
+    model: SentimentModel, folder: Path, corpus: Corpus, options: Mapping[str, Any], start: float
+) -> dict[str, Any]:
     begin(folder, model)
     # The parser is trained first, in every method that has one.
     if model.parser is not None:
         pretrain(model, folder, corpus, options)
     # Then both jointly: log-loss of the sentiments, hinge loss of a fifth of the graphs, drawn anew
     # in each epoch.
-    train_banks, dev_banks = (banks(config, corpus, part) for part in ("train", "dev"))
-    fit(model, train_banks, dev_banks, folder, {GRAPHS: config.graph_share}, **options)
+    train_banks, dev_banks = (banks(model.config, corpus, part) for part in ("train", "dev"))
+    fit(model, train_banks, dev_banks, folder, {GRAPHS: model.config.graph_share}, **options)
 
     # 4.2.3
     best = load_model(folder)
     scores = {part: evaluate(best, corpus, part) for part in ("dev", "test")}
-    return finish(folder, config, scores, time.perf_counter() - start)
+    return finish(folder, model.config, scores, time.perf_counter() - start)
 
 
 def pretrain(
