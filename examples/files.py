@@ -73,6 +73,8 @@ def _check(gold: str | Path, a: list[Sentence], system: str | Path, b: list[Sent
             raise _at(system, k, why)
         if one.words != other.words:
             raise _at(system, k, f"{_name(other)} is not that of {gold}: {_unlike(one, other)}.")
+    if not (a or b):
+        raise DataError(f"{gold} and {system} have no sentences.")
     if len(a) != len(b):
         longer, k = (system, len(a)) if len(b) > len(a) else (gold, len(b))
         shorter = gold if longer == system else system

@@ -113,7 +113,7 @@ class AbstractFeasibleSet(ABC):
         return None if is_built_in(type(self)) else type(self)
 
     def fields_with_graph(self) -> tuple[str, ...]:
-        """Return which right-hand sides and bounds require a gradient; here, none."""
+        """Return which rows, right-hand sides and bounds require a gradient; here, none."""
         return ()
 
     def reading(self, x: Any) -> "AbstractFeasibleSet":

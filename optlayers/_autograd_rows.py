@@ -6,7 +6,7 @@ from torch.autograd.function import once_differentiable
 
 from ._nonfinite import refuse_vmap
 from ._plan.compile import compile_plan, limits_with_graph
-from ._plan.maps import Limits
+from ._plan.maps import Limits, Report
 from ._polytope.joint import joint_of, lead_of
 from ._polytope.polytope import Polytope
 from ._projections import PROJECTIONS
@@ -68,12 +68,15 @@ def rows_vjp(polytope: Polytope, y: Tensor, z: Tensor, grad: Tensor) -> tuple[Te
         Of `A` and `A_eq`, `(*batch, m, n)` in float64; zero for instances without an answer.
     """
     batch, sizes = y.shape[:-1], (polytope.rows.count, polytope.rows_eq.count)
-    lost = ~z.isfinite().all(-1, keepdim=True)
+    lost, rounded = ~z.isfinite().all(-1, keepdim=True), z.dtype != torch.float64
     z, y, grad = (torch.where(lost, 0, v.double()) for v in (z, y, grad))
     onto, lead = polytope, batch
     if polytope.rows_batch:
         onto, lead = joint_of(polytope, batch), lead_of(polytope, batch)
     products = _Products(onto, lead, y.reshape(-1, onto.n), z.reshape(-1, onto.n))
+    if rounded:  # what is rounded to single precision lies on no face, as double precision sees it
+        z = torch.where(lost, 0, products.project_again().reshape(y.shape))
+        lost = ~z.isfinite().all(-1, keepdim=True)
     v, *nu = (p.reshape(*batch, -1) for p in products.of(grad.reshape(-1, onto.n)))
     _, *lam = (p.reshape(*batch, -1) for p in products.of((y - z).reshape(-1, onto.n)))
     out = [
@@ -104,6 +107,12 @@ class _Products:
         with torch.enable_grad():
             own = polytope.with_(b=b, b_eq=b_eq)
             self.limits = limits_with_graph(own, self.plan, batch, y.device, y.dtype)
+
+    def project_again(self) -> Tensor:
+        """Project in float64, for answers that were rounded."""
+        fixed = [Limits(*(v.detach() for v in limit)) for limit in self.limits]
+        self.z = self.plan.forward(self.y, fixed, Report())
+        return self.z
 
     def of(self, grad: Tensor) -> list[Tensor]:
         """Return the products of `(N, n)` in the points, in `b` and in `b_eq`."""

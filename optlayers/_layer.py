@@ -12,11 +12,11 @@ from ._deprecated import keyword_only
 from ._errors import InputError, NotTwiceDifferentiable
 from ._feasible_set import FeasibleSet, as_set
 from ._kernels.arrays import is_ordinary
+from ._no_gradient import say_without_gradient
 from ._nonfinite import OnNonfinite, refuse_vmap
 from ._options import ArgmaxOptions
 from ._plan.failures import TimeLimit
 from ._surrogates import SPIGOT, AbstractSurrogate, Oracles, diagnose
-from ._surrogates.base import say_without_gradient
 from ._wrapped import DecodedBy, limited
 
 
@@ -191,7 +191,8 @@ def _run(
     z, status = decision.z, decision.status
     if decision.differentiable or not torch.is_grad_enabled():
         return z, status
-    say_without_gradient(feasible_set, surrogate)
+    why = f"{type(surrogate).__name__} is a gradient of scores alone"
+    say_without_gradient(feasible_set, "the layer", why, 4, surrogate.relaxation)
     if scores.requires_grad:
         if z.shape != scores.shape:  # a batched set with one row of scores
             scores = scores.expand(z.shape)

@@ -14,6 +14,7 @@ from ._checks import floats
 from ._errors import InputError
 from ._feasible_set import AbstractFeasibleSet, FeasibleSet, as_set
 from ._masks import Low, calm, find_low
+from ._no_gradient import say_without_gradient
 from ._paths.sums import in_range
 
 _EXCLUDED = 1e3  # exp(-1e3) is zero in float64
@@ -132,6 +133,7 @@ def log_partition(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.log_partition(ol.cardinality(4, exactly=2), torch.zeros(4)).exp().round()
         tensor(6.)
     """
+    say_without_gradient(feasible_set, "log_partition")
     return log_sum(_asked(feasible_set, scores), scores)
 
 
@@ -150,6 +152,7 @@ def marginals(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.marginals(ol.cardinality(4, exactly=1), torch.tensor([0.0, 0.0, 0.0, -torch.inf]))
         tensor([0.3333, 0.3333, 0.3333, 0.0000])
     """
+    say_without_gradient(feasible_set, "marginals")
     return mean(_asked(feasible_set, scores), scores)
 
 
@@ -166,6 +169,7 @@ def entropy(feasible_set: FeasibleSet, scores: Tensor) -> Tensor:
         >>> ol.entropy(ol.cardinality(4, exactly=2), torch.zeros(4)).exp().round()
         tensor(6.)
     """
+    say_without_gradient(feasible_set, "entropy")
     asked = _asked(feasible_set, scores)
     return asked.entropy(_raised(asked, scores)[0]).to(scores.dtype)
 

@@ -72,6 +72,22 @@ def test_sparsemap_loss_is_differentiated_twice():
     assert torch.autograd.gradgradcheck(lambda v: ol.sparsemap_loss(P, v, gold), s, eps=1e-6)
 
 
+def test_sparsemap_loss_has_gradients_in_limits_and_rows():
+    generator = torch.Generator().manual_seed(0)
+    s, A = (torch.randn(*k, generator=generator, dtype=torch.float64) for k in ((4, 5), (2, 5)))
+    s, A = 2 * s.abs(), A.abs()
+    b = torch.tensor([[0.3, 1.0], [0.5, 0.4], [0.2, 2.0], [1.0, 0.1]], dtype=torch.float64)
+    upper = torch.full((5,), 0.3, dtype=torch.float64)
+    given = [v.requires_grad_() for v in (s, A, b, upper)]
+
+    def loss(s, A, b, upper):
+        P = ol.Polytope(A, b, upper=upper, integral=False)
+        return ol.sparsemap_loss(P, s, torch.zeros(4, 5), temperature=0.7, reduction="none")
+
+    assert torch.autograd.gradcheck(loss, given)
+    assert all(v.abs().max() > 0.1 for v in torch.autograd.grad(loss(*given).sum(), given))
+
+
 def test_sparsemap_loss_of_trees_is_one_simplex_per_word():
     trees = ol.DependencyTrees([3, 2])
     s = torch.randn(2, 4, 4, dtype=torch.float64)

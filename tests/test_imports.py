@@ -109,6 +109,7 @@ TREE: dict[str, list[str]] = {
     "_options": [],
     "_abstract_set": [],
     "_feasible_set": [],
+    "_no_gradient": [],
     "_wrapped": [],
     "_own_decoders": [],
     "_scores_aux": [],

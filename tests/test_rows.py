@@ -443,6 +443,19 @@ def test_gradients_at_degenerate_points_are_limits(seed):
     assert apart.min() <= 1e-4
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("count", [1, 3])
+def test_gradients_of_rows_do_not_depend_on_the_dtype(count, dtype):
+    A, y, c = tensors(count, 5), tensors(4, 5, seed=1).to(dtype), tensors(4, 5, seed=2)
+    found = []
+    for x in (y.double(), y):
+        own = A.clone().requires_grad_()
+        z = ol.project(ol.Polytope(own, torch.full((count,), 0.4), lower=-1.0), x)
+        found.append(torch.autograd.grad((z.double() * c).sum(), own)[0])
+    assert found[0].abs().max() > 0.1
+    torch.testing.assert_close(*found, atol=2 * torch.finfo(dtype).eps, rtol=1e-3)
+
+
 def test_parameters_that_an_optimiser_moves_are_read_again():
     A = torch.nn.Parameter(torch.ones(2, 1, 3, dtype=torch.float64))
     P = ol.Polytope(A, [1.0])

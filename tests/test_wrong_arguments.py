@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import optlayers as ol
+from optlayers import _no_gradient
 
 P = ol.cardinality(4, exactly=2)
 TREES = ol.DependencyTrees([2, 3])
@@ -164,9 +165,7 @@ def test_jit_trace_is_refused_in_words(make, verb):
 
 
 def test_a_right_hand_side_without_a_gradient_is_named_once():
-    from optlayers._surrogates import base
-
-    base._said.clear()
+    _no_gradient._said.clear()
     b = torch.tensor([2.0], requires_grad=True)
     scores = torch.zeros(4, requires_grad=True)
     made = ol.Polytope(torch.ones(1, 4), b)
@@ -175,6 +174,51 @@ def test_a_right_hand_side_without_a_gradient_is_named_once():
     ol.structured_argmax(made, scores)  # warnings are errors here
     with pytest.warns(ol.NoGradientWarning, match="StraightThrough is a gradient of scores alone"):
         ol.StructuredArgmax(made, ol.StraightThrough())(scores.detach())
+
+
+WITH = {
+    "A": lambda v: ol.Polytope(v(torch.ones(1, 4)), [2.0]),
+    "A_eq": lambda v: ol.Polytope(A_eq=v(torch.ones(1, 4)), b_eq=[2.0]),
+    "b_eq": lambda v: ol.cardinality(4, exactly=v(torch.tensor(2.0))),
+    "lower": lambda v: ol.box(4, lower=v(torch.zeros(4))),
+    "upper": lambda v: ol.box(4).with_(upper=v(torch.ones(4))),
+    "b": lambda v: ol.ConvexHull(ol.Polytope(torch.ones(1, 4), v(torch.tensor([2.0])))),
+}
+BY = {
+    "layer": ("the layer gives none", ol.structured_argmax),
+    "hinge": ("a loss of decisions", lambda P, s: ol.structured_hinge(P, s, s)),
+    "spo_plus": ("a loss of decisions", lambda P, s: ol.spo_plus(P, s, s, sense="scores")),
+    "fenchel_young": ("a loss of decisions", lambda P, s: ol.perturbed_fenchel_young(P, s, s)),
+}
+
+
+@pytest.mark.parametrize("name", WITH)
+@pytest.mark.parametrize("who", BY)
+def test_whoever_gives_no_gradient_says_so_once(who, name):
+    _no_gradient._said.clear()
+    made, scores = WITH[name](lambda v: v.requires_grad_()), torch.tensor([1.0, 0.5, 0.2, 0.1])
+    words, call = BY[who]
+    with pytest.warns(ol.NoGradientWarning, match=rf"`{name}` of the polytope: .*{words}"):
+        call(made, scores)
+    call(made, scores)  # warnings are errors here
+    with torch.no_grad():
+        _no_gradient._said.clear()
+        call(made, scores)  # nobody asks for one
+
+
+@pytest.mark.parametrize("verb", [ol.log_partition, ol.marginals, ol.entropy])
+def test_sums_have_no_gradient_in_right_hand_sides(verb):
+    _no_gradient._said.clear()
+    made = ol.cardinality(4, exactly=torch.tensor(2.0, requires_grad=True))
+    with pytest.warns(ol.NoGradientWarning, match=f"`b_eq` of the polytope: .*{verb.__name__}"):
+        verb(made, torch.zeros(4))
+
+
+def test_hulls_have_no_gradient_in_right_hand_sides():
+    _no_gradient._said.clear()
+    made = WITH["b"](lambda v: v.requires_grad_())
+    with pytest.warns(ol.NoGradientWarning, match="ConvexHull gives none, because it knows"):
+        ol.project(made, torch.tensor([1.0, 0.5, 0.2, 0.1]))
 
 
 def test_a_relaxed_layer_gives_right_hand_sides_their_gradient():

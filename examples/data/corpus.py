@@ -1,8 +1,10 @@
 """The banks of a corpus, each in three parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from .sentence import Sentence
+from .sentence import DataError, Sentence
 
 PARTS = ("train", "dev", "test")
 
@@ -24,6 +26,33 @@ class Corpus:
     graphs: dict[str, list[Sentence]]
     more: dict[str, dict[str, list[Sentence]]] = field(default_factory=dict)
     reviews: dict[str, list[Sentence]] = field(default_factory=dict)
+
+
+def check_sizes(name: str, sizes: Any) -> None:
+    """Checks numbers of sentences, one for each of the three parts.
+
+    Raises:
+        DataError: If they are none.
+    """
+    fits = (
+        isinstance(sizes, Sequence)
+        and len(sizes) == len(PARTS)
+        and all(isinstance(k, int) and k >= 0 for k in sizes)
+    )
+    if not fits:
+        parts = ", ".join(PARTS)
+        raise DataError(f"`{name}` must be three numbers of sentences: {parts}. Got {sizes}.")
+
+
+def check_part(part: str, *banks: dict[str, list[Sentence]]) -> None:
+    """Checks that some of the banks have a part.
+
+    Raises:
+        DataError: Naming those that there are.
+    """
+    known = list(dict.fromkeys(name for bank in banks for name in bank))
+    if part not in known:
+        raise DataError(f"There is no part {part!r}. Wanted one of {', '.join(known)}.")
 
 
 def limited(corpus: Corpus, max_words: int | None) -> Corpus:

@@ -204,6 +204,17 @@ def told(error: OSError) -> str:
     return f"{name}{error.strerror}.{hints.get(error.errno or 0, '')}"
 
 
+NO_MEMORY = "The memory does not suffice. Choose a smaller model, or smaller batches."
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether an error, perhaps of torch, says that memory does not suffice."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(w in str(error) for w in ("can't allocate memory", "out of memory"))
+    )
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

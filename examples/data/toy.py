@@ -45,7 +45,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import toy_words as lexicon
-from .corpus import PARTS, Corpus
+from .corpus import PARTS, Corpus, check_sizes
 from .sentence import Sentence
 from .toy_grammar import distinct
 
@@ -70,6 +70,8 @@ def generate(
         graphs: The same of the graph bank.
     """
     sizes = {"trees": trees, "graphs": graphs}
+    for bank, given in sizes.items():
+        check_sizes(bank, given)
     banks: dict[str, dict[str, list[Sentence]]] = {"trees": {}, "graphs": {}}
     taken: set[tuple[str, ...]] = set()
     # Test sets are drawn first: what is trained on never changes what is tested on.

@@ -53,7 +53,7 @@ from dataclasses import replace
 from itertools import cycle
 
 from . import toy_words as lexicon
-from .corpus import PARTS
+from .corpus import PARTS, check_sizes
 from .sentence import Sentence
 from .toy import ambiguities
 from .toy import generate as generate_corpus
@@ -76,6 +76,7 @@ def generate(seed: int = 0, reviews: tuple[int, int, int] = REVIEWS) -> dict[str
         seed: Which reviews.
         reviews: Training, development and test reviews.
     """
+    check_sizes("reviews", reviews)
     corpus = generate_corpus(seed)
     banks = (*corpus.trees.values(), *corpus.graphs.values())
     taken = {tuple(sentence.words) for bank in banks for sentence in bank}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from examples.data import DataError, Sentence
+from examples.data.text import lines
 
 from .vocabulary import Numbering
 
@@ -26,31 +27,30 @@ def read_vectors(path: str | Path, wanted: Collection[str], size: int) -> dict[s
         size: Numbers per word.
 
     Raises:
-        DataError: If the file is missing or a wanted line has another number of numbers.
+        DataError: If the file is missing, is no UTF-8, or a wanted line has another number of
+            numbers.
     """
     found: dict[str, np.ndarray] = {}
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).exists():
         raise DataError(f"{path} does not exist. Give word vectors in GloVe's text format.")
-    with path.open(encoding="utf-8", newline="\n") as lines:
-        for number, line in enumerate(lines, start=1):
-            word, _, rest = line.partition(" ")
-            if word not in wanted or word in found:
-                continue
-            try:
-                vector = np.array(rest.split(), dtype=np.float32)
-            except ValueError:
-                raise DataError.at(path, number, f"the vector of {word!r} is no numbers.") from None
-            if number == 1 and len(vector) == 1:
-                continue
-            if len(vector) != size or not np.isfinite(vector).all():
-                raise DataError.at(
-                    path,
-                    number,
-                    f"the vector of {word!r} needs {size} finite numbers, as many as `word_size`. "
-                    f"Found {len(vector)}.",
-                )
-            found[word] = vector
+    for number, line in lines(path, ended=False):
+        word, _, rest = line.partition(" ")
+        if word not in wanted or word in found:
+            continue
+        try:
+            vector = np.array(rest.split(), dtype=np.float32)
+        except ValueError:
+            raise DataError.at(path, number, f"the vector of {word!r} is no numbers.") from None
+        if number == 1 and len(vector) == 1:
+            continue
+        if len(vector) != size or not np.isfinite(vector).all():
+            raise DataError.at(
+                path,
+                number,
+                f"the vector of {word!r} needs {size} finite numbers, as many as `word_size`. "
+                f"Found {len(vector)}.",
+            )
+        found[word] = vector
     return found
 
 

@@ -16,13 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from examples.data import DataError
-from examples.data.text import output, told
+from examples.data.alone import alone
+from examples.data.text import NO_MEMORY, is_lack_of_memory, output, told
 
 from . import corpus, picture, report, sst
 from .data import Splits
 from .train import METHODS, TREEBANK, TREEBANK_LEARNING_RATES, Run, Settings, fit
 
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
+MOST_THREADS = 1024
 DEFAULT_METHOD = "spigot-projection"
 WHY = (
     "SPIGOT around the projection is the default because it was measured best: on the Stanford "
@@ -40,6 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {told(error)}", file=sys.stderr)
+    except (MemoryError, RuntimeError) as error:
+        if not is_lack_of_memory(error):
+            raise
+        print(f"error: {NO_MEMORY}", file=sys.stderr)
     return 2
 
 
@@ -59,11 +65,15 @@ def quickstart(options: argparse.Namespace, arguments: list[str]) -> int:
     if options.limit:
         splits = Splits(*(part[: options.limit] for part in splits))
     title = "Stanford Sentiment Treebank" if options.data else "Generated reviews"
-    options.output.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=options.output):  # what cannot be written is known before the training
-        pass
-    runs = compare(splits, options)
+    with alone(options.output):
+        # What cannot be written is known before the training.
+        with TemporaryFile(dir=options.output):
+            pass
+        return _compared(splits, title, options, arguments)
 
+
+def _compared(splits: Splits, title: str, options: argparse.Namespace, arguments: list[str]) -> int:
+    runs = compare(splits, options)
     shown = next((run for run in runs if run.method == DEFAULT_METHOD), runs[0])
     sample = random.Random(options.seed).sample(splits.test, min(3, len(splits.test)))
     chosen = report.examples(shown, sample, options.share, options.device)
@@ -144,8 +154,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=at_least(0), default=0, help="first seed, also of the generated reviews")
     add("--seeds", type=at_least(1), default=1, help="number of seeds")
     add("--limit", type=at_least(1), help="use only the first reviews of each part")
-    add("--threads", type=at_least(1), help="torch threads (1, or OMP_NUM_THREADS)")
-    add("--device", default="cpu")
+    add("--threads", type=threads, help="torch threads (1, or OMP_NUM_THREADS)")
+    add("--device", type=device, default="cpu")
     add("--output", type=Path, default=Path("runs/quickstart"), help="folder for what is saved")
     add("--json", action="store_true", help="print the runs as JSON instead of the report")
     return p
@@ -160,6 +170,23 @@ def at_least(smallest: int) -> Callable[[str], int]:
         return value
 
     return integer
+
+
+def threads(text: str) -> int:
+    """An argparse type for numbers of threads."""
+    if (value := at_least(1)(text)) > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST_THREADS}. Got {text}.")
+    return value
+
+
+def device(text: str) -> str:
+    """An argparse type for devices that are there."""
+    try:
+        torch.zeros(1, device=text).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"{text} is not available: {why}") from None
+    return text
 
 
 def positive(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from examples import metrics
 from examples.data import Corpus
+from examples.data.corpus import check_part
 from examples.syntax_to_semantics import run as parsing
 
 from .model import SentimentModel
@@ -13,6 +14,7 @@ def evaluate(model: SentimentModel, corpus: Corpus, part: str) -> dict[str, floa
 
     Where reviews have gold graphs, the scores of their graphs begin with `reviews_`.
     """
+    check_part(part, corpus.reviews)
     gold = corpus.reviews[part]
     system = parse(model, gold)
     found = dict(metrics.sentiment_scores(gold, system))

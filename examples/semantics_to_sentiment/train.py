@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
+from examples.data.alone import alone
 from examples.syntax_to_semantics.train import train as train_parser
 from examples.training.runs import begin, ended, finish, fit, take_run
 
@@ -31,19 +32,27 @@ def train(
     # 4.2.1: a classifier that reads the graphs of a semantic parser without syntax.
     lightning.seed_everything(config.seed, verbose=False)
     model = make_model(config, corpus)
+    with alone(folder):
+        found = ended(folder, config)  # by whoever had the folder until now
+        return _train(model, folder, corpus, options, start) if found is None else found
+
+
+def _train(
+    model: SentimentModel, folder: Path, corpus: Corpus, options: Mapping[str, Any], start: float
+) -> dict[str, Any]:
     begin(folder, model)
     # The parser is trained first, in every method that has one.
     if model.parser is not None:
         pretrain(model, folder, corpus, options)
     # Then both jointly: log-loss of the sentiments, hinge loss of a fifth of the graphs, drawn anew
     # in each epoch.
-    train_banks, dev_banks = (banks(config, corpus, part) for part in ("train", "dev"))
-    fit(model, train_banks, dev_banks, folder, {GRAPHS: config.graph_share}, **options)
+    train_banks, dev_banks = (banks(model.config, corpus, part) for part in ("train", "dev"))
+    fit(model, train_banks, dev_banks, folder, {GRAPHS: model.config.graph_share}, **options)
 
     # 4.2.3
     best = load_model(folder)
     scores = {part: evaluate(best, corpus, part) for part in ("dev", "test")}
-    return finish(folder, config, scores, time.perf_counter() - start)
+    return finish(folder, model.config, scores, time.perf_counter() - start)
 
 
 def pretrain(

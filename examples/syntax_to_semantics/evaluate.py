@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from examples import metrics
 from examples.data import Corpus, Sentence
+from examples.data.corpus import check_part
 from examples.data.toy import ambiguities
 
 from .model import JointParser
@@ -18,6 +19,8 @@ def evaluate(model: JointParser, corpus: Corpus, part: str) -> dict[str, float]:
     formalisms, if the model parses them, with their names before them; and if arcs are pruned, the
     share of gold arcs that are left (`pruner_recall`) and that of all pairs of words.
     """
+    wanted = corpus.trees if model.semantics is None else corpus.graphs
+    check_part(part, wanted)
     found: dict[str, float] = {}
     if model.syntax is not None and part in corpus.trees:
         gold = corpus.trees[part]

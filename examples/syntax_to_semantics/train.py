@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 
 from examples.data import Corpus, Sentence
+from examples.data.alone import alone
 from examples.training.runs import begin, ended, finish, fit
 from examples.training.settings import ConfigError
 
@@ -40,6 +41,7 @@ def train(
 
     Raises:
         ConfigError: If the folder holds a run of another config.
+        DataError: If another process trains into the folder.
     """
     folder, start = Path(output), time.perf_counter()
     if (result := ended(folder, config)) is not None:
@@ -50,20 +52,29 @@ def train(
     # 4.1.1: a syntactic and a semantic parser without shared parameters, a tree between them.
     lightning.seed_everything(config.seed, verbose=False)
     model = make_model(config, corpus)
+    with alone(folder):
+        found = ended(folder, config)  # by whoever had the folder until now
+        return _train(model, folder, corpus, options, start) if found is None else found
+
+
+def _train(
+    model: JointParser, folder: Path, corpus: Corpus, options: Mapping[str, Any], start: float
+) -> dict[str, Any]:
     begin(folder, model)
     # 4.1.3: the pipeline's syntactic parser is trained first, then frozen.
-    if model.method.pretrained or config.pretrain:
+    if model.method.pretrained or model.config.pretrain:
         pretrain(model, folder / PARSER, corpus, options)
     if model.pruner is not None:
         train_pruner(model, folder / PRUNER, corpus, options)
     # 4.1.1: both hinge losses are minimised jointly and from scratch. Each step draws from the
     # union of the training sets: trees, or graphs whose loss reaches the trees as well.
-    fit(model, banks(config, corpus, "train"), banks(config, corpus, "dev"), folder, **options)
+    train_banks, dev_banks = (banks(model.config, corpus, part) for part in ("train", "dev"))
+    fit(model, train_banks, dev_banks, folder, **options)
 
     # 4.1.4: the epoch with the best development score, on all parts that there are.
     best, parts = load_model(folder), ("dev", "test", "ood")
     scores = {part: evaluate(best, corpus, part) for part in parts if part in corpus.graphs}
-    return finish(folder, config, scores, time.perf_counter() - start)
+    return finish(folder, model.config, scores, time.perf_counter() - start)
 
 
 def pretrain(model: JointParser, folder: Path, corpus: Corpus, options: Mapping[str, Any]) -> None:

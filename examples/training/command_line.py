@@ -14,7 +14,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namesp
 
 import optlayers as ol
 from examples.data import Corpus, DataError
-from examples.data.text import told
+from examples.data.text import NO_MEMORY, is_lack_of_memory, told
 from examples.files import score_files
 
 from .settings import C, ConfigError, add_settings, make_parser, named_file
@@ -43,6 +43,11 @@ def run(package: str, description: str | None, commands: Commands, arguments: An
         return 2
     except OSError as error:
         print(f"error: {told(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_lack_of_memory(error):
+            raise
+        print(f"error: {NO_MEMORY}", file=sys.stderr)
         return 2
     return 0
 

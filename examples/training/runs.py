@@ -123,8 +123,12 @@ def fit(
         **options: More of Lightning's Trainer.
 
     Raises:
-        ConfigError: If Lightning refuses the options.
+        ConfigError: If Lightning refuses the options, or there is nothing to train on or to judge
+            by.
     """
+    for part, banks in (("training", train), ("development", dev)):
+        if not any(len(bank) for bank in banks.values()):
+            raise ConfigError(f"There are no {part} sentences. Look at the options of the data.")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     config, known = model.config, model.vocabulary
@@ -157,7 +161,15 @@ def fit(
             raise ConfigError(f"Lightning cannot train like this: {error}") from None
         path = folder / LAST
         known_run = path if path.exists() else None
-        trainer.fit(model, union, judges, ckpt_path=known_run, weights_only=True)
+        try:
+            trainer.fit(model, union, judges, ckpt_path=known_run, weights_only=True)
+        except RuntimeError as error:
+            if "Early stopping conditioned on metric" not in str(error):
+                raise
+            raise ConfigError(
+                f"There is no {model.monitor} to choose an epoch by: no development sentence has "
+                "what it scores. Look at the options of the data."
+            ) from None
 
 
 def finish(

@@ -99,7 +99,7 @@ class TrainingConfig:
                 (not value >= 0, "must not be negative"),
                 (name in BELOW_ONE and not value < 1, "must be from 0 to less than 1"),
                 (value == math.inf and name not in UNBOUNDED, "must be finite"),
-                (name == "seed" and value > LARGEST_SEED, f"is at most {LARGEST_SEED}"),
+                (value > LARGEST_SEED and value < math.inf, f"is at most {LARGEST_SEED}"),
             )
             for broken, wanted in rules:
                 if broken:

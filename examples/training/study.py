@@ -16,6 +16,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from examples import metrics
+from examples.data.alone import alone
 from examples.data.text import output as whole_file
 
 from .experiments import Command, Pipeline, Run, complain, work
@@ -120,9 +121,10 @@ def read_record(path: Path) -> pd.DataFrame:
 
 def append(path: Path, rows: pd.DataFrame) -> None:
     """Adds rows to a file; columns are those of all rows, and rows that are there stay the same."""
-    known = [pd.read_csv(path, dtype=str)] if path.exists() else []
-    with whole_file(path) as file:
-        pd.concat([*known, rows.round(6)]).to_csv(file, index=False)
+    with alone(path.parent, wait=True):  # two parts of a study may run at once
+        known = [pd.read_csv(path, dtype=str)] if path.exists() else []
+        with whole_file(path) as file:
+            pd.concat([*known, rows.round(6)]).to_csv(file, index=False)
 
 
 def beside(record: Path, name: str) -> Path:

@@ -6,6 +6,7 @@ from torch import Tensor
 from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import project
+from .._no_gradient import say_without_gradient
 from .._surrogates.noise import Noise, check_noise, draw
 from .._surrogates.oracles import Oracles
 from .._surrogates.perturbed import multiplied
@@ -60,8 +61,14 @@ def sparsemap_loss(
     p = project(feasible_set, wide / temperature)
     with torch.no_grad():  # (p - z) . s - T/2 (p - z) . (p + z): nothing large cancels
         terms = times(p - gold, wide - temperature / 2 * (p + gold))
-    value = terms.sum(event_of(feasible_set, wide))
-    return reduce(with_gradient(wide, p - gold, value).to(scores.dtype), reduction)
+    event = event_of(feasible_set, wide)
+    loss = with_gradient(wide, p - gold, terms.sum(event))
+    if torch.is_grad_enabled() and as_set(feasible_set).fields_with_graph():
+        # What moves with the limits alone; s - T p stands on the face, so none of it is in s.
+        moved = project(feasible_set, (wide / temperature).detach())
+        own = times((wide - temperature * p).detach(), moved).sum(event)
+        loss = loss + (own - own.detach())
+    return reduce(loss.to(scores.dtype), reduction)
 
 
 def perturbed_fenchel_young(
@@ -108,6 +115,7 @@ def perturbed_fenchel_young(
         raise InputError(f"`samples` must be a positive integer. Got {samples!r}.")
     if multiplicative and noise != "normal":
         raise InputError(f"Multiplicative noise is normal. Got `noise={noise!r}`.")
+    say_without_gradient(feasible_set, "a loss of decisions")
     wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
     with torch.no_grad():
         gold = gold.to(wide)

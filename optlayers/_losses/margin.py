@@ -7,6 +7,7 @@ from .._checks import number
 from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
 from .._functional import decode
+from .._no_gradient import say_without_gradient
 from .._sums import log_sum
 from .common import Reduction, StructuredLoss, event_of, reduce, same_shape, times
 
@@ -81,6 +82,7 @@ def structured_hinge(
         >>> loss, scores.grad
         (tensor(1.5000, grad_fn=<SumBackward0>), tensor([-1.,  1.,  0.]))
     """
+    say_without_gradient(feasible_set, "a loss of decisions")
     with torch.no_grad():
         positive, negative = _costs(scores, gold, costs)
         gold = gold.to(scores.dtype)
@@ -126,6 +128,7 @@ def log_loss(
         Lafferty, McCallum and Pereira (2001), *Conditional random fields*.
     """
     same_shape(scores, gold)
+    say_without_gradient(feasible_set, "log_loss")
     event = event_of(feasible_set, scores)
     terms = times(gold.to(scores.dtype), scores)
     log_z = log_sum(as_set(feasible_set, scores), scores)

@@ -8,6 +8,7 @@ from torch import Tensor
 from .._errors import InputError
 from .._feasible_set import FeasibleSet
 from .._functional import decode
+from .._no_gradient import say_without_gradient
 from .common import Reduction, StructuredLoss, event_of, reduce, same_shape, times, with_gradient
 
 Sense = Literal["scores", "costs"]
@@ -58,6 +59,7 @@ def spo_plus(
     sign = _sign(sense)
     same_shape(predicted, true, "true")
     wide = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
+    say_without_gradient(feasible_set, "a loss of decisions")
     with torch.no_grad():
         s, t = sign * wide, sign * true.to(wide)
         best = decode(feasible_set, t) if best is None else _given(best, wide)

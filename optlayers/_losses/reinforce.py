@@ -9,6 +9,7 @@ from torch import Tensor
 from .._checks import floats, function, tensor
 from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
+from .._no_gradient import say_without_gradient
 from .._sums import draw, log_sum
 from .common import Reduction, event_of, reduce, times
 
@@ -59,6 +60,7 @@ def reinforce(
             f"`baseline` must be 'others', with at least two samples, or a number. Got "
             f"{baseline!r} with {samples}."
         )
+    say_without_gradient(feasible_set, "reinforce")
     event, of = event_of(feasible_set, scores), as_set(feasible_set, scores)
     drawn = draw(of, scores.expand(samples, *scores.shape), generator)
     costs = tensor(cost(drawn), "cost(z)")

@@ -180,8 +180,10 @@ class Declared:
 
     @property
     def fields_with_graph(self) -> tuple[str, ...]:
-        """The right-hand sides and bounds that were declared with tensors that require grad."""
-        return tuple(self._graphs)
+        """What was declared with tensors that require grad: values and rows."""
+        rows = {"A": self.rows, "A_eq": self.rows_eq}
+        own = tuple(name for name, of in rows.items() if of.source is not None)
+        return (*own, *self._graphs)
 
     def with_graph(self, name: str) -> Any:
         """Return a field; if it was declared with a tensor that requires grad, with its graph.

@@ -1,14 +1,11 @@
 """What a surrogate gradient is."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from .._calls import OnFailure, Status
-from .._errors import NoGradientWarning
 from .._feasible_set import FeasibleSet, as_set
 from .._polytope.polytope import Polytope
 from .oracles import Oracles
@@ -30,30 +27,6 @@ class Decision:
     status: Status
     saved: tuple[Tensor, ...] = ()
     differentiable: bool = False
-
-
-_said: set[tuple[str, ...]] = set()  # by the surrogate and the fields
-
-
-def say_without_gradient(feasible_set: FeasibleSet, surrogate: "AbstractSurrogate") -> None:
-    """Warn, once, where right-hand sides or bounds require a gradient and get none."""
-    if torch.compiler.is_compiling():
-        return
-    names = as_set(feasible_set).fields_with_graph()
-    if not names:
-        return
-    key = (type(surrogate).__name__, *names)
-    if key in _said:
-        return
-    _said.add(key)
-    fields = " and ".join(f"`{name}`" for name in names)
-    warnings.warn(
-        f"{fields} of the polytope: a gradient is required, and the layer gives none, because "
-        f"{type(surrogate).__name__} is a gradient of scores alone. `SparseMAP()` and `project` "
-        "have one; or detach what the polytope is declared with.",
-        NoGradientWarning,
-        stacklevel=4,
-    )
 
 
 def step_size(

@@ -88,6 +88,24 @@ def prices(batch: int = 64, n: int = 30) -> Task:
     return "portfolio, price of turnover", theirs, ours, given
 
 
+def covariance(batch: int = 64, n: int = 30) -> Task:
+    """Return a mean-variance portfolio with a full covariance: a projection in other variables."""
+    factors = tensors(n, n, seed=8)
+    sigma = factors @ factors.T / n + 0.1 * torch.eye(n)
+    root = torch.linalg.cholesky(sigma)
+    back = torch.linalg.inv(root).T  # z = back @ u
+    z, mu = cp.Variable(n), cp.Parameter(n)
+    rules = [cp.sum(z) == 1, z >= 0]
+    theirs = layer(0.5 * cp.sum_squares(root.T.numpy() @ z) - mu @ z, rules, [mu], z)
+    free: dict[str, Any] = {"lower": -np.inf, "upper": np.inf, "integral": False}
+    P = ol.Polytope(-back, torch.zeros(n), A_eq=back.sum(0)[None], b_eq=[1.0], **free)
+
+    def ours(mu: Tensor) -> Tensor:
+        return ol.project(P, mu @ back) @ back.T
+
+    return "mean and variance", theirs, ours, [tensors(batch, n, seed=9)]
+
+
 def timed(function: Callable[..., Tensor], given: list[Tensor]) -> tuple[float, float, Tensor]:
     """Return seconds forward and backward, and the answer."""
     inputs = [v.clone().requires_grad_() for v in given]
@@ -125,7 +143,7 @@ def main() -> None:
     columns = ["task", "cvxpylayers forward", "backward", "optlayers forward", "backward"]
     print(f"| {' | '.join([*columns, 'times', 'apart'])} |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for make in (simplex, rows, portfolio, prices):
+    for make in (simplex, rows, portfolio, prices, covariance):
         print(measure(make()), flush=True)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..._abstract_set import AbstractFeasibleSet, hull_search_of
 from ..._errors import InputError
 from ..._feasible_set import FeasibleSet, as_set
+from ..._no_gradient import say_without_gradient
 from ..._plan.failures import Report
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
@@ -136,6 +137,15 @@ class ConvexHull(AbstractFeasibleSet):
             self._mask.refuse(found.z, report)
         report.raise_first(y.shape[: y.ndim - self.event_dim])
         return found
+
+    def fields_with_graph(self) -> tuple[str, ...]:
+        """Return those of the set."""
+        return self._set.fields_with_graph()
+
+    def answer_projection(self, y: Tensor, report: Report) -> Tensor:
+        """Project; say what gets no gradient, because its rows are not known."""
+        say_without_gradient(self, "ConvexHull", "it knows its set by the decoder alone", 8)
+        return super().answer_projection(y, report)
 
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project onto the hull; NaN where `report` is told of a failure."""
