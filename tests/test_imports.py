@@ -130,6 +130,7 @@ TREE: dict[str, list[str]] = {
         "steps",
         "oracles",
         "base",
+        "derivatives",
         "straight_through",
         "diagnostics",
         "spigot",
