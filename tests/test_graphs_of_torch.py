@@ -1,5 +1,6 @@
 """`torch.compile` and `torch.export` hold sets with general rows whole."""
 
+import copy
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import optlayers as ol
 from optlayers._plan.compile import ready
 from optlayers._projections import PROJECTIONS
 from tests.helpers import raw_spans
+from tests.test_surrogate_formulas import every_surrogate
 
 # torch itself makes an instance of an autograd function while it traces one.
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
@@ -76,6 +78,35 @@ def test_layers_train_in_one_graph(name):
     expected = gradient(layer)
     # Closed forms are tensor programs in the graph, compiled loops outside: equal but for sums.
     torch.testing.assert_close(gradient(whole(layer)), expected, rtol=0, atol=1e-14)
+
+
+# What draws noise, differentiates a function of the user, or adapts: the others for slow tests.
+HARD = ("GumbelStraightThrough", "AIMLE", "PulledBack(target=ScoreStep")
+WHOLE = [
+    pytest.param(s, id=repr(s), marks=() if repr(s).startswith(HARD) else pytest.mark.slow)
+    for s in every_surrogate()
+]
+
+
+@pytest.mark.parametrize("surrogate", WHOLE)
+def test_every_surrogate_trains_in_one_graph(surrogate):
+    """Twice in a row, so that noise goes on, and what adapts has adapted."""
+    P = ol.simplex(4)
+    scores, weights = points(P), points(P, 1)
+
+    def gradients(compiled):
+        own = copy.deepcopy(surrogate)
+        if generator := getattr(own, "generator", None):
+            generator.manual_seed(3)
+        layer = ol.StructuredArgmax(P, own)
+        layer = whole(layer) if compiled else layer
+        for _ in range(2):
+            s = scores.clone().requires_grad_()
+            z = layer(s)
+            yield z.detach(), torch.autograd.grad((z * weights).sum(), s)[0]
+
+    for expected, found in zip(gradients(False), gradients(True), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 class Projecting(torch.nn.Module):

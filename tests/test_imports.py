@@ -131,6 +131,7 @@ TREE: dict[str, list[str]] = {
         "steps",
         "oracles",
         "base",
+        "derivatives",
         "straight_through",
         "diagnostics",
         "spigot",

@@ -1,12 +1,15 @@
 """The page of results, from the lines that the runs left."""
 
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from optlayers import plotting
 
@@ -18,53 +21,102 @@ HEAD = """\
 
 `python -m examples.surrogates TASK` for each task, then `python -m examples.surrogates report`
 
-{today}; Python {python}, torch {torch}; two cores, one thread a run.
-Raw numbers, a line a run: {files}.
+{today}; Python {python}, torch {torch}, PyEPO {pyepo}; one thread of a CPU with two cores, shared
+with other work. Raw numbers, a line a run: {files}.
 
 Every method has the same tuning budget, {grid} settings: learning rates by values of the one number
-that it has besides (a step, a temperature, a noise, a lambda; methods without one run the same
-settings and gain nothing). They are chosen on the development data of a seed that is not reported;
-then the chosen setting is trained with fresh seeds. Mean ± standard deviation over seeds; **bold**
-is the best mean, and what lies within two standard errors of the difference, seed by seed.
+that it has besides (a step, a temperature, a noise, a lambda; a method without one, and under Adam
+straight-through, whose scale is divided out, runs each learning rate once). They are chosen on the
+development data of a seed that is not reported; then the chosen setting is trained with fresh
+seeds, those that all methods have. Mean ± standard deviation over seeds; **bold** is the best mean,
+and what lies within two standard errors of the difference, seed by seed. In the pictures a point is
+a seed and a bar is a standard deviation to both sides.
+
+{missing}
 """
 
 
 def write(tasks: list[Task], folder: Path, page: Path) -> None:
     """Write the page and its pictures, of the tasks that have reported runs."""
-    ended = []
-    for task in tasks:
-        path = folder / f"{task.name}.csv"
-        if path.exists():
-            rows = pd.read_csv(path)
-            if (rows["seed"] != TUNING_SEED).any():
-                ended.append((task, rows))
+    ended = [(task, rows) for task in tasks if (rows := ended_runs(task, folder)) is not None]
     files = [f"[{task.name}](surrogates-{task.name}.csv)" for task, _ in ended]
-    grids = {len(list(task.grid(next(iter(task.methods))))) for task, _ in ended}
+    grids = {max(len(list(task.grid(name))) for name in task.methods) for task, _ in ended}
     parts = [
         HEAD.format(
             today=date.today().isoformat(),
             python=python_version(),
             torch=torch.__version__,
+            pyepo=installed("pyepo"),
             files=", ".join(files),
             grid=" or ".join(map(str, sorted(grids))),
+            missing=what_is_missing(tasks, ended, folder),
         )
     ]
     for task, rows in ended:
         rows.to_csv(page.with_name(f"surrogates-{task.name}.csv"), index=False)
-        parts.append(section(task, rows))
+        picture = page.with_name(f"surrogates-{task.name}.svg")
+        draw_scores(task, rows[rows["seed"] != TUNING_SEED], picture)
+        parts += [section(task, rows), f"![{task.title}: scores]({picture.name})\n"]
     for name, (task, score, rate) in steps.TASKS.items():
         path = folder / f"{name}.csv"
         if path.exists():
-            rows = pd.read_csv(path)
-            rows.to_csv(page.with_name(f"surrogates-{name}.csv"), index=False)
-            picture = page.with_name(f"surrogates-{name}.svg")
-            draw_steps(task, score, rows, picture)
-            parts.append(
-                f"## Step size: {task.title}\n\nLearning rate {rate:g}; mean and standard "
-                f"deviation over {rows['seed'].nunique()} seeds ([raw](surrogates-{name}.csv)).\n\n"
-                f"![{task.scores[score]} by step size]({picture.name})\n"
-            )
+            parts.append(step_sizes(name, task, score, rate, pd.read_csv(path), page))
     page.write_text("\n".join(parts), encoding="utf-8")
+
+
+def ended_runs(task: Task, folder: Path) -> pd.DataFrame | None:
+    """Return the rows of the grid and of the seeds that every method has; None: there are none."""
+    path = folder / f"{task.name}.csv"
+    if not path.exists():
+        return None
+    rows = pd.read_csv(path)
+    finals = rows[rows["seed"] != TUNING_SEED]
+    methods = finals.groupby("seed")["method"].nunique()
+    whole = methods.index[methods == len(task.methods)]
+    if not len(whole):
+        return None
+    return rows[(rows["seed"] == TUNING_SEED) | rows["seed"].isin(whole)]
+
+
+def installed(name: str) -> str:
+    """Return the version of a package."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def what_is_missing(tasks: list[Task], ended: list[tuple[Task, Any]], folder: Path) -> str:
+    """Say which tasks have no result, and which have fewer seeds than planned."""
+    done = {task.name: rows["seed"].nunique() - 1 for task, rows in ended}
+    absent = [task.title for task in tasks if task.name not in done]
+    absent += [
+        f"step sizes ({task.title})"
+        for name, (task, _, _) in steps.TASKS.items()
+        if not (folder / f"{name}.csv").exists()
+    ]
+    fewer = [
+        f"{task.title} ({done[task.name]} of {task.seeds} seeds)"
+        for task in tasks
+        if done.get(task.name, task.seeds) < task.seeds
+    ]
+    words = [f"Not run yet: {', '.join(absent)}."] if absent else []
+    words += [f"Not all seeds yet: {', '.join(fewer)}."] if fewer else []
+    return "\n".join(words) or "All tasks and seeds ran."
+
+
+def step_sizes(
+    name: str, task: Task, score: str, rate: float, rows: pd.DataFrame, page: Path
+) -> str:
+    """Draw a score by step size; return the section with the picture."""
+    rows.to_csv(page.with_name(f"surrogates-{name}.csv"), index=False)
+    picture = page.with_name(f"surrogates-{name}.svg")
+    draw_steps(task, score, rows, picture)
+    return (
+        f"## Step size: {task.title}\n\nLearning rate {rate:g}; mean and standard deviation over "
+        f"{rows['seed'].nunique()} seeds ([raw](surrogates-{name}.csv)).\n\n"
+        f"![{task.scores[score]} by step size]({picture.name})\n"
+    )
 
 
 def section(task: Task, rows: pd.DataFrame) -> str:
@@ -101,7 +153,7 @@ def summary(task: Task, finals: pd.DataFrame) -> pd.DataFrame:
 
 def shown(mean: float, spread: float) -> str:
     """Return a mean and its spread with the digits that they have."""
-    digits = 1 if abs(mean) >= 1 else 3
+    digits = 1 if abs(mean) >= 1 else 3 if abs(mean) >= 0.1 else 4
     return f"{mean:.{digits}f} ±{spread:.{digits}f}"
 
 
@@ -121,6 +173,36 @@ def close(task: Task, finals: pd.DataFrame, first: str) -> set[str]:
     return found
 
 
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as SVG alone."""
+    for written in plotting.save(figure, path.with_suffix("")):
+        if Path(written).suffix != path.suffix:
+            Path(written).unlink()
+    plt.close(figure)
+
+
+def draw_scores(task: Task, finals: pd.DataFrame, path: Path) -> None:
+    """Draw the first score of every seed, with means and bars of a standard deviation."""
+    score = next(iter(task.scores))
+    table = summary(task, finals)[score].sort_values("mean", ascending=task.larger_is_better)
+    figure, axes = plt.subplots(figsize=(6.4, 0.8 + 0.25 * len(table)))
+    for k, (method, (mean, spread)) in enumerate(table.iterrows()):
+        values = finals.loc[finals["method"] == method, score]
+        axes.barh(k, 2 * spread, left=mean - spread, height=0.6, color="#cfd8e3")
+        axes.plot(values, [k] * len(values), "o", color="#355c8c", markersize=3)
+        axes.plot([mean, mean], [k - 0.3, k + 0.3], color="black", linewidth=1.5)
+    axes.set_yticks(range(len(table)), [task.methods[str(name)] for name in table.index])
+    best = table["mean"].max() if task.larger_is_better else table["mean"].min()
+    apart = (table["mean"] - best).abs()
+    near = table[apart <= 3 * apart.median()] if apart.median() > 0 else table
+    low, high = (near["mean"] - near["std"]).min(), (near["mean"] + near["std"]).max()
+    margin = 0.05 * (high - low) + 1e-9
+    axes.set_xlim(low - margin, high + margin)  # what is far behind would squeeze the others
+    axes.set_xlabel(task.scores[score])
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
 def draw_steps(task: Task, score: str, rows: pd.DataFrame, path: Path) -> None:
     """Draw a score against the step size, a curve for each form."""
     figure, axes = plt.subplots(figsize=(6, 3.5))
@@ -136,5 +218,4 @@ def draw_steps(task: Task, score: str, rows: pd.DataFrame, path: Path) -> None:
         ylabel=task.scores[score],
     )
     axes.set_xscale("log")
-    plotting.save(figure, path)
-    plt.close(figure)
+    save(figure, path)

@@ -4,7 +4,7 @@ Nothing is solved here; `_reduction` says in which form rows and values arrive.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -50,20 +50,14 @@ class Block:
     whole: np.ndarray
     form: int = 0
 
-    @property
-    def count(self) -> int:
-        """Number of equal components."""
-        return self.index.shape[0]
+    # Known ahead of `torch.compile`, which takes an array that it meets for a tensor.
+    count: int = field(init=False)  # number of equal components
+    size: int = field(init=False)  # number of variables of one component
+    num_rows: int = field(init=False)  # number of reduced rows of one component
 
-    @property
-    def size(self) -> int:
-        """Number of variables of one component."""
-        return self.index.shape[1]
-
-    @property
-    def num_rows(self) -> int:
-        """Number of reduced rows of one component."""
-        return self.rows.shape[1]
+    def __post_init__(self):
+        (count, size), num_rows = self.index.shape, self.rows.shape[1]
+        vars(self).update(count=count, size=size, num_rows=num_rows)
 
     @cached_property
     def integral(self) -> bool:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from .._errors import InputError
+from .base import Decision
+from .derivatives import carried, pull_back
 from .noise import Noise, NoisySurrogate
 from .oracles import Oracles
-from .softmax import pull_back
 from .steps import check_positive
 
 
@@ -47,6 +48,16 @@ class GumbelStraightThrough(NoisySurrogate):
         if soft not in ("marginals", "projection"):
             raise InputError(f"`soft` must be 'marginals' or 'projection'. Got {soft!r}.")
         self.temperature, self.soft = temperature, soft
+
+    def forward(self, oracles: Oracles, scores: Tensor, training: bool = True) -> Decision:
+        """Decide on noisy scores; in a compiled graph the soft map carries the derivative."""
+        decision = super().forward(oracles, scores, training)
+        if not torch.compiler.is_compiling():
+            return decision
+        wide = oracles.expand(scores.to(torch.promote_types(scores.dtype, torch.float32)))
+        noise = decision.saved[0] if decision.saved else self.draw(wide)
+        soft = oracles.point(self.soft, self.noisy(wide, noise) / self.temperature)
+        return carried(decision, soft.mean(0))
 
     def of_samples(
         self, oracles: Oracles, scores: Tensor, noise: Tensor, decided: Tensor, grad: Tensor

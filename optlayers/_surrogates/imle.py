@@ -9,7 +9,7 @@ from .._checks import number
 from .._errors import InputError
 from .base import step_size
 from .blackbox import Side, check_side, difference
-from .noise import Noise, NoisySurrogate, SumOfGamma
+from .noise import LIBRARY, RANDOM, Noise, NoisySurrogate, SumOfGamma, of_key
 from .oracles import Oracles
 from .steps import check_positive, check_positive_step
 
@@ -143,7 +143,6 @@ class AIMLE(IMLE):
         self, oracles: Oracles, scores: Tensor, noise: Tensor, decided: Tensor, grad: Tensor
     ) -> Tensor:
         """Return the mean difference of decisions with the same noise, and adapt the step."""
-        self._alpha, self._density = self._alpha.to(grad), self._density.to(grad)
         dims = oracles.event if self.norms == "instance" else tuple(range(grad.ndim))
         if not grad.numel():
             return torch.zeros_like(grad)
@@ -153,14 +152,51 @@ class AIMLE(IMLE):
             torch.linalg.vector_norm(torch.where(counted, v, 0), dim=dims, keepdim=True)
             for counted, v in said
         )
-        lam = torch.where(of_grad > 0, self._alpha * norm / of_grad, 0)
+        lam = torch.where(of_grad > 0, self._alpha_at(grad) * norm / of_grad, 0)
         result = self._difference(oracles, scores, noise, decided, lam * grad)
-        self._adapt(result)
+        result = self._adapted(result)
         return torch.where(lam > 0, result / lam, result) if self.divided else result
 
-    def _adapt(self, result: Tensor) -> None:
+    def _alpha_at(self, like: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return torch.ops.optlayers.aimle_alpha(like, self._key)
+        self._alpha, self._density = self._alpha.to(like), self._density.to(like)
+        return self._alpha
+
+    def _adapted(self, result: Tensor) -> Tensor:
+        """Return `result`, after a look at how much of it is zero."""
+        if torch.compiler.is_compiling():
+            return torch.ops.optlayers.aimle_adapt(result, self._key)
         found = result.isfinite()
         share = ((result != 0) & found).sum() / found.sum().clamp(min=1)
         self._density = self.decay * self._density + (1 - self.decay) * share.to(self._density)
         change = torch.where(self._density < self.target, self.update, -self.update)
         self._alpha = (self._alpha + change).clamp(min=0)
+        return result
+
+
+# A graph does not change what is outside of it, but by an operator.
+
+
+def _alpha(like: Tensor, key: str) -> Tensor:
+    return of_key(key)._alpha_at(like).clone()  # type: ignore[attr-defined]
+
+
+def _adapt(result: Tensor, key: str) -> Tensor:
+    return of_key(key)._adapted(result).clone()  # type: ignore[attr-defined]
+
+
+LIBRARY.define("aimle_alpha(Tensor like, str key) -> Tensor", tags=RANDOM)
+LIBRARY.define("aimle_adapt(Tensor result, str key) -> Tensor", tags=RANDOM)
+LIBRARY.impl("aimle_alpha", _alpha, "CompositeExplicitAutograd")
+LIBRARY.impl("aimle_adapt", _adapt, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("optlayers::aimle_alpha", lib=LIBRARY)
+def _fake_alpha(like: Tensor, _: str) -> Tensor:
+    return like.new_empty(())
+
+
+@torch.library.register_fake("optlayers::aimle_adapt", lib=LIBRARY)
+def _fake_adapt(result: Tensor, _: str) -> Tensor:
+    return torch.empty_like(result)

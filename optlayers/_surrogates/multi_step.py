@@ -9,6 +9,7 @@ from torch import Tensor
 from .._errors import InputError
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate, stepped
+from .derivatives import gradient_of
 from .oracles import Oracles, check_relaxation
 from .steps import NormClip, check_positive_step
 
@@ -67,14 +68,8 @@ class MultiStepSPIGOT(AbstractSurrogate):
             start = oracles.point(self.start, scores)
         z = torch.zeros_like(start) if self.start == "zero" else start
         for _ in range(self.steps):
-            step = self._of_loss(z.to(dtype)).to(z)
+            step = gradient_of(lambda z: self.loss(z).sum(), z.to(dtype)).to(z)
             _, _, step = oracles.admit(scores, z, step)
             z = z - stepped(self.eta, step, oracles.event_dim)
             z = z if self.unconstrained else oracles.project(z)
         return start - z
-
-    def _of_loss(self, z: Tensor) -> Tensor:
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            (found,) = torch.autograd.grad(self.loss(z).sum(), z)
-        return found

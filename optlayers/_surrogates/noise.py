@@ -1,10 +1,12 @@
 """Noise in front of the decision, and what surrogates with noise share."""
 
+import itertools
 import math
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -96,6 +98,38 @@ def draw(noise: Noise, samples: int, like: Tensor, generator: torch.Generator | 
     return found.to(like)
 
 
+# ---------------------------------------------------------------------- in compiled graphs
+# A graph holds no generator and no function that draws: it has an operator, which is told whose
+# noise to draw by a key.
+
+_NOISY: "weakref.WeakValueDictionary[str, NoisySurrogate]" = weakref.WeakValueDictionary()
+_NUMBERS = itertools.count()
+LIBRARY = torch.library.Library("optlayers", "FRAGMENT")
+RANDOM = (torch.Tag.nondeterministic_seeded,)  # no two calls are one
+
+
+def of_key(key: str) -> "NoisySurrogate":
+    """Return the surrogate that a graph asks for."""
+    found = _NOISY.get(key)
+    if found is None:
+        raise InputError("A compiled graph asks for a surrogate that no longer exists.")
+    return found
+
+
+def _drawn(like: Tensor, samples: int, key: str) -> Tensor:
+    surrogate = of_key(key)
+    return draw(surrogate.noise, samples, like, surrogate.generator)
+
+
+LIBRARY.define("noise(Tensor like, int samples, str key) -> Tensor", tags=RANDOM)
+LIBRARY.impl("noise", _drawn, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("optlayers::noise", lib=LIBRARY)
+def _fake_noise(like: Tensor, samples: int, _: str) -> Tensor:
+    return like.new_empty((samples, *like.shape))
+
+
 class NoisySurrogate(AbstractSurrogate, ABC):
     """Decides on several noisy copies of the scores, and hands on the mean of the decisions.
 
@@ -109,6 +143,22 @@ class NoisySurrogate(AbstractSurrogate, ABC):
         check_noise(noise)
         self.samples, self.sigma, self.generator = samples, sigma, generator
         self.noise: Noise = noise
+        self._key = self._known()  # by which compiled graphs ask for it
+
+    def _known(self) -> str:
+        key = str(next(_NUMBERS))
+        _NOISY[key] = self
+        return key
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._key = self._known()
+
+    def draw(self, like: Tensor) -> Tensor:
+        """Return noise, `(samples, *like.shape)`."""
+        if torch.compiler.is_compiling():
+            return torch.ops.optlayers.noise(like, self.samples, self._key)
+        return draw(self.noise, self.samples, like, self.generator)
 
     def settings(self):
         """Return what `repr` shows: not the generator."""
@@ -129,7 +179,7 @@ class NoisySurrogate(AbstractSurrogate, ABC):
     def _decide(self, oracles: Oracles, scores: Tensor) -> tuple[Tensor, Tensor]:
         wide = scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
         wide = oracles.expand(wide)
-        noise = draw(self.noise, self.samples, wide, self.generator)
+        noise = self.draw(wide)
         return noise, oracles.decode_samples(self.noisy(wide, noise))
 
     def backward(

@@ -10,6 +10,7 @@ from torch import Tensor
 from .._errors import InputError
 from .._feasible_set import FeasibleSet
 from .base import AbstractSurrogate, stepped
+from .derivatives import gradient_of
 from .oracles import Oracles
 from .steps import NormClip, check_positive, check_positive_step
 
@@ -142,9 +143,10 @@ class PulledBack(AbstractSurrogate):
         fine = (scores < torch.inf) & target.isfinite()
         for dim in oracles.event:
             fine = fine.all(dim, keepdim=True)
-        with torch.enable_grad():
-            at = torch.where(fine, scores.detach(), 0).requires_grad_()
-            kept = torch.where(fine, target.detach(), 0)
-            loss = self.loss(oracles.feasible_set, at, kept).sum()
-            (result,) = torch.autograd.grad(loss, at)
+        at, kept = (torch.where(fine, v.detach(), 0) for v in (scores, target))
+
+        def loss(at: Tensor) -> Tensor:
+            return self.loss(oracles.feasible_set, at, kept).sum()  # type: ignore[operator]
+
+        result = gradient_of(loss, at)
         return torch.where(fine, result, torch.nan)

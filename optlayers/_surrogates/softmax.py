@@ -1,24 +1,15 @@
 """Hard decisions with the derivative of a soft map: straight-through softmax and marginals."""
 
-from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from .._errors import InputError
-from .base import AbstractSurrogate
+from .base import AbstractSurrogate, Decision
+from .derivatives import carried, pull_back
 from .oracles import Oracles
 from .steps import check_positive
-
-
-def pull_back(soft: Callable[[Tensor], Tensor], scores: Tensor, grad: Tensor) -> Tensor:
-    """Return $J^T g$ of a soft map at `scores`; differentiable in both where grad is enabled."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        at = scores if again and scores.requires_grad else scores.detach().requires_grad_()
-        (result,) = torch.autograd.grad(soft(at), at, grad, create_graph=again)
-    return result
 
 
 class SoftmaxStraightThrough(AbstractSurrogate):
@@ -43,6 +34,14 @@ class SoftmaxStraightThrough(AbstractSurrogate):
         if jacobian not in ("full", "diagonal"):
             raise InputError(f"`jacobian` must be 'full' or 'diagonal'. Got {jacobian!r}.")
         self.temperature, self.jacobian = temperature, jacobian
+
+    def forward(self, oracles: Oracles, scores: Tensor, training: bool = True) -> Decision:
+        """Decide; in a compiled graph the marginals carry the derivative."""
+        decision = super().forward(oracles, scores, training)
+        if self.jacobian == "diagonal" or not torch.compiler.is_compiling():
+            return decision
+        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return carried(decision, oracles.marginals(wide / self.temperature))
 
     def gradient(self, oracles: Oracles, scores: Tensor, z_hat: Tensor, grad: Tensor) -> Tensor:
         """Return the derivative of the marginals, applied to the gradient."""

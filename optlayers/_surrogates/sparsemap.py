@@ -2,12 +2,13 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from .._polytope.polytope import Polytope
 from .base import AbstractSurrogate, Decision
+from .derivatives import carried, pull_back
 from .oracles import Oracles, check_relaxation
-from .softmax import pull_back
 from .steps import check_positive
 
 
@@ -48,9 +49,14 @@ class SparseMAP(AbstractSurrogate):
 
     def forward(self, oracles: Oracles, scores: Tensor, training: bool = True) -> Decision:
         """Project, or decode; the same in training and in evaluation."""
+        decision = None
         if self.straight_through:
-            return super().forward(oracles, scores, training)
+            decision = super().forward(oracles, scores, training)
+            if not torch.compiler.is_compiling():
+                return decision
         oracles.relaxation = self.relaxation
+        if decision is not None:
+            return carried(decision, oracles.project(scores / self.temperature))
         z, status = oracles.decision(oracles.project(scores / self.temperature), scores)
         return Decision(z, status, differentiable=True)
 

@@ -43,7 +43,8 @@ def task() -> Task:
 
 def test_every_method_has_the_same_budget():
     for task in TASKS.values():
-        assert len({len(list(task.grid(method))) for method in task.methods}) == 1
+        counted = set(task.methods) - task.scale_free
+        assert len({len(list(task.grid(method))) for method in counted}) == 1
 
 
 def test_settings_are_chosen_by_development_data_and_nan_never_wins(task, tmp_path):
@@ -88,7 +89,35 @@ def test_the_page_says_what_ran(task, tmp_path):
     assert "| a good one | **90.3 ±0.6** | 0.01 | 1 |" in page
     assert "| a bad one | 50.3 ±0.6 | 0.01 | 1 |" in page
     assert "6 settings" in page
+    assert "All tasks and seeds ran." not in page  # of the step sizes there is nothing
+    assert "Not run yet: step sizes" in page
     assert (tmp_path / "surrogates-pretend.csv").exists()
+    assert (tmp_path / "surrogates-pretend.svg").exists()
+
+
+def test_seeds_that_not_all_methods_have_are_left_out(task, tmp_path):
+    search.study(task, tmp_path)
+    path = tmp_path / "pretend.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    report.write([task], tmp_path, tmp_path / "surrogates.md")
+    page = (tmp_path / "surrogates.md").read_text()
+    assert "Not all seeds yet: Pretended (2 of 3 seeds)." in page
+    assert pd.read_csv(tmp_path / "surrogates-pretend.csv")["seed"].max() == TUNING_SEED
+    assert "| a good one | **90.5 ±0.7** | 0.01 | 1 |" in page
+
+
+def test_few_seeds_come_first(task, tmp_path):
+    search.study(task, tmp_path, seeds=1)
+    rows = pd.read_csv(tmp_path / "pretend.csv")
+    assert rows.loc[rows["seed"] != TUNING_SEED, "seed"].tolist() == [0, 0]
+    search.study(task, tmp_path)
+    assert len(pd.read_csv(tmp_path / "pretend.csv")) == len(rows) + 4
+
+
+def test_a_method_whose_strength_changes_nothing_runs_each_rate_once(task):
+    some = replace(task, scale_free=frozenset({"bad"}))
+    assert [(t.learning_rate, t.strength) for t in some.grid("bad")] == [(0.01, 1.0), (0.1, 1.0)]
+    assert len(list(some.grid("good"))) == 6
 
 
 def test_methods_within_noise_of_the_best_are_marked(task):
