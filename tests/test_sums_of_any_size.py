@@ -1,7 +1,9 @@
 """Sums of scores of any size, on every set that has them: exact, or refused in words."""
 
 import contextlib
+from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,9 +32,9 @@ SIZES = {torch.float64: (1e9, 1e30, 1e100, 1e200, 1e300), torch.float32: (1e9, 1
 CLOSE = {torch.float64: 1e-8, torch.float32: 2e-4}
 
 
-def asked(name, dtype):
+def asked(name: str, dtype: torch.dtype) -> Iterator[tuple[Any, torch.Tensor, list[Any]]]:
     """Yield the set, scores of every kind, and what is right for each instance."""
-    known = SIGNED if name == "signs" else named_case(SETS[name]).known
+    known: Any = SIGNED if name == "signs" else named_case(SETS[name]).known
     rng, most = np.random.default_rng(7), float(torch.finfo(dtype).max)
     for size in SIZES[dtype]:
         for kind in KINDS:

@@ -81,8 +81,10 @@ def test_the_best_point_is_in_the_set_and_its_gap_is_a_bound(dtype):
 
 def test_blocks_share_the_time_of_their_instance():
     P, scores = hard_and_easy()
-    both = ol.product(P, ol.simplex(3), market_split(1))
-    s = torch.cat([scores[1], torch.tensor([0.0, 1.0, 0.0]), scores[1]])
+    other = market_split(1)
+    covering = ol.Polytope(-other.A, -other.b)  # which no short search decides
+    both = ol.product(P, ol.simplex(3), covering)
+    s = torch.cat([scores[1], torch.tensor([0.0, 1.0, 0.0]), -scores[1]])
     with pytest.raises(ol.SolverFailed, match=r"time limit of 0\.2 s"):
         ol.decode(both, s, time_limit=LIMIT)
     z, status = ol.decode(

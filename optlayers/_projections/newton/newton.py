@@ -170,15 +170,17 @@ class Newton(SolverMap, ByFace):
     def _on_device(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
         rows = batched.Rows(*self.constants(y.device, torch.float64))
         x, quality = batched.newton(rows, y, limits, _AIM)
-        return x, self._measured(x, quality, limits)
+        if rows.aux is None:
+            return x, quality
+        return x, torch.maximum(quality, batched.missed_rows(rows, x, limits))
 
     def _measured(self, x: Tensor, quality: Tensor, limits: Limits) -> Tensor:
         """Return the residuals, at least by what rows are missed in units of their own part."""
         if not self.block.is_aux.any():
             return quality
         sides = (v.expand(*x.shape[:2], -1).flatten(0, 1).cpu().numpy() for v in limits[:2])
-        missed = missed_rows(self.units.block, x.flatten(0, 1).cpu().numpy(), *sides)
-        return torch.maximum(quality, torch.from_numpy(missed).reshape(quality.shape).to(x.device))
+        missed = missed_rows(self.units.block, x.flatten(0, 1).numpy(), *sides)
+        return torch.maximum(quality, torch.from_numpy(missed).reshape(quality.shape))
 
     def make_constants(self, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
         """Normalised rows, their norms, and which variables are auxiliary; not used on the CPU."""
