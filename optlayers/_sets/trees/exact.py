@@ -34,11 +34,8 @@ def best_trees(
     state = np.zeros(len(scores), dtype=np.int8)
     for b, length in enumerate(lengths.tolist()):
         columns = _columns(scores[b], allowed[b], length)
-        if single_root:  # so many root arcs cost more than all others can bring
-            most = 1 + 2 * sum(max(map(abs, c.values()), default=0) for c in columns.values())
-            for column in columns.values():
-                if 0 in column:
-                    column[0] -= most
+        if single_root:
+            _shun_root(columns)
         found = _projective(columns, length) if projective else _spanning(columns, length + 1)
         roots = 0 if found is None else sum(h == 0 for h in found.values())
         if found is None or (single_root and length and roots != 1):
@@ -47,6 +44,14 @@ def best_trees(
         for m, h in found.items():
             heads[b, m] = h
     return heads, state
+
+
+def _shun_root(columns: dict[int, Column]) -> None:
+    """Take so much off arcs from the root that one less is worth more than all others can bring."""
+    most = 1 + 2 * sum(max(map(abs, c.values()), default=0) for c in columns.values())
+    for column in columns.values():
+        if 0 in column:
+            column[0] -= most
 
 
 def _columns(scores: np.ndarray, allowed: np.ndarray, length: int) -> dict[int, Column]:
