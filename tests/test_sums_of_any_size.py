@@ -11,7 +11,7 @@ import optlayers as ol
 
 from .fuzz.generate import named_case
 from .fuzz.sets.exact import KINDS, exact_sums, hostile
-from .fuzz.sets.known import by_rows
+from .fuzz.sets.known import SetCase, by_rows
 from .tree_enumeration import tree_tensors
 
 # Sets of which all structures are listed, with one instance or three.
@@ -32,7 +32,11 @@ CLOSE = {torch.float64: 1e-8, torch.float32: 2e-4}
 
 def asked(name, dtype):
     """Yield the set, scores of every kind, and what is right for each instance."""
-    known = SIGNED if name == "signs" else named_case(SETS[name]).known
+    known = SIGNED
+    if name != "signs":
+        case = named_case(SETS[name])
+        assert isinstance(case, SetCase)
+        known = case.known
     rng, most = np.random.default_rng(7), float(torch.finfo(dtype).max)
     for size in SIZES[dtype]:
         for kind in KINDS:

@@ -8,6 +8,7 @@ import numpy as np
 from ..._paths.exact import integers
 
 Column = dict[int, int]  # scores by head
+Entry = tuple[int, tuple] | None  # a score, and what it is made of
 
 
 def best_trees(
@@ -122,7 +123,6 @@ def _projective(columns: dict[int, Column], length: int) -> dict[int, int] | Non
     `whole[i, j]` has the head i and all words up to j, on whichever side; `open_[i, j]` the arc
     from i to j and all words between. Each entry is its score and its arcs.
     """
-    Entry = tuple[int, tuple] | None
     whole: dict[tuple[int, int], Entry] = {(i, i): (0, ()) for i in range(length + 1)}
     open_: dict[tuple[int, int], Entry] = {}
 
