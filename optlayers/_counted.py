@@ -227,8 +227,8 @@ def _as_paths(group: _Group, steps: _Steps) -> tuple[Tensor, PathBatch]:
     )
     free = torch.stack([torch.ones_like(steps.free), steps.free], -1).flatten(-2)
     allowed = torch.cat([free, inside], -1).flatten(0, -2)
-    ends = (torch.full((len(allowed),), int(network.place[v])) for v in (0, -1))
-    return scores.flatten(0, -2), PathBatch(network, *ends, allowed)
+    begins, ends = (torch.full((len(allowed),), int(network.place[v])) for v in (0, -1))
+    return scores.flatten(0, -2), PathBatch(network, begins, ends, allowed)
 
 
 def _entropy(group: _Group, steps: _Steps) -> Tensor:

@@ -1,9 +1,7 @@
 """Sums of scores of any size, on every set that has them: exact, or refused in words."""
 
 import contextlib
-from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ import optlayers as ol
 
 from .fuzz.generate import named_case
 from .fuzz.sets.exact import KINDS, exact_sums, hostile
-from .fuzz.sets.known import by_rows
+from .fuzz.sets.known import SetCase, by_rows
 from .tree_enumeration import tree_tensors
 
 # Sets of which all structures are listed, with one instance or three.
@@ -32,9 +30,13 @@ SIZES = {torch.float64: (1e9, 1e30, 1e100, 1e200, 1e300), torch.float32: (1e9, 1
 CLOSE = {torch.float64: 1e-8, torch.float32: 2e-4}
 
 
-def asked(name: str, dtype: torch.dtype) -> Iterator[tuple[Any, torch.Tensor, list[Any]]]:
+def asked(name: str, dtype: torch.dtype):
     """Yield the set, scores of every kind, and what is right for each instance."""
-    known: Any = SIGNED if name == "signs" else named_case(SETS[name]).known
+    known = SIGNED
+    if name != "signs":
+        case = named_case(SETS[name])
+        assert isinstance(case, SetCase)
+        known = case.known
     rng, most = np.random.default_rng(7), float(torch.finfo(dtype).max)
     for size in SIZES[dtype]:
         for kind in KINDS:

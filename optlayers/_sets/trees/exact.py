@@ -8,6 +8,7 @@ import numpy as np
 from ..._paths.exact import integers
 
 Column = dict[int, int]  # scores by head
+Entry = tuple[int, tuple] | None  # a score, and what it is made of
 
 
 def best_trees(
@@ -34,11 +35,8 @@ def best_trees(
     state = np.zeros(len(scores), dtype=np.int8)
     for b, length in enumerate(lengths.tolist()):
         columns = _columns(scores[b], allowed[b], length)
-        if single_root:  # so many root arcs cost more than all others can bring
-            most = 1 + 2 * sum(max(map(abs, c.values()), default=0) for c in columns.values())
-            for column in columns.values():
-                if 0 in column:
-                    column[0] -= most
+        if single_root:
+            _shun_root(columns)
         found = _projective(columns, length) if projective else _spanning(columns, length + 1)
         roots = 0 if found is None else sum(h == 0 for h in found.values())
         if found is None or (single_root and length and roots != 1):
@@ -47,6 +45,14 @@ def best_trees(
         for m, h in found.items():
             heads[b, m] = h
     return heads, state
+
+
+def _shun_root(columns: dict[int, Column]) -> None:
+    """Take so much off arcs from the root that one less is worth more than all others can bring."""
+    most = 1 + 2 * sum(max(map(abs, c.values()), default=0) for c in columns.values())
+    for column in columns.values():
+        if 0 in column:
+            column[0] -= most
 
 
 def _columns(scores: np.ndarray, allowed: np.ndarray, length: int) -> dict[int, Column]:
@@ -117,7 +123,6 @@ def _projective(columns: dict[int, Column], length: int) -> dict[int, int] | Non
     `whole[i, j]` has the head i and all words up to j, on whichever side; `open_[i, j]` the arc
     from i to j and all words between. Each entry is its score and its arcs.
     """
-    Entry = tuple[int, tuple] | None
     whole: dict[tuple[int, int], Entry] = {(i, i): (0, ()) for i in range(length + 1)}
     open_: dict[tuple[int, int], Entry] = {}
 

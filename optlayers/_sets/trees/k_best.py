@@ -63,8 +63,8 @@ def k_best(
     low = used & (scores < -_CALM)
     found, state = _search(decode, scores, lengths, allowed & ~low, k)
     for b in np.flatnonzero(large & ~_settled(scores, lengths, used, low, found)).tolist():
-        one = (v[b : b + 1] for v in (scores, lengths, allowed))
-        found[b : b + 1], state[b : b + 1] = _search(exactly, *one, k)
+        at = slice(b, b + 1)
+        found[at], state[at] = _search(exactly, scores[at], lengths[at], allowed[at], k)
     return found, state
 
 
