@@ -1,4 +1,4 @@
-"""What was declared: rows, right-hand sides and bounds, checked once, then frozen."""
+"""Declarations: rows, right-hand sides and bounds, checked once, then frozen."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -189,7 +189,7 @@ class Declared:
 
     @property
     def fields_with_graph(self) -> tuple[str, ...]:
-        """What was declared with tensors that require grad: values and rows."""
+        """Names of values and rows that were declared with tensors that require grad."""
         rows = {"A": self.rows, "A_eq": self.rows_eq}
         own = tuple(name for name, of in rows.items() if of.source is not None)
         return (*own, *self._graphs)
