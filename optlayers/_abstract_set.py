@@ -187,7 +187,7 @@ class AbstractFeasibleSet(ABC):
         return least.reshape(*least.shape[:-1], *like.shape[like.ndim - self.event_dim :])
 
     def contains(self, z: Tensor) -> Tensor:
-        """Whether each `z` of the batch is a structure of the set: booleans of the batch shape."""
+        """Tell whether each `z` of the batch is a structure of the set: booleans of the batch."""
         self._has_no("test of membership")
 
     def log_partition(self, scores: Tensor) -> Tensor:

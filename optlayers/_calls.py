@@ -109,7 +109,7 @@ class Status:
 
 
 class Asked(Protocol):
-    """What a call needs to know of a feasible set, besides what to ask it."""
+    """Facts about a feasible set that a call needs, besides whom to ask."""
 
     event_dim: ClassVar[int]
 
@@ -136,7 +136,7 @@ class Asked(Protocol):
 
 
 class Answering(Asked, Protocol):
-    """What a call asks of a feasible set."""
+    """Questions of a call to a feasible set."""
 
     def at_once(self, x: Tensor, decides: bool, report: Report) -> Tensor | None:
         """Return an answer where nothing has to be prepared, settled or told."""

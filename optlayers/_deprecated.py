@@ -1,4 +1,4 @@
-"""What keeps the names and signatures of the last version working for one more, with a warning."""
+"""Names and signatures of the last version, which work for one more, with a warning."""
 
 import functools
 import inspect

@@ -169,7 +169,7 @@ class ArraySet(AbstractFeasibleSet):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """What a point is an array of."""
+        """Shape of a point as an array."""
         return self.relaxation.shape
 
     @property

@@ -368,7 +368,7 @@ class LatestStep(NamedTuple):
 
 
 class _Latest:
-    """What the latest backward pass of a layer left behind; tensors only on request."""
+    """Traces of the latest backward pass of a layer; tensors only on request."""
 
     def __init__(self, keeps: bool):
         self.keeps = keeps

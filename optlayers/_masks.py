@@ -54,7 +54,7 @@ class Low(NamedTuple):
 
 
 def calm(x: Tensor) -> bool:
-    """Whether every entry is finite and none is low. One pass, one synchronisation."""
+    """Tell whether every entry is finite and none is low. One pass, one synchronisation."""
     if not x.numel():
         return True
     low, high = x.detach().aminmax()
@@ -62,7 +62,7 @@ def calm(x: Tensor) -> bool:
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether a CPU tensor holds finite numbers only; False where the host may not look.
+    """Tell whether a CPU tensor holds finite numbers only; False where the host may not look.
 
     One pass that writes nothing. False also where the sum overflows: the caller looks closer.
     """

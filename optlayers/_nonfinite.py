@@ -1,4 +1,4 @@
-"""What happens to an instance whose numbers are not finite: one rule for every set and map."""
+"""Numbers that are not finite, and their instances: one rule for every set and map."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +16,7 @@ _TRACES_QUESTIONS = tuple(int(k) for k in torch.__version__.split(".")[:2]) >= (
 
 
 class Masked(NamedTuple):
-    """What a map is asked, and which instances it must not answer for."""
+    """Numbers that a map is asked about, and instances that it must not answer for."""
 
     x: Tensor  # zeros in place of instances with NaN or plus infinity
     bad: Tensor | None  # the batch shape: those instances; None if there is none
@@ -129,7 +129,7 @@ def restore_nonfinite(
 
 
 def may_synchronise(on_nonfinite: str) -> bool:
-    """Whether the host may look at numbers."""
+    """Tell whether the host may look at numbers."""
     return on_nonfinite == "raise" and not torch.compiler.is_compiling()
 
 

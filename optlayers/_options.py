@@ -10,7 +10,7 @@ from ._nonfinite import OnNonfinite
 
 
 class ProjectOptions(TypedDict, total=False):
-    """What `project` takes, besides what is returned."""
+    """Keywords of `project` that do not change its type."""
 
     scores_aux: Tensor | None
     near: Tensor | None
@@ -20,7 +20,7 @@ class ProjectOptions(TypedDict, total=False):
 
 
 class DecideOptions(TypedDict, total=False):
-    """What `decode` and `structured_argmax` take, besides what is returned."""
+    """Keywords of `decode` and `structured_argmax` that do not change their types."""
 
     decoder: Callable[[Tensor], Tensor] | None
     on_failure: OnFailure
@@ -31,12 +31,12 @@ class DecideOptions(TypedDict, total=False):
 
 
 class DecodeOptions(DecideOptions, total=False):
-    """What `decode` takes, besides what is returned."""
+    """Keywords of `decode` that do not change its type."""
 
     scores_aux: Tensor | None
 
 
 class ArgmaxOptions(DecideOptions, total=False):
-    """What `structured_argmax` takes, besides what is returned."""
+    """Keywords of `structured_argmax` that do not change its type."""
 
     training: bool

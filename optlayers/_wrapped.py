@@ -88,7 +88,7 @@ class Wrapped(AbstractFeasibleSet):
         return self.feasible_set.least_parts(like, decides)
 
     def contains(self, z: Tensor) -> Tensor:
-        """Whether each `z` is a structure of the set."""
+        """Tell whether each `z` is a structure of the set."""
         return self.feasible_set.contains(z)
 
     def log_partition(self, scores: Tensor) -> Tensor:
@@ -178,5 +178,5 @@ def limited(
 
 
 def is_checked(feasible_set: AbstractFeasibleSet) -> bool:
-    """Whether a user asked to have every decision of a set looked at."""
+    """Tell whether a user asked to have every decision of a set looked at."""
     return isinstance(feasible_set, Limited) and feasible_set.check

@@ -1,4 +1,4 @@
-"""What those need who add a projection or a decoder of their own.
+"""Names for those who add a projection or a decoder of their own.
 
 A map is a subclass of `AbstractBlockMap`; `PROJECTIONS.register(MyMap)` puts it first in the table
 that `optlayers.project` compiles plans from, `DECODERS` is that of `optlayers.decode`.

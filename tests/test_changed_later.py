@@ -1,6 +1,8 @@
 """What was declared once and changed later: it is read again, or refused, and nothing piles up."""
 
 import gc
+import pickle
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -82,6 +84,37 @@ def test_what_a_polytope_hands_out_is_a_copy(field):
     getattr(polytope, field).fill_(0.25)
     assert torch.equal(ol.project(polytope, torch.ones(3)), before)
     assert torch.equal(ol.project(polytope.with_(), torch.ones(3)), before)
+
+
+WRITES = {
+    "an entry": lambda A: A.__setitem__((0, 0), 5.0),
+    "all": lambda A: A.__imul__(2.0),
+    "numbers": lambda A: A.data.fill(5.0),
+    "columns": lambda A: A.indices.__setitem__(0, 2),
+    "rows": lambda A: A.indptr.__setitem__(1, 1),
+    "other numbers": lambda A: setattr(A, "data", 3 * A.data),
+    "size": lambda A: A.resize(1, 3),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("kind", ["A", "A_eq"])
+@pytest.mark.parametrize("pickled", [False, True])
+def test_rows_that_a_polytope_hands_out_change_nothing(kind, write, pickled):
+    rows = [[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]
+    polytope = ol.Polytope(
+        **{kind: rows, "b" if kind == "A" else "b_eq": [1.0, 0.5]}, integral=False
+    )
+    if pickled:
+        polytope = pickle.loads(pickle.dumps(polytope))
+    y = torch.tensor([0.9, 0.7, 0.8])
+    with suppress(ValueError):  # read-only, if it is not a copy
+        WRITES[write](getattr(polytope, kind))
+    assert getattr(polytope, kind).toarray().tolist() == rows
+    found = ol.project(polytope.with_(), y)
+    assert ol.certify(polytope, y, found).holds(1e-6)
+    sums = found @ torch.tensor(rows).T
+    assert torch.allclose(sums, torch.tensor([1.0, 0.5]), atol=1e-6)
 
 
 def test_arrays_may_be_written_after_the_declaration():

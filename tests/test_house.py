@@ -184,8 +184,10 @@ def test_exceptions_are_still_needed(where, measure, most):
 # How a first line begins that is no sentence with a verb: an article, a question, a formula.
 NO_SENTENCE = re.compile(
     r"(The|A|An|What|Those|Which|How|Who|Where|Whose|As|Same|By|For|Of|In|Per|With|From|Every|Each|"
-    r"Everything|Numbers)\b|[`$\d(]"
+    r"Everything|Numbers|Whether)\b|[`$\d(]"
 )
+# Nor does that of a class, a module or a property: they are named, not described.
+NO_NAME = re.compile(r"(The same|What|Those)\b")
 
 
 def first_lines(source: str) -> dict[str, str]:
@@ -205,6 +207,14 @@ def first_lines(source: str) -> dict[str, str]:
 def test_docstrings_of_functions_begin_with_a_sentence(path):
     lines = first_lines(path.read_text(encoding="utf-8"))
     assert not {at: line for at, line in lines.items() if NO_SENTENCE.match(line)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_every_docstring_begins_with_a_subject(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    texts = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds)]
+    assert not [text.splitlines()[0] for text in texts if NO_NAME.match(text)]
 
 
 def test_first_lines_without_a_verb_are_seen():

@@ -142,6 +142,7 @@ def test_words(polytope, text):
         ),
         ({"A": ONE, "b": [1.0], "num_aux": -1}, "Got -1"),
         ({"A": ONE, "b": [1.0], "num_aux": 1.0}, "Got 1.0"),
+        ({"A": ONE, "b": [1.0], "num_aux": True}, "Got True"),
     ],
 )
 def test_what_is_not_a_polytope_is_refused(arguments, message):
@@ -193,7 +194,7 @@ def test_other_values_share_what_was_compiled():
     polytope = raw_budget([1.0, 2.0], 1.0)
     other = polytope.with_(b=torch.tensor([[1.0], [2.0]]), upper=0.5, integral=False)
     assert rows_of(other) is rows_of(polytope)
-    assert other.A is polytope.A
+    assert other.A.data is polytope.A.data
     assert other.batch_shape == (2,)
     assert other.upper.tolist() == [0.5, 0.5]
     assert not other.integral

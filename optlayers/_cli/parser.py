@@ -1,4 +1,4 @@
-"""What the command line understands, and its help."""
+"""The parser of the command line, and its help."""
 
 import argparse
 import math

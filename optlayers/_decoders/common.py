@@ -1,4 +1,4 @@
-"""What decoders share: integers between bounds, work done once per set of limits, host loops."""
+"""Parts of decoders: integers between bounds, work done once per set of limits, host loops."""
 
 from abc import abstractmethod
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ def static_limits(block: Block) -> Limits | None:
 
 
 class _Prepared(NamedTuple):
-    """What a decoder worked out for some limits."""
+    """Results that a decoder keeps for some limits."""
 
     limits: Limits
     found: Any

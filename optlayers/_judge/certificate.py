@@ -95,7 +95,7 @@ class Certificate:
 
 
 class Residuals(NamedTuple):
-    """What `residuals` returns, each `(N,)`; see `Certificate`."""
+    """Result of `residuals`, each `(N,)`; see `Certificate`."""
 
     primal: np.ndarray
     dual: np.ndarray

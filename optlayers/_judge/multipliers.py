@@ -58,7 +58,7 @@ _FORMS: dict[tuple[bytes, int], Equilibrated] = {}  # by the fingerprint of the 
 
 
 class CertifiedProblem(NamedTuple):
-    """What a point is judged against: equilibrated rows, values flattened to `(N or 1, ...)`.
+    """The problem a point is judged by: equilibrated rows, values flattened to `(N or 1, ...)`.
 
     Attributes:
         A: Inequality rows, `(m, num_vars)`.
@@ -87,7 +87,7 @@ class CertifiedProblem(NamedTuple):
 
     @property
     def values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What may differ between instances: `b, b_eq, lower, upper`."""
+        """Values that may differ between instances: `b, b_eq, lower, upper`."""
         return self.b, self.b_eq, self.lower, self.upper
 
     def right_hand_side(self) -> np.ndarray:

@@ -17,7 +17,7 @@ _HIGHS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1
 
 
 class Repaired(NamedTuple):
-    """What `feasible_near` found."""
+    """Result of `feasible_near`."""
 
     x: np.ndarray  # (N, num_vars)
     found: np.ndarray  # (N,) whether x satisfies all rows to rounding, and the bounds exactly

@@ -16,7 +16,7 @@ ROUNDED = numba.njit(rounded_up)
 
 
 class Block(NamedTuple):
-    """What all instances share: rows R, normalised; `(start, index, value)` by rows, by columns.
+    """Common arrays: rows R, normalised; `(start, index, value)` by rows, by columns.
 
     `by_row` is R as a matrix and `by_column` its transpose, both filled up, or both are empty.
     """

@@ -25,7 +25,7 @@ def array(x: Tensor) -> np.ndarray:
 
 
 def is_ordinary(x: Tensor) -> bool:
-    """Whether compiled loops may read a tensor as it is: on the CPU, neither traced nor wrapped.
+    """Tell whether compiled loops may read a tensor: on the CPU, neither traced nor wrapped.
 
     Large ones are none: what a call costs beside the work is nothing there, and nothing is asked
     twice.
@@ -44,7 +44,7 @@ def is_ordinary(x: Tensor) -> bool:
 
 
 def usual(x: Tensor, other: Tensor) -> bool:
-    """Whether both are finite and no entry of `x` is low. For CPU tensors as they are in memory."""
+    """Tell whether both are finite and no entry of `x` is low. For CPU tensors in memory."""
     x = x.detach() if x.requires_grad else x
     other = other.detach() if other.requires_grad else other
     return _kernels.checks.all_usual(x.numpy().ravel(), other.numpy().ravel(), CALM)

@@ -1,4 +1,4 @@
-"""What the parts of the compiled Newton method share: its arrays, and products with the rows."""
+"""Arrays of the compiled Newton method, and products with the rows."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from .lean import called, exact, inlined
 
 
 class BlockArrays(NamedTuple):
-    """What all instances share: rows R, normalised; `(start, index, value)` by rows, by columns.
+    """Common arrays: rows R, normalised; `(start, index, value)` by rows, by columns.
 
     `dense` is the transpose of R as a matrix, or empty; `pattern` is what `_ordering.pairs` found,
     or empty.

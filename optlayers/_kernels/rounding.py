@@ -1,4 +1,4 @@
-"""What rounding does to sums and differences in float64; without numba, for all who compute."""
+"""Rounding of sums and differences in float64; without numba, for all who compute."""
 
 from math import sqrt
 

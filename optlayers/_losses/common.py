@@ -1,4 +1,4 @@
-"""What every loss needs: reductions, shapes, padding, and a gradient that is known."""
+"""Common parts of losses: reductions, shapes, padding, and a gradient that is known."""
 
 from typing import Any, Literal
 

@@ -167,7 +167,7 @@ def sample(scores: Tensor, batch: PathBatch, generator: torch.Generator | None) 
 
 
 def may_look(x: Tensor) -> bool:
-    """Whether numbers may be looked at: on the host, and no graph is traced."""
+    """Tell whether numbers may be looked at: on the host, and no graph is traced."""
     functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False

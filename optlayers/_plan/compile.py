@@ -45,7 +45,7 @@ _MOST_ROWS = 64  # matrices whose compiled rows are kept although no polytope ma
 
 @dataclass(eq=False)
 class CompiledRows:
-    """What depends on the rows alone, shared by all polytopes with equal rows.
+    """Compiled state of the rows alone, shared by all polytopes with equal rows.
 
     Attributes:
         reduction: The rows after presolve.
@@ -76,7 +76,7 @@ class CompiledRows:
 
 @dataclass(eq=False)
 class CompiledPolytope:
-    """What was made of one polytope.
+    """Compiled state of one polytope.
 
     Attributes:
         rows: Of its rows.

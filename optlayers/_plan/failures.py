@@ -1,4 +1,4 @@
-"""What went wrong with which instance: one value, from the map that gives up to the user."""
+"""Failures of instances: one value, from the map that gives up to the user."""
 
 import math
 from collections.abc import Mapping, Sequence

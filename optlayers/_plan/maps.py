@@ -24,7 +24,7 @@ def send(x: Any, device: torch.device) -> Any:
 
 
 class Limits(NamedTuple):
-    """What may differ from call to call, in the layout of a block: `(N or 1, count, ...)`."""
+    """Limits, which may differ by call, in the layout of a block: `(N or 1, count, ...)`."""
 
     row_lower: Tensor
     row_upper: Tensor

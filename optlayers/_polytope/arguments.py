@@ -41,7 +41,8 @@ def refuse_complex(given: Any, name: str) -> None:
 
 def check_num_aux(num_aux: Any, num_vars: int) -> int:
     """Return the number of auxiliary variables, which leaves at least one other."""
-    if not isinstance(num_aux, int | np.integer) or not 0 <= num_aux < num_vars:
+    whole = isinstance(num_aux, int | np.integer) and not isinstance(num_aux, bool)
+    if not whole or not 0 <= num_aux < num_vars:
         raise PolytopeError(
             f"`num_aux` must be an integer from 0 to {num_vars - 1}, one less than the number "
             f"of columns. Got {num_aux!r}."

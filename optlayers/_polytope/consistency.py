@@ -29,7 +29,7 @@ _WIDE = 1e4  # quotient of coefficients from which a row gets another unit
 
 
 class Nearest(NamedTuple):
-    """What has to give for a point to exist.
+    """Limits that have to give for a point to exist.
 
     Attributes:
         gap: By how much limits have to be moved, in units of the bracket above; NaN if unknown.
@@ -47,7 +47,7 @@ class Nearest(NamedTuple):
 
 
 def within(gap: float) -> bool:
-    """Whether limits with that gap are meant to agree; an unknown one is not called too wide."""
+    """Tell whether limits with that gap are meant to agree; an unknown one is not too wide."""
     return not gap > CONSISTENT
 
 

@@ -1,4 +1,4 @@
-"""What cvxpy says: variables and their attributes, parameters, constraints as a sparse tensor.
+"""A program of cvxpy: variables and their attributes, parameters, constraints as a sparse tensor.
 
 cvxpy itself replaces atoms that linear programs can express (abs, norm1, norm_inf, max, min, pos,
 sum_largest, ...) by auxiliary variables, and writes what is left as coefficients by parameters.
@@ -130,7 +130,7 @@ def _stuffed(constraints: list[Any]) -> tuple[list[tuple[int, ...]], Any]:
 
 
 class _Nothing:
-    """What cvxpy would make of no constraints."""
+    """A stand-in for the program of no constraints, which cvxpy does not make."""
 
     constraints: tuple[()] = ()
 

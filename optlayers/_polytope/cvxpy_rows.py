@@ -142,7 +142,7 @@ class CvxpyRows:
 
 
 def _names(key: Any, of: Named) -> bool:
-    """Whether a key is the name of a parameter, or the parameter itself."""
+    """Tell whether a key is the name of a parameter, or the parameter itself."""
     return key == of.name if isinstance(key, str) else getattr(key, "id", None) == of.number
 
 

@@ -103,7 +103,7 @@ class ReadFromCvxpy(Declared):
 
     def __getattr__(self, name: str) -> NoReturn:
         rows = self.__dict__.get("_cvxpy")
-        if rows is not None and "A" not in self.__dict__ and not name.startswith("__"):
+        if rows is not None and "rows" not in self.__dict__ and not name.startswith("__"):
             names = ", ".join(rows.open)
             raise PolytopeError(
                 f"Nothing is known of a polytope whose parameters are open. Bind {names} first: "

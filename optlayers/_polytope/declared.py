@@ -1,6 +1,7 @@
-"""What was declared: rows, right-hand sides and bounds, checked once, then frozen."""
+"""Declarations: rows, right-hand sides and bounds, checked once, then frozen."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
@@ -22,8 +23,6 @@ VALUES = ("b", "b_eq", "lower", "upper")
 class Declared:
     """The fields of a polytope: filled by whoever checked the rows, read by everybody."""
 
-    A: sp.csr_array
-    A_eq: sp.csr_array
     num_vars: int  # columns: variables and auxiliary variables
     n: int  # variables z, the last dimension of scores and points
     num_aux: int
@@ -101,8 +100,6 @@ class Declared:
             check_empty_rows(A.matrix, values["b"], A_eq.matrix, values["b_eq"])
         own_shape = read_shape(shape, n)
         fields = {
-            "A": A.matrix,
-            "A_eq": A_eq.matrix,
             "rows": A,
             "rows_eq": A_eq,
             "rows_batch": rows_batch,
@@ -121,6 +118,18 @@ class Declared:
         }
         for key, value in fields.items():
             object.__setattr__(self, key, value)
+        for rows in (A, A_eq):
+            rows.freeze()
+
+    @property
+    def A(self) -> sp.csr_array:  # noqa: N802  (capitals are matrices)
+        """Inequality rows, of every instance below those of the one before; to be read."""
+        return copy(self.rows.matrix)  # of the object: the numbers are shared, and frozen
+
+    @property
+    def A_eq(self) -> sp.csr_array:  # noqa: N802
+        """Equality rows, likewise."""
+        return copy(self.rows_eq.matrix)
 
     b = property(lambda self: self._value("b"))
     b_eq = property(lambda self: self._value("b_eq"))
@@ -180,7 +189,7 @@ class Declared:
 
     @property
     def fields_with_graph(self) -> tuple[str, ...]:
-        """What was declared with tensors that require grad: values and rows."""
+        """Names of values and rows that were declared with tensors that require grad."""
         rows = {"A": self.rows, "A_eq": self.rows_eq}
         own = tuple(name for name, of in rows.items() if of.source is not None)
         return (*own, *self._graphs)
@@ -202,7 +211,7 @@ class Declared:
         return self  # frozen: a copy could not differ
 
     def __getstate__(self) -> dict[str, Any]:
-        if "A" not in self.__dict__:
+        if "rows" not in self.__dict__:
             return {"_cvxpy": self.__dict__["_cvxpy"]}
         names = ("A", "A_eq", "b", "b_eq", "lower", "upper", "num_aux", "integral", "shape")
         state = {name: getattr(self, name) for name in names} | {"rows_batch": self.rows_batch}

@@ -150,7 +150,7 @@ class _Part(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """What one side of a transport problem sends or gets, `(..., n)`."""
+    """Amounts that one side of a transport problem sends or gets, `(..., n)`."""
 
     most: Tensor
     least: Tensor

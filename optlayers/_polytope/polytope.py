@@ -95,7 +95,7 @@ class Polytope(ReadFromCvxpy):
         return self
 
     def __repr__(self) -> str:
-        if "A" not in self.__dict__:
+        if "rows" not in self.__dict__:
             return f"Polytope(open: {', '.join(self._read_from_cvxpy('repr').open)})"
         parts = [f"n={self.n}"]
         parts += [f"num_aux={self.num_aux}"] if self.num_aux else []

@@ -31,6 +31,11 @@ class Rows(NamedTuple):
         """Number of rows of one instance."""
         return self.matrix.shape[0] // max(self.batch.numel(), 1)
 
+    def freeze(self) -> None:
+        """Let nobody write on the numbers: plans were compiled from them."""
+        for part in (self.matrix.data, self.matrix.indices, self.matrix.indptr):
+            part.flags.writeable = False
+
     def expanded(self, batch: torch.Size) -> "Rows":
         """Return the rows for a larger batch, instance by instance."""
         if self.batch == batch:
@@ -92,7 +97,6 @@ def as_rows(matrix: Any, name: str) -> Rows | None:
     rows.eliminate_zeros()
     rows.sort_indices()
     _refuse_infinite(rows, name, batch)
-    rows.data.flags.writeable = False
     return Rows(rows, batch, source)
 
 

@@ -47,7 +47,7 @@ def holds_arrays(shape: tuple[int, ...], own: tuple[int, ...], batch: Sequence[i
 
 
 def _differ(lead: Sequence[int], ones: int, batch: Sequence[int]) -> bool:
-    """Whether a batch broadcasts otherwise against leading dimensions with ones behind them."""
+    """Tell whether a batch broadcasts otherwise against dimensions with ones behind them."""
     shapes = []
     for tried in ((*lead, *[1] * ones), tuple(lead)):
         try:

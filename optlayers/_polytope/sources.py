@@ -1,4 +1,4 @@
-"""What a polytope was declared with and may change later: tensors that require grad."""
+"""Tensors that a polytope was declared with and that may change later."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What maps share that are tried before Newton's method, and hand on to it."""
+"""Common parts of maps that are tried before Newton's method, and hand on to it."""
 
 from abc import abstractmethod
 from functools import cached_property

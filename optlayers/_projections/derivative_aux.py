@@ -58,7 +58,7 @@ def free_auxiliaries(
 
 
 class BestFace(NamedTuple):
-    """What holds wherever auxiliary variables are worth most.
+    """Constraints that hold wherever auxiliary variables are worth most.
 
     Attributes:
         limits: Those of one component, both sides equal where a row or a bound holds.

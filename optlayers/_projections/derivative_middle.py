@@ -23,7 +23,7 @@ _ROOM = 50.0  # times the tolerance of activity, which a slack must have to be o
 
 
 class Middle(NamedTuple):
-    """What is known of every instance: the point, and whether its auxiliary part is the middle."""
+    """Points of every instance, and whether their auxiliary parts are the middle."""
 
     points: np.ndarray
     found: np.ndarray

@@ -50,7 +50,7 @@ class ScoredBox(Box):
 
 
 class _Scored:
-    """What maps of rows with auxiliary variables have in common."""
+    """Common parts of maps of rows with auxiliary variables."""
 
     block: Block
 

@@ -32,7 +32,7 @@ def simplex_threshold(x: Tensor, total: Tensor | float) -> Tensor:
 
 
 def _far(block: Block) -> bool:
-    """Whether variables could be counted only from bounds so far away that digits are lost."""
+    """Tell whether variables could be counted only from bounds so far away that digits are lost."""
     _, _, lower, upper = block.static
     assert block.weights is not None  # it has one row
     ends = (np.where(sign * block.weights > 0, lower, upper) for sign in (1, -1))

@@ -1,4 +1,4 @@
-"""What sets with a batch of their own share, and those over padded batches of sentences."""
+"""Common parts of sets with a batch of their own, and of those over padded sentences."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

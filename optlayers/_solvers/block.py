@@ -1,4 +1,4 @@
-"""What the exact QP solvers have in common: the problem, an answer, and its residuals."""
+"""Common parts of the exact QP solvers: the problem, an answer, and its residuals."""
 
 from dataclasses import dataclass, replace
 

@@ -29,7 +29,7 @@ _OPTIONS = {
 
 
 class Solution(NamedTuple):
-    """What HiGHS says of one set of costs and limits.
+    """Answer of HiGHS for one set of costs and limits.
 
     Attributes:
         point: The best point, or the best one found in time; None if there is none.

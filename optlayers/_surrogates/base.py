@@ -1,4 +1,4 @@
-"""What a surrogate gradient is."""
+"""The interface of surrogate gradients."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from .steps import NormClip
 
 @dataclass(frozen=True)
 class Decision:
-    """What a surrogate's forward pass hands to the layer.
+    """Result of a surrogate's forward pass, for the layer.
 
     Attributes:
         z: `(..., n)`: what goes into the network.

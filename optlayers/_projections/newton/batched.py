@@ -38,7 +38,7 @@ _CHUNK = 64_000_000  # entries of the systems made at a time
 
 
 class Rows(NamedTuple):
-    """What is known of a block before a call, on a device, in float64.
+    """Numbers of a block that are known before a call, on a device, in float64.
 
     Attributes:
         R: `(m, size)`, rows divided by their norms.
@@ -108,7 +108,7 @@ class State:
 
 @dataclass
 class Point:
-    """What is known at the multipliers of a state."""
+    """Numbers at the multipliers of a state."""
 
     x: Tensor
     moved: Tensor

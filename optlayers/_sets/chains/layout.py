@@ -14,7 +14,7 @@ from ..._polytope.polytope import Polytope
 
 
 class Size(NamedTuple):
-    """What the rows depend on.
+    """Numbers that the rows depend on.
 
     Attributes:
         positions: Of the longest sequence there is room for.

@@ -11,7 +11,7 @@ from ..._kernels.threads import run
 
 
 class Arrays(NamedTuple):
-    """What the compiled loops work on: N instances of d parts, with room for structures.
+    """Arrays that the compiled loops work on: N instances of d parts, with room for structures.
 
     Attributes:
         origin: `(N, d)`, the first structure.

@@ -180,7 +180,7 @@ class ConvexHull(AbstractFeasibleSet):
         return self._set.least_parts(like if decides else like.detach(), True)
 
     def contains(self, z: Tensor) -> Tensor:
-        """Whether each `z` is a structure of the set, if it has a test of membership."""
+        """Tell whether each `z` is a structure of the set, if it has a test of membership."""
         inside = self._set.contains(z)
         if self._mask is None:
             return inside
@@ -225,7 +225,7 @@ class ConvexHull(AbstractFeasibleSet):
 
 
 def _holds(lead: torch.Size, batch: torch.Size) -> bool:
-    """Whether leading dimensions hold every instance of a batch."""
+    """Tell whether leading dimensions hold every instance of a batch."""
     try:
         return torch.broadcast_shapes(lead, batch) == lead
     except RuntimeError:

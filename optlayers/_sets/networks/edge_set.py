@@ -1,4 +1,4 @@
-"""What sets over the edges of a graph share: edges, masks, and a batch that goes to the host."""
+"""Parts of sets over the edges of a graph: edges, masks, and a batch that goes to the host."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar

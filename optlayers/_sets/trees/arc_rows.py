@@ -10,7 +10,7 @@ from ..._polytope.polytope import Polytope
 
 
 class Template(NamedTuple):
-    """What all batches of one padded size have in common; arrays, so that no call changes it."""
+    """Rows of all batches of one padded size; arrays, so that no call changes it."""
 
     polytope: Polytope
     b_eq: np.ndarray  # (n + 1, m_eq) right-hand sides for every length

@@ -1,4 +1,4 @@
-"""What is a dependency tree: one head per word, no cycle; one root, no crossing if asked for."""
+"""Tests of dependency trees: one head per word, no cycle; one root, no crossing if asked for."""
 
 import numpy as np
 
