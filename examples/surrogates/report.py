@@ -21,8 +21,8 @@ HEAD = """\
 
 `python -m examples.surrogates TASK` for each task, then `python -m examples.surrogates report`
 
-{today}; Python {python}, torch {torch}, PyEPO {pyepo}; one thread of a CPU with two cores, shared
-with other work. Raw numbers, a line a run: {files}.
+Begun on 2026-11-27, this page made on {today}; Python {python}, torch {torch}, PyEPO {pyepo}; one
+thread of a CPU with two cores, shared with other work. Raw numbers: [a line a run](surrogates.csv).
 
 Every method has the same tuning budget, {grid} settings: learning rates by values of the one number
 that it has besides (a step, a temperature, a noise, a lambda; a method without one, and under Adam
@@ -39,7 +39,6 @@ a seed and a bar is a standard deviation to both sides.
 def write(tasks: list[Task], folder: Path, page: Path) -> None:
     """Write the page and its pictures, of the tasks that have reported runs."""
     ended = [(task, rows) for task in tasks if (rows := ended_runs(task, folder)) is not None]
-    files = [f"[{task.name}](surrogates-{task.name}.csv)" for task, _ in ended]
     grids = {max(len(list(task.grid(name))) for name in task.methods) for task, _ in ended}
     parts = [
         HEAD.format(
@@ -47,20 +46,24 @@ def write(tasks: list[Task], folder: Path, page: Path) -> None:
             python=python_version(),
             torch=torch.__version__,
             pyepo=installed("pyepo"),
-            files=", ".join(files),
             grid=" or ".join(map(str, sorted(grids))),
             missing=what_is_missing(tasks, ended, folder),
         )
     ]
+    raw = [rows.assign(task=task.name) for task, rows in ended]
     for task, rows in ended:
-        rows.to_csv(page.with_name(f"surrogates-{task.name}.csv"), index=False)
         picture = page.with_name(f"surrogates-{task.name}.svg")
         draw_scores(task, rows[rows["seed"] != TUNING_SEED], picture)
         parts += [section(task, rows), f"![{task.title}: scores]({picture.name})\n"]
     for name, (task, score, rate) in steps.TASKS.items():
         path = folder / f"{name}.csv"
         if path.exists():
-            parts.append(step_sizes(name, task, score, rate, pd.read_csv(path), page))
+            rows = pd.read_csv(path)
+            raw.append(rows.assign(task=name))
+            parts.append(step_sizes(name, task, score, rate, rows, page))
+    every = pd.concat(raw)
+    every.insert(0, "task", every.pop("task"))
+    every.to_csv(page.with_suffix(".csv"), index=False)
     page.write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -109,12 +112,11 @@ def step_sizes(
     name: str, task: Task, score: str, rate: float, rows: pd.DataFrame, page: Path
 ) -> str:
     """Draw a score by step size; return the section with the picture."""
-    rows.to_csv(page.with_name(f"surrogates-{name}.csv"), index=False)
     picture = page.with_name(f"surrogates-{name}.svg")
     draw_steps(task, score, rows, picture)
     return (
         f"## Step size: {task.title}\n\nLearning rate {rate:g}; mean and standard deviation over "
-        f"{rows['seed'].nunique()} seeds ([raw](surrogates-{name}.csv)).\n\n"
+        f"{rows['seed'].nunique()} seeds.\n\n"
         f"![{task.scores[score]} by step size]({picture.name})\n"
     )
 
