@@ -1,4 +1,4 @@
-"""The command line: `python -m optlayers explain|validate|bench`."""
+"""The command line: `python -m optlayers explain|validate|bench|warmup`."""
 
 import argparse
 import json
@@ -14,7 +14,8 @@ from ._cli.bench import bench
 from ._cli.explain import explain
 from ._cli.parser import installed_version, make_parser
 from ._cli.sets import read_set
-from ._cli.show import show_bench, show_explanation, show_validation
+from ._cli.show import show_bench, show_explanation, show_validation, show_warmup
+from ._cli.warmup import warm_up
 from ._errors import OptLayersError
 from ._judge.validate import validate
 
@@ -50,6 +51,9 @@ def _give_up(args: argparse.Namespace, head: dict[str, Any], reason: str) -> int
 
 def _run(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None], bool]:
     """Return what was found, a function that shows it, and whether the projection is right."""
+    if args.command == "warmup":
+        found = warm_up(show=not args.json and sys.stderr.isatty())
+        return found, lambda: show_warmup(found), True
     feasible_set = read_set(args)
     if args.command == "explain":
         found = explain(feasible_set, args.constraints)

@@ -222,6 +222,7 @@ def projection(
     on_nonfinite: OnNonfinite,
     tolerance: float = ACCURACY,
     near: Tensor | None = None,
+    limit: TimeLimit | None = None,
 ) -> tuple[Tensor, Status]:
     """Project a batch under the policies: at once where nothing can fail, else by a `Call`."""
     check_tolerance(tolerance)
@@ -233,6 +234,7 @@ def projection(
             batch = y.shape[: y.ndim - feasible_set.event_dim]
             return z, Status(tuple(batch), answers=report.answers_of())
     call = Call(feasible_set, y, False, on_failure, on_nonfinite, tolerance)
+    call.report.limit = limit
     if near is not None:
         call.expect(near)
     return call.projection(feasible_set.answer_projection)

@@ -108,6 +108,7 @@ def project(
     on_failure: Literal["raise", "nan"] = "raise",
     on_nonfinite: OnNonfinite = "raise",
     tolerance: float = ACCURACY,
+    time_limit: float | None = None,
     return_aux: bool = False,
     return_status: bool = False,
 ) -> Tensor | tuple[Tensor, Status] | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Status]:
@@ -153,6 +154,11 @@ def project(
         return_aux: Also return $\psi$, `(..., num_aux)`: of all that complete z and are worth most,
             the one nearest to zero. Differentiable in z and in what the polytope was declared with,
             through z in y and c. One more projection, and multipliers on the host.
+        time_limit: Seconds that the projection of one instance may take. It is kept to where rows
+            are many and fill a factor, which Clarabel then makes (`plan(P).explain()` says so); an
+            instance that runs out of time is a failure, subject to `on_failure`. All other methods
+            take a fraction of a second, and finish. Ctrl-C ends a long call as well; one of more
+            than ten seconds says how far it is, unless `OPTLAYERS_PROGRESS=0` is set.
         return_status: Also return a `Status`, with the residual and the solver of each instance.
 
     Returns:
@@ -162,10 +168,12 @@ def project(
     Raises:
         InputError: If `y` has another last dimension, is not a float tensor, or is not finite; if
             float16 cannot hold the answer; if a policy does not exist; if `tolerance` is not a
-            number from 1e-9 to 1; if `near` is no float tensor, or does not fit.
+            number from 1e-9 to 1; if `near` is no float tensor, or does not fit; if `time_limit` is
+            not positive.
         InfeasibleError: If an instance has no point; names the instance and rows in conflict.
         UnboundedError: If `scores_aux` can grow over the set for ever; names a variable.
-        SolverFailed: If no exact solver reached `tolerance`; names the instance, with residuals.
+        SolverFailed: If no exact solver reached `tolerance`; names the instance, with residuals. If
+            the time of an instance ran out.
 
     Examples:
         >>> import torch
@@ -183,14 +191,17 @@ def project(
         (tensor([0.5000]), tensor([0.5000]))
     """
     if scores_aux is not None or return_aux:
-        if near is not None:
+        if near is not None or time_limit is not None:
+            name = "near" if near is not None else "time_limit"
             raise InputError(
-                "`near` is not used beside `scores_aux` or `return_aux`. Leave it out."
+                f"`{name}` is not used beside `scores_aux` or `return_aux`. Leave it out."
             )
         options = (on_failure, on_nonfinite, tolerance)
         z, psi, status = project_with_aux(feasible_set, y, scores_aux, return_aux, *options)
         return _chosen(z, psi if return_aux else None, status if return_status else None)
-    z, status = projection(as_set(feasible_set, y), y, on_failure, on_nonfinite, tolerance, near)
+    limit = as_time_limit(time_limit, "fail")
+    asked = as_set(feasible_set, y)
+    z, status = projection(asked, y, on_failure, on_nonfinite, tolerance, near, limit)
     return (z, status) if return_status else z
 
 

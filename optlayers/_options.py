@@ -17,6 +17,7 @@ class ProjectOptions(TypedDict, total=False):
     on_failure: Literal["raise", "nan"]
     on_nonfinite: OnNonfinite
     tolerance: float
+    time_limit: float | None
 
 
 class DecideOptions(TypedDict, total=False):

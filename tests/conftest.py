@@ -1,6 +1,5 @@
 """Fixtures for every test: fixed seeds, the devices at hand, the real data where it lies."""
 
-import contextlib
 import os
 import random
 from collections.abc import Iterator
@@ -13,19 +12,10 @@ import torch
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures are written, never shown
 # Small problems on several threads wait for each other where other jobs run, here and in processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPTLAYERS_PROGRESS", "0")  # tests compare what is printed
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-KERNELS = Path(__file__).parent.parent / "optlayers" / "_kernels"
-
-
-def pytest_configure() -> None:
-    """Forget compiled loops that are older than a file of theirs; see `optlayers/_kernels`."""
-    newest = max(path.stat().st_mtime for path in KERNELS.glob("*.py"))
-    for path in KERNELS.glob("__pycache__/*.nb[ic]"):
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            if path.stat().st_mtime < newest:
-                path.unlink()
 
 
 @pytest.fixture(autouse=True)

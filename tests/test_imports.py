@@ -20,6 +20,8 @@ TREE: dict[str, list[str]] = {
     "_deprecated": [],
     "_kernels": [
         "arrays",
+        "folder",
+        "progress",
         "threads",
         "untraced",
         "newton_constants",

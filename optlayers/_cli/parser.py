@@ -45,6 +45,13 @@ Points are normal; every method gets the same ones. The first call, in which
 code is compiled, is not counted. A solver gets one point after the other, as
 many as fit in a second but two at least; "points" says how many were timed."""
 
+_WARMUP = """\
+examples:
+  python -m optlayers warmup
+      Compile what most calls need, while an image is built or before a class.
+  python -m optlayers warmup --json
+      The same, with the seconds of each kind of set for a program to read."""
+
 _COMMANDS = {
     "explain": (
         "which map each block of the rows goes to, and why not a cheaper one",
@@ -55,6 +62,7 @@ _COMMANDS = {
         _VALIDATE,
     ),
     "bench": ("times of deciding, projecting and training, on this machine", _BENCH),
+    "warmup": ("how long the loops took that were compiled, once per machine", _WARMUP),
 }
 
 
@@ -88,8 +96,9 @@ def make_parser() -> argparse.ArgumentParser:
             f"see also:\n  {others}; the page 'The command line' of the documentation",
             formatter_class=_FORMAT,
         )
-        _add_set(command)
-        {"explain": _add_explain, "validate": _add_validate, "bench": _add_bench}[name](command)
+        if name in _OPTIONS_OF:
+            _add_set(command)
+            _OPTIONS_OF[name](command)
         output = command.add_argument_group("output")
         output.add_argument("--json", action="store_true", help="print JSON instead of tables")
     return parser
@@ -137,6 +146,9 @@ def _add_against(group, default: list[str]) -> None:
         metavar="SOLVER",
         help=f"any of osqp, cvxpy, cvxpylayers (default: {' '.join(default)})",
     )
+
+
+_OPTIONS_OF = {"explain": _add_explain, "validate": _add_validate, "bench": _add_bench}
 
 
 def natural(text: str) -> int:

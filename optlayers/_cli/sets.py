@@ -22,7 +22,14 @@ from .._polytope.constructors import (
 from .._polytope.matrices import assignment, head_selection, transport
 from .._polytope.npz import load
 from .._polytope.polytope import Polytope
-from .._sets import DependencyTrees, SemanticGraphs
+from .._sets import (
+    DependencyTrees,
+    LinearChain,
+    Rankings,
+    Segmentation,
+    SemanticGraphs,
+    SpanningTrees,
+)
 
 
 def _budget(args: argparse.Namespace) -> Polytope:
@@ -80,18 +87,32 @@ NAMES: dict[str, tuple[str, Callable[[argparse.Namespace], FeasibleSet]]] = {
         "semantic graphs over SIZE words, half of LABELS deterministic",
         _graphs,
     ),
+    "chains": (
+        "sequences of SIZE tags, of LABELS kinds",
+        lambda args: LinearChain(args.size, args.labels),
+    ),
+    "segments": (
+        "segments of at most 3 of SIZE words, with LABELS labels",
+        lambda args: Segmentation(args.size, 3, args.labels),
+    ),
+    "spanning-trees": (
+        "spanning trees of the complete graph of SIZE nodes",
+        lambda args: SpanningTrees(args.size),
+    ),
+    "rankings": ("the ranks of SIZE items", lambda args: Rankings(args.size)),
     "dag-path": ("a path through SIZE nodes, with edges to the next 3", _dag_path),
 }
 
 
 _MOST_VARIABLES = 2 * 10**7
-_SQUARES = ("head-selection", "assignment", "transport", "trees", "graphs")
+_SQUARES = ("head-selection", "assignment", "transport", "trees", "graphs", "spanning-trees")
 
 
 def _check_size(args: argparse.Namespace) -> None:
     """Refuse a set that no machine of today projects onto, before it is made."""
     count = args.size ** (2 if args.polytope in _SQUARES else 1)
     count *= args.labels + 1 if args.polytope in ("label-sum", "graphs") else 1
+    count *= args.labels**2 if args.polytope in ("chains", "segments") else 1
     if count > _MOST_VARIABLES:
         raise InputError(
             f"{args.polytope!r} of `--size` {args.size} has over {_MOST_VARIABLES:,} variables "

@@ -102,3 +102,14 @@ def show_bench(found: dict[str, Any], version: str) -> None:
         console.print("not ok: the residual of the projection", style="bold red", soft_wrap=True)
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     console.print(f"{found['machine']}; {versions}; optlayers {version}", soft_wrap=True)
+
+
+def show_warmup(found: dict[str, Any]) -> None:
+    """Print the seconds of each kind of set, and where the loops are kept."""
+    console = _console()
+    table = _table("compiled, or found compiled", [("set", "left"), ("seconds", "right")])
+    for name, seconds in found["seconds"].items():
+        table.add_row(name, f"{seconds:.2f}")
+    table.add_row("all", f"{found['total']:.2f}")
+    console.print(table)
+    console.print(f"kept in {found['folder'] or 'a folder of numba'}", soft_wrap=True)

@@ -12,14 +12,19 @@ written out, because a plain call counts every array that it is handed; what is 
 sentence may be either, whichever was measured to be faster.
 
 numba compares a cached function with the file that it stands in, not with the files that this one
-imports, and takes global numbers for constants: while developing, remove `_kernels/__pycache__`
-after changing what another file uses. The tests do.
+imports, and takes global numbers for constants. So each file has a folder of its own in the cache,
+named after it and all that it imports: see `folder.py`.
 """
 
 import warnings
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+from .folder import imported_by, kept_in_folder, tidy
+from .progress import watch
+
+_ready: list[bool] = []  # whether numba has been told what this process wants to know
 
 
 def _cache_elsewhere(error: RuntimeError) -> None:
@@ -52,16 +57,26 @@ def _cache_elsewhere(error: RuntimeError) -> None:
 
 def __getattr__(name: str) -> ModuleType:
     """Import a file of loops when it is first asked for."""
+    try:
+        files = imported_by(name)
+    except OSError:
+        raise AttributeError(f"There are no loops called {name!r}.", name=name) from None
+    if not _ready:
+        _ready.append(True)
+        watch()
+        tidy()
+    for each in files:  # what it imports first, so that each is kept in a folder of its own
+        found = _loaded(each)
+    return found
+
+
+def _loaded(name: str) -> ModuleType:
     full = f"{__name__}.{name}"
     try:
-        try:
+        with kept_in_folder(name):
             return import_module(full)
-        except RuntimeError as error:
-            if "cannot cache function" not in str(error):
-                raise
-            _cache_elsewhere(error)
-            return import_module(full)
-    except ModuleNotFoundError as error:
-        if error.name != full:  # numba is missing, say
+    except RuntimeError as error:
+        if "cannot cache function" not in str(error):
             raise
-        raise AttributeError(f"There are no loops called {name!r}.", name=name) from None
+        _cache_elsewhere(error)
+        return import_module(full)

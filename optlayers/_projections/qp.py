@@ -71,6 +71,12 @@ class QP(SolverMap, ByFace):
         return "OSQP, then Clarabel, an instance at a time per thread"
 
     @contextmanager
+    def solver(self, kind: type) -> Iterator[Any]:
+        """Lend a solver nobody else uses, in its turn."""
+        with self._solver(kind) as solver, self._turn(kind):
+            yield solver
+
+    @contextmanager
     def _solver(self, kind: type) -> Iterator[Any]:
         """Return a solver nobody else uses, made if there is none: one per thread that asks."""
         with self._lock:
@@ -206,7 +212,7 @@ class QP(SolverMap, ByFace):
     ) -> np.ndarray | None:
         """Ask solvers in turn until one reaches `GOOD`; all answers are noted."""
         for kind in kinds:
-            with self._solver(kind) as solver, self._turn(kind):
+            with self.solver(kind) as solver:
                 answer = solver.solve(problem)
             answer = measured(self.units.block, problem, answer)
             if GOOD < answer.residual < np.inf and self.block.size <= _DENSE:

@@ -1,6 +1,8 @@
 """Clarabel through cvxpy: independent code, an interior-point method, the second opinion."""
 
+import threading
 import warnings
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from .._plan.blocks import Block
 from . import require
 from .block import Answer, ProjectionProblem, judged
+from .worker import run_aside
 
 
 class _Limits(NamedTuple):
@@ -69,8 +72,16 @@ class CvxpySolver:
         objective = cp.Minimize(0.5 * cp.sum_squares(x[own]) - y @ x)
         return _Model(cp.Problem(objective, [v.constraint for v in limits]), x, y, limits)
 
-    def solve(self, problem: ProjectionProblem) -> Answer:
-        """Solve one instance to about 1e-8; the residual is recomputed."""
+    def solve(
+        self, problem: ProjectionProblem, seconds: float = np.inf, aside: bool = False
+    ) -> Answer:
+        """Solve one instance to about 1e-8; the residual is recomputed.
+
+        Args:
+            problem: The instance.
+            seconds: When to give up.
+            aside: Whether it may take long: then Ctrl-C is answered meanwhile.
+        """
         import cvxpy as cp
 
         block, m = self.block, self.block.num_rows
@@ -87,7 +98,9 @@ class CvxpySolver:
                 warnings.filterwarnings("ignore", "Solution may be inaccurate")
                 warnings.filterwarnings("ignore", "overflow", RuntimeWarning)
                 tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-10)
-                model.problem.solve(solver=cp.CLARABEL, **tolerances)
+                options = tolerances if seconds == np.inf else tolerances | {"time_limit": seconds}
+                call = partial(model.problem.solve, solver=cp.CLARABEL, **options)
+                run_aside(call, threading.Event()) if aside else call()
         except cp.SolverError as error:
             return judged(block, problem, None, multipliers, f"failed ({error})")
         if model.x.value is None:

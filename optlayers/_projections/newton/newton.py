@@ -1,5 +1,6 @@
 """Blocks with several rows: semismooth Newton on the dual, all instances of a batch at once."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ... import _kernels
 from ..._errors import InfeasibleError
+from ..._kernels.progress import Clock
 from ..._kernels.threads import run
 from ..._plan.blocks import Block
 from ..._plan.maps import ACCURACY, Limits, Report, SolverMap, send
@@ -18,6 +20,7 @@ from ..._solvers.block import ProjectionProblem, missed_rows
 from ..derivative import ByFace
 from ..qp import QP
 from . import batched
+from .large import project_large
 from .ordering import OrderedRows, rows_of
 
 GOOD = ACCURACY  # residual at which an answer is taken
@@ -25,6 +28,11 @@ _AIM = 1e-12  # residual at which nothing more is tried
 _MANY_STEPS = 400  # rows up to which OSQP is faster where most variables are auxiliary
 _FAR = 1e3  # how much larger than the point an answer may be before its rows are looked at again
 _SAME, _MOVED, _EMPTY = range(3)  # what the linear program says of limits
+# Operations of a complete factor, at most. Measured: docs/results/big.md
+_LARGE = 5e6  # above, an interior-point method, whose factor has dense parts, is faster
+_WORTH_SAYING = 1e5  # above, `explain` tells them
+_STEPS = 15  # that an instance takes, as a guess
+_PART = 2e9  # operations between two looks at signals and at the clock
 _ON_DEVICE = 1500  # rows up to which a batch off the CPU is solved there, by dense factors
 
 
@@ -76,9 +84,23 @@ class Newton(SolverMap, ByFace):
         return None
 
     def remark(self) -> str:
-        """Return which factor, and who is asked next."""
+        """Return which factor, what it costs, and who is asked next."""
+        if self.large:
+            return (
+                f"Clarabel, then exact steps: a factor of its rows has {self.rows.entries:,} "
+                f"entries, and a step of Newton's {self.rows.operations:.0e} operations"
+            )
         kind = "sparse" if self.rows.is_sparse else "dense"
-        return f"Newton's method, {kind} factor; what misses {GOOD:g} goes to OSQP, then Clarabel"
+        kind += " factor"
+        if self.rows.operations > _WORTH_SAYING:
+            entries, work = self.rows.entries, self.rows.operations
+            kind += f" of {entries:,} entries, {work:.0e} operations a step"
+        return f"Newton's method, {kind}; what misses {GOOD:g} goes to OSQP, then Clarabel"
+
+    @property
+    def large(self) -> bool:
+        """Whether an interior-point method, whose factor has dense parts, is faster."""
+        return self.rows.is_sparse and self.rows.operations > _LARGE and not self.block.is_aux.any()
 
     @outside_graphs
     def forward(self, x: Tensor, limits: Limits, report: Report) -> Tensor:
@@ -89,11 +111,18 @@ class Newton(SolverMap, ByFace):
         """Return what `forward` does, and the residual of each component of each instance."""
         wide = self.units.limits(Limits(*(v.double() for v in limits)))
         on_device = x.device.type != "cpu" and self.block.num_rows <= _ON_DEVICE
-        solver = self._on_device if on_device else self._on_host
-        x = self.units.worth(x.detach().double())
-        z, quality = solver(x, wide)
-        report.residuals.append(("newton", quality))
+        name, x = "newton", self.units.worth(x.detach().double())
+        if on_device:
+            z, quality = self._on_device(x, wide)
+        elif self.large:
+            name = "cvxpy"
+            z, quality = self._by_interior_point(x, wide, report)
+        else:
+            z, quality = self._on_host(x, wide)
+        report.residuals.append((name, quality))
         late = ~(quality <= GOOD) | _far(z, x)
+        if report.limit is not None and report.failures:  # who is out of time is not asked again
+            late[[i for i in report.failures if i < len(late)]] = False
         if bool(late.any()):
             self._hand_on(late.nonzero().cpu().numpy(), x, z, quality, wide, report)
         return self.units.declared(z), quality
@@ -119,7 +148,10 @@ class Newton(SolverMap, ByFace):
         again = np.flatnonzero(state == _MOVED)
         if len(again):
             some = Limits(*(torch.from_numpy(v[again]) for v in sides))
-            better, of_better = self._on_host(y[again].cpu(), some)
+            if self.large:
+                better, of_better = self._by_interior_point(y[again].cpu(), some, inner)
+            else:
+                better, of_better = self._on_host(y[again].cpu(), some)
             found[again], residual[again] = better.numpy(), of_better.numpy()
             for k in again[residual[again, 0] <= GOOD]:
                 report.answered(int(chosen[k, 0]), "newton", float(residual[k, 0]))
@@ -152,6 +184,13 @@ class Newton(SolverMap, ByFace):
                 state[k] = _MOVED
         return state
 
+    def _by_interior_point(
+        self, y: Tensor, limits: Limits, report: Report
+    ) -> tuple[Tensor, Tensor]:
+        sides = [v.cpu().numpy() for v in limits]
+        z, quality = project_large(self.exact, y.cpu().numpy(), sides, report)
+        return torch.from_numpy(z).to(y.device), torch.from_numpy(quality).to(y.device)
+
     def _on_host(self, y: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
         rows, size = self.rows, self.block.size
         points = np.ascontiguousarray(y.cpu().numpy()).reshape(-1, size)
@@ -161,7 +200,14 @@ class Newton(SolverMap, ByFace):
         block = _kernels.newton.BlockArrays(*rows.arrays, self.block.is_aux)
         args = (block, rows.norms, points, low, high, lower, upper, x, quality, _AIM)
         cost = len(points) * (200 * size + 20 * rows.matrix.nnz)
-        run(_kernels.newton.newton, len(points), cost, *args)
+        # Python is asked between parts: for Ctrl-C, and for a line about what takes long.
+        each = _STEPS * self.rows.operations + 200 * size
+        together, clock = max(1, int(_PART / each)), Clock("projecting", len(points))
+        for start in range(0, len(points), together):
+            stop = min(start + together, len(points))
+            part = partial(_part_of, _kernels.newton.newton, start)
+            run(part, stop - start, cost * (stop - start) // len(points), *args)
+            clock.tick(stop)
         shape = y.shape
         x, reached = torch.from_numpy(x).reshape(shape), torch.from_numpy(quality)
         quality = self._measured(x, reached.reshape(shape[:2]), limits)
@@ -197,6 +243,10 @@ class Newton(SolverMap, ByFace):
         arrays = (R, norms, self.block.is_aux, aux)
         R, norms, is_aux, aux = (send(torch.from_numpy(v), device) for v in arrays)
         return batched.Rows(R, norms, is_aux, aux if len(aux) else None)
+
+
+def _part_of(kernel: Any, at: int, start: int, stop: int, *args: Any) -> None:
+    kernel(at + start, at + stop, *args)
 
 
 def _far(z: Tensor, y: Tensor) -> Tensor:
