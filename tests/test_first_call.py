@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import numba
 import pytest
@@ -15,6 +16,8 @@ import optlayers.__main__ as cli
 from optlayers._cli import warmup
 from optlayers._kernels import folder, progress
 
+CONFIG: Any = numba.config
+
 # ---------------------------------------------------------------------- the folder
 
 
@@ -22,7 +25,7 @@ from optlayers._kernels import folder, progress
 def kept(tmp_path, monkeypatch):
     """Return a folder for caches that nobody else uses."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(CONFIG, "CACHE_DIR", "")
     made = folder.cache_folder()
     assert made is not None
     assert made.parent == tmp_path / "optlayers"
@@ -72,11 +75,11 @@ def test_without_a_home_loops_are_kept_beside_the_package(monkeypatch):
 
 
 def test_where_nothing_can_be_written_numba_looks_for_a_place(monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(CONFIG, "CACHE_DIR", "")
     monkeypatch.setattr(folder, "places", lambda: [folder.Path("/dev/null/nowhere")])
     assert folder.cache_folder() is None
     with folder.kept_in_folder("eisner"):
-        assert not numba.config.CACHE_DIR
+        assert not CONFIG.CACHE_DIR
     folder.tidy()
 
 
@@ -133,10 +136,10 @@ def test_a_folder_that_is_used_is_no_longer_old(kept):
     own.mkdir()
     os.utime(own, (0, 0))
     with folder.kept_in_folder("eisner"):
-        assert str(own) == numba.config.CACHE_DIR
+        assert str(own) == CONFIG.CACHE_DIR
         with folder.kept_in_folder("trees"):
-            assert str(kept / folder.name_of("trees")) == numba.config.CACHE_DIR
-    assert numba.config.CACHE_DIR == ""
+            assert str(kept / folder.name_of("trees")) == CONFIG.CACHE_DIR
+    assert CONFIG.CACHE_DIR == ""
     assert time.time() - own.stat().st_mtime < 3600
 
 

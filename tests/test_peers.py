@@ -52,7 +52,7 @@ def test_lpgd_is_that_of_diffcp(name, side, tau, rho):
 def pyepo_model(P: ol.Polytope):
     """Return a model of PyEPO that decides by `decode`: minimise costs over P."""
     pytest.importorskip("pyepo", reason="PyEPO is not installed: pip install pyepo")
-    from pyepo.model.opt import optModel
+    from pyepo.model.opt import optModel  # type: ignore[import-not-found]
 
     class Model(optModel):
         def _getModel(self):  # noqa: N802
@@ -112,7 +112,7 @@ def test_blackbox_is_that_of_pyepo(name):
 
 def func(P: ol.Polytope):
     pyepo_model(P)
-    from pyepo import func
+    from pyepo import func  # type: ignore[import-not-found]
 
     return func
 

@@ -65,9 +65,8 @@ def __getattr__(name: str) -> ModuleType:
         _ready.append(True)
         watch()
         tidy()
-    for each in files:  # what it imports first, so that each is kept in a folder of its own
-        found = _loaded(each)
-    return found
+    # What it imports comes first, so that each is kept in a folder of its own.
+    return [_loaded(each) for each in files][-1]
 
 
 def _loaded(name: str) -> ModuleType:
