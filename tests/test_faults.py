@@ -95,8 +95,8 @@ def test_a_solver_that_does_not_converge_is_an_error_with_residuals(monkeypatch)
 def test_without_highs_other_decoders_go_on(monkeypatch):
     monkeypatch.setitem(SOLVERS, "highs", Solver("no_such_module_here", "highspy"))
     monkeypatch.setitem(sys.modules, "highspy", None)
-    rows = [[1.5, -2.3, 3.1, 0], [0, 1, -1.2, 2]]
-    P = ol.Polytope(rows, [2.0, 1.0])  # rows nobody decoded before, and only HiGHS can
+    rows = [[1.0, -np.pi, np.e, 0], [0, 1, -np.sqrt(2), 2]]
+    P = ol.Polytope(rows, [2.0, 1.0])  # no table holds these, nor are they a packing
     with pytest.raises(ol.SolverNotInstalled, match="pip install highspy"):
         ol.decode(P, torch.randn(4))
     assert ol.decode(ol.simplex(3), torch.tensor([0.0, 2.0, 1.0])).tolist() == [0, 1, 0]

@@ -73,7 +73,8 @@ def _train(
 
     # 4.1.4: the epoch with the best development score, on all parts that there are.
     best, parts = load_model(folder), ("dev", "test", "ood")
-    scores = {part: evaluate(best, corpus, part) for part in parts if part in corpus.graphs}
+    bank = corpus.trees if best.semantics is None else corpus.graphs
+    scores = {part: evaluate(best, corpus, part) for part in parts if part in bank}
     return finish(folder, model.config, scores, time.perf_counter() - start)
 
 
