@@ -20,6 +20,7 @@ from .generate import SETS, Case, case, named_case
 from .judge import Answer, Verdict, by_library, judge
 from .policies import policies
 from .quiet import heard
+from .sets.expected import Nearest
 from .sets.judge_sets import VERBS, judge_set
 from .sets.known import SetCase
 
@@ -318,23 +319,67 @@ def test_points_to_start_near_are_judged_for_sets():
     assert "near" in {f.kind for f in judge_set(made, verbs=_verbs(project=project)).failures}
 
 
+class _Halved(torch.autograd.Function):
+    """A derivative that is off by half."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        return 0.5 * grad
+
+
 def test_derivatives_of_sets_are_judged():
     made = _set_case("set_conflicts:1")
 
-    class Halved(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, grad):  # type: ignore[override]
-            return 0.5 * grad
-
     def project(P, x, **keys):
-        return ol.project(P, Halved.apply(x) if x.requires_grad else x, **keys)
+        return ol.project(P, _Halved.apply(x) if x.requires_grad else x, **keys)
 
     found = judge_set(made, verbs=_verbs(project=project))
     assert "derivative" in {f.kind for f in found.failures}
+
+
+def test_derivatives_of_ill_conditioned_sets_are_judged():
+    """That of a point nearby may be right; half of all of them is not."""
+
+    def project(P, x, **keys):
+        return ol.project(P, _Halved.apply(x) if x.requires_grad else x, **keys)
+
+    seen = 0
+    for k in range(30):
+        made = _set_case(f"set_programs:{k}")
+        if made.known.ill_conditioned and judge_set(made).slopes:
+            found = judge_set(made, verbs=_verbs(project=project))
+            seen += "derivative" in {f.kind for f in found.failures}
+        if seen == 2:
+            return
+    raise AssertionError("not seen")
+
+
+def test_an_answer_far_from_that_of_clarabel_is_seen_whatever_is_said_of_it(monkeypatch):
+    """Residuals and distances that say nothing is wrong do not make two points the same."""
+    made = _set_case("set_conflicts:1")
+    for name in ("residual", "reach"):
+        monkeypatch.setattr(Nearest, name, lambda *_: 0.0)
+    assert not judge_set(made, compare=True).failures
+    found = judge_set(made, compare=True, verbs=_verbs(project=_but("project", lambda z: 0.5 * z)))
+    assert "differs" in {f.kind for f in found.failures}
+
+
+@pytest.mark.parametrize(
+    ("gap", "kinds"), [(0.9e-6, []), (1.2e-6, ["answered"]), (0.1, ["answered"])]
+)
+def test_sets_that_are_empty_by_less_than_a_millionth_may_be_answered(gap, kinds):
+    """x <= 0 and x >= 2 gap: every x misses one of them by the gap."""
+    rows, free = np.array([[1.0], [-1.0]]), np.array([np.inf])
+    empty = np.zeros((0, 1)), np.zeros(0)
+    draft = Draft(np.zeros(1), -free, free, rows, np.array([0.0, -2 * gap]), *empty)
+    draft = replace(draft, proof=(np.ones(2), np.zeros(0)))
+    made = Case("hair:0", draft, torch.zeros(1, 1, dtype=torch.float64), np.full((1, 1), np.nan))
+    verdict = judge(made, project=lambda _, y: Answer(torch.zeros_like(y)))
+    assert [f.kind for f in verdict.failures] == kinds
 
 
 @pytest.mark.parametrize("family", SETS)

@@ -58,12 +58,31 @@ class Nearest:
             return float(ol.certify(self.rows, self.y, z).residual)
         assert self.points is not None
         scale = max(1.0, np.abs(self.y).max(initial=0.0), np.abs(z).max(initial=0.0))
+        ahead, outside = self._ahead_and_outside(z)
+        reach = max(1.0, float(np.linalg.norm(self.points - z, axis=1).max()))
+        return max(outside, ahead / reach) / scale
+
+    def reach(self, z: np.ndarray) -> float:
+        """How far at most z is from the projection; infinite where nothing is known.
+
+        By corners: f(z) - f(z*) <= (y - z).(v - z) for the corner v farthest ahead, and f grows by
+        half the squared distance; z itself may miss the hull by what no mean of corners makes up.
+        """
+        if not np.isfinite(z).all():
+            return np.inf
+        if self.rows is not None:
+            return float(ol.certify(self.rows, self.y, z).distance)
+        ahead, outside = self._ahead_and_outside(z)
+        far = float(np.linalg.norm(self.y - z)) + float(np.linalg.norm(z))
+        return float(np.sqrt(2 * ahead)) + outside + float(np.sqrt(2 * outside * (1 + far)))
+
+    def _ahead_and_outside(self, z: np.ndarray) -> tuple[float, float]:
+        """The most of (y - z).(v - z) over the corners v, and how far z is from their hull."""
+        assert self.points is not None
         wide = 1.0 + np.abs(self.points).max(initial=0.0)
         system = np.vstack([self.points.T, np.full((1, len(self.points)), wide)])
         _, outside = nnls(system, np.append(z, wide), maxiter=50 * system.shape[1] + 100)
-        ahead = max(float(((self.points - z) @ (self.y - z)).max()), 0.0)
-        reach = max(1.0, float(np.linalg.norm(self.points - z, axis=1).max()))
-        return max(outside, ahead / reach) / scale
+        return max(float(((self.points - z) @ (self.y - z)).max()), 0.0), float(outside)
 
     def by_clarabel(self) -> np.ndarray | None:
         """The projection by an interior-point method."""
@@ -117,17 +136,17 @@ def _least_sum(rows: ol.Polytope, weights: np.ndarray) -> float:
 
 def best_value(rows: ol.Polytope, scores: np.ndarray) -> float | None:
     """The best value of a linear program, by HiGHS through scipy; None where there is none."""
-    draft = draft_of(rows)
+    draft, size = draft_of(rows), float(np.abs(scores).max(initial=0.0)) or 1.0
     said = np.isfinite(draft.b)
     answer = linprog(
-        -scores,
+        -scores / size,  # tolerances are absolute
         draft.A[said] if said.any() else None,
         draft.b[said] if said.any() else None,
         draft.A_eq if len(draft.A_eq) else None,
         draft.b_eq if len(draft.A_eq) else None,
         np.column_stack([draft.lower, draft.upper]),
     )
-    return -float(answer.fun) if answer.status == 0 else None
+    return -size * float(answer.fun) if answer.status == 0 else None
 
 
 def draft_of(rows: ol.Polytope) -> Draft:
