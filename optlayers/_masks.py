@@ -28,7 +28,7 @@ _ALL = -1e8  # an instance without a score above this may have nothing else to b
 _ALIKE = 1e-6  # how far apart, relative, its scores are then; those of a large set are not alike
 _FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
 _STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
-_WIDER = 1e6  # times how far below the others they are, low scores are told apart by one question
+_WIDER = 1e9  # times how far below the others masks are put: lower scores are not told apart
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound
 _ROUNDINGS = 16  # of a projection, in units of the last digit of what it was asked
 _TOO_FAR = "its lowest scores are too far below the others to be weighed against them"
@@ -171,6 +171,19 @@ def _as_given(low: Low, step: float) -> Tensor:
     return (~finite | (low.excess - _apart(low) >= -_below(low, step, True))).all(-1)
 
 
+def _told_apart(low: Low, below: Tensor, apart: Tensor) -> Tensor:
+    """Return numbers for one question: as few low parts as can be, and of those the best.
+
+    Below the others by what any choice of low parts can differ in, if they are that low; else as
+    they are, for then a part may cost less than the difference between two others.
+    """
+    finite = low.parts & ~low.infinite
+    under = below - finite.sum(-1, keepdim=True) * apart.amin(-1, keepdim=True)
+    top = (low.excess - apart).where(finite, torch.inf).amin(-1, keepdim=True)
+    given = torch.maximum(low.excess, -_WIDER * below)
+    return torch.where(top < -under, apart - under, given)
+
+
 def replaced(x: Tensor, low: Low, step: float, decides: bool, once: bool = False) -> Tensor:
     """Return `x` with numbers just below the others at low parts; their derivative stays.
 
@@ -179,15 +192,16 @@ def replaced(x: Tensor, low: Low, step: float, decides: bool, once: bool = False
         low: Its low parts.
         step: How far below.
         decides: Whether x is scores; then a step above 1 goes below the sum of all others.
-        once: Whether there is one question: it tells low parts apart that are further apart.
+        once: Whether there is one question.
     """
     parts, infinite, least, excess, *_ = low
     below, apart = _below(low, step, decides), _apart(low)
     finite = parts & ~infinite
     some = finite.any(-1, keepdim=True)
     spread = finite.sum(-1, keepdim=True) if step > 1 else torch.ones_like(below)
-    most = below * _WIDER if once else below
-    number = torch.where(finite, torch.maximum(excess, -below + apart.clamp(min=-most)), -below)
+    number = torch.where(finite, torch.maximum(excess, -below + apart.clamp(min=-below)), -below)
+    if once:
+        number = torch.where(finite, _told_apart(low, below, apart), number)
     number = torch.where(infinite & some, -2 * below * (1 + spread), number)
     if not decides:
         number = number + torch.where(least.isfinite(), least, 0)

@@ -17,7 +17,7 @@ import torch
 from scipy.optimize import linprog
 
 import optlayers as ol
-from optlayers import testing
+from optlayers import _masks, testing
 from optlayers._sets.trees.levels import move
 
 from .graph_enumeration import all_pairs, graph_tensors
@@ -610,3 +610,18 @@ def test_what_cannot_be_chosen_is_no_measure_for_the_rest():
         ol.structured_argmax(T, other, surrogate).square().sum().backward()
         torch.testing.assert_close(scores.grad, other.grad, atol=1e-2, rtol=0)
         assert other.grad.abs().max() > 0.1 or isinstance(surrogate, ol.SPIGOT)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e5, 1e7, 1e9])
+@pytest.mark.parametrize("name", ["assignment", "rows", "knapsack"])
+def test_one_question_finds_the_best_too(name, scale):
+    """In a graph of torch nobody looks at an answer, and there is no second question."""
+    P, structures = APART[name]()
+    s = far_apart((P.n,), scale, np.random.default_rng(2))
+    low = _masks.find_low(s, torch.zeros_like(s), None, 1, True, False)
+    report = ol.maps.Report(may_look=False)
+    z = _masks.answer_once(
+        lambda x, _: structures[(x @ structures.T).argmax(-1)], s, low, report, True
+    )
+    worth = s @ structures.T
+    assert ((z * s).sum(-1) >= worth.amax(-1) - 1e-9 * s.abs().amax(-1)).all()
