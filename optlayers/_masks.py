@@ -28,6 +28,7 @@ _ALL = -1e8  # an instance without a score above this may have nothing else to b
 _ALIKE = 1e-6  # how far apart, relative, its scores are then; those of a large set are not alike
 _FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
 _STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
+_WIDER = 1e9  # times how far below the others masks are put: lower scores are not told apart
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound
 _ROUNDINGS = 16  # of a projection, in units of the last digit of what it was asked
 _TOO_FAR = "its lowest scores are too far below the others to be weighed against them"
@@ -130,9 +131,12 @@ def find_low(
     bounded = least.isfinite()
     excess = flat if decides else flat - torch.where(bounded, least, 0)
     infinite = flat == -torch.inf
-    parts = low_parts(excess, look) & (bounded | infinite)
-    if free is not None:
-        parts = parts & free.expand(x.shape).reshape(count, -1)
+    if free is None:
+        parts = low_parts(excess, look) & (bounded | infinite)
+    else:  # what does not count is no measure for the others, as a zero among low scores would be
+        counts = free.expand(x.shape).reshape(count, -1)
+        parts = low_parts(torch.where(counts, excess, -torch.inf), look) & (bounded | infinite)
+        parts = parts & counts
     if look and not bool(parts.any()):
         return None
     others = torch.where(parts, 0, excess.abs())
@@ -140,7 +144,47 @@ def find_low(
     return Low(parts, infinite & parts, least, excess, size, others.sum(-1, keepdim=True))
 
 
-def replaced(x: Tensor, low: Low, step: float, decides: bool) -> Tensor:
+def _below(low: Low, step: float, decides: bool) -> Tensor:
+    """Return `(N, 1)`, how far below the others `replaced` puts low parts."""
+    if decides and step > 1:
+        return (_FAR * (1 + low.size) + 4 * low.total) * (step / 1e3)
+    return _FAR * (1 + low.size) * step
+
+
+def _apart(low: Low) -> Tensor:
+    """Return how far each finite low score is below the highest one; 0 at other parts."""
+    finite = low.parts & ~low.infinite
+    top = torch.where(finite, low.excess, -torch.inf).amax(-1, keepdim=True)
+    some = finite.any(-1, keepdim=True)
+    return torch.where(finite, low.excess - torch.where(some, top, 0), 0)
+
+
+def _keeps_apart(low: Low, step: float, decides: bool) -> Tensor:
+    """Return `(N,)`, where `replaced` keeps all differences between finite low scores."""
+    below = _below(low, step, decides)
+    return ((_apart(low) >= -below) | (low.excess >= -2 * below)).all(-1)
+
+
+def _as_given(low: Low, step: float) -> Tensor:
+    """Return `(N,)`, where `replaced` leaves finite low scores as they are, for decisions."""
+    finite = low.parts & ~low.infinite
+    return (~finite | (low.excess - _apart(low) >= -_below(low, step, True))).all(-1)
+
+
+def _told_apart(low: Low, below: Tensor, apart: Tensor) -> Tensor:
+    """Return numbers for one question: as few low parts as can be, and of those the best.
+
+    Below the others by what any choice of low parts can differ in, if they are that low; else as
+    they are, for then a part may cost less than the difference between two others.
+    """
+    finite = low.parts & ~low.infinite
+    under = below - finite.sum(-1, keepdim=True) * apart.amin(-1, keepdim=True)
+    top = (low.excess - apart).where(finite, torch.inf).amin(-1, keepdim=True)
+    given = torch.maximum(low.excess, -_WIDER * below)
+    return torch.where(top < -under, apart - under, given)
+
+
+def replaced(x: Tensor, low: Low, step: float, decides: bool, once: bool = False) -> Tensor:
     """Return `x` with numbers just below the others at low parts; their derivative stays.
 
     Args:
@@ -148,17 +192,16 @@ def replaced(x: Tensor, low: Low, step: float, decides: bool) -> Tensor:
         low: Its low parts.
         step: How far below.
         decides: Whether x is scores; then a step above 1 goes below the sum of all others.
+        once: Whether there is one question.
     """
-    parts, infinite, least, excess, size, total = low
-    below = _FAR * (1 + size) * step
-    if decides and step > 1:
-        below = (_FAR * (1 + size) + 4 * total) * (step / 1e3)
+    parts, infinite, least, excess, *_ = low
+    below, apart = _below(low, step, decides), _apart(low)
     finite = parts & ~infinite
-    top = torch.where(finite, excess, -torch.inf).amax(-1, keepdim=True)
     some = finite.any(-1, keepdim=True)
-    apart = torch.where(finite, excess - torch.where(some, top, 0), 0)
-    spread = finite.sum(-1, keepdim=True) if step > 1 else torch.ones_like(top)
+    spread = finite.sum(-1, keepdim=True) if step > 1 else torch.ones_like(below)
     number = torch.where(finite, torch.maximum(excess, -below + apart.clamp(min=-below)), -below)
+    if once:
+        number = torch.where(finite, _told_apart(low, below, apart), number)
     number = torch.where(infinite & some, -2 * below * (1 + spread), number)
     if not decides:
         number = number + torch.where(least.isfinite(), least, 0)
@@ -200,7 +243,7 @@ def answer(
         z = _vertices(ask, x, low, z, open_, failures, tell, own)
         open_ = torch.zeros_like(open_)
     agreed = torch.zeros_like(open_, dtype=torch.int8)
-    for step in _STEPS[1:]:
+    for step in (*_STEPS[1:], *[math.inf] * decides):  # decisions: at last, the scores as they are
         if not bool(open_.any()):
             break
         at, again = open_.reshape(batch), report.another()
@@ -213,10 +256,17 @@ def answer(
             if i not in again.failures:
                 own.gaps[i] = again.gaps.get(i, 0.0)
         same = _close(z, found, low, 0.0 if decides else step)
+        if decides:  # what is worth less by the scores as they are is no better answer
+            same = same | (_worth(found, low) < _worth(z, low))
         agreed = torch.where(same, agreed + 1, 0).to(torch.int8) + failed * agreed
+        if decides:  # an answer to the scores as they are needs no other beside it
+            agreed = torch.where(_as_given(low, step) & ~failed, agreed.clamp(min=1), agreed)
         z = torch.where(at & ~same.reshape(batch) & ~failed.reshape(batch), found, z)
         # One answer more for projections: what a part buys may be worth a million times its size.
-        open_ = open_ & ~failed & (agreed < (1 if decides else 2)) & _unsettled(z, low, failures)
+        enough = agreed >= (1 if decides else 2)
+        if decides:  # two answers to questions that both lost what tells low parts apart say little
+            enough = enough & _keeps_apart(low, step, decides)
+        open_ = open_ & ~failed & ~enough & _unsettled(z, low, failures)
     left = open_ & (agreed == 0)
     report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
     report.residuals, report.blocks, report.answers = own.residuals, own.blocks, own.answers
@@ -254,12 +304,15 @@ def _vertices(
     """Return the best of what linear programs say of the open instances.
 
     A fraction of a low part may pay, however low it is. So candidates are asked for: without low
-    parts at all, and without those that minus infinity forbids. The scores as given decide.
+    parts at all, and without those that minus infinity forbids; where low scores are so far apart
+    that numbers near the others do not tell them, as they are. The scores as given decide.
     """
     shape = low.parts.shape
-    steps = [replaced(x, low, step, True) for step in _STEPS[:2]]
+    near, below, given = (replaced(x, low, step, True) for step in (*_STEPS[:2], math.inf))
     barred = [low.parts, low.infinite, low.infinite]
-    asks = [steps[0], steps[1], steps[0]]
+    asks = [near, below, near]
+    if not bool(_keeps_apart(low, _STEPS[1], True).all()):
+        barred, asks = [*barred, low.infinite], [*asks, given]
     scores = torch.where(low.infinite, 0, low.excess)
     tried = open_ & ~(low.infinite & ~low.least.isfinite()).any(-1)
     best = torch.full_like(scores[:, 0], -torch.inf)
@@ -287,7 +340,7 @@ def answer_once(
     ask: Callable[[Tensor, Report], Tensor], x: Tensor, low: Low, report: Report, decides: bool
 ) -> Tensor:
     """Return the same where nobody may look at numbers: one question, NaN where it was too few."""
-    z = ask(replaced(x, low, _STEPS[1], decides), report)
+    z = ask(replaced(x, low, _STEPS[1], decides, once=decides), report)
     return _settle(z, low, None, report, False) if z.shape == x.shape else z
 
 
@@ -317,6 +370,15 @@ def _unsettled(z: Tensor, low: Low, failures: dict[int, Failure]) -> Tensor:
     if endless:
         found[endless] = low.parts.any(-1)[endless]
     return found
+
+
+def _worth(z: Tensor, low: Low) -> Tensor:
+    """Return `(N,)`, the scores of decisions, rounded as large ones are; -inf for none."""
+    flat = z.detach().reshape(low.parts.shape).to(low.excess.dtype)
+    forbidden = (low.infinite & (flat > low.least + _SLACK)).any(-1)
+    terms = torch.where(low.infinite, 0, low.excess) * flat
+    total = terms.sum(-1) + 1e-12 * terms.abs().sum(-1)
+    return torch.where(forbidden | total.isnan(), -torch.inf, total)
 
 
 def _close(z: Tensor, other: Tensor, low: Low, step: float) -> Tensor:

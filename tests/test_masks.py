@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 
 import optlayers as ol
+from optlayers import _masks, testing
 from optlayers._sets.trees.levels import move
 
 from .graph_enumeration import all_pairs, graph_tensors
@@ -522,3 +524,104 @@ def test_a_gradient_does_not_depend_on_the_masks_of_other_instances():
         found.append(scores.grad[0].tolist())
     assert found == [[0.0, -1.0]] * 3
     assert ol.decode(P, x)[0].tolist() == [1.0, 0.0]
+
+
+# ---------------------------------------------------------------------- far apart, and no masks
+
+
+def vertices(P):
+    return testing.vertices(P).double()
+
+
+def permutations(n):
+    rows = [torch.eye(n, dtype=torch.float64)[list(p)] for p in itertools.permutations(range(n))]
+    return torch.stack(rows).flatten(1)
+
+
+ROWS = {"A": [[1.0, 1, 0, 1, 0], [0, 1, 1, 0, 1]], "b": [1.0, 1.0]}
+APART = {
+    "simplices": lambda: (P := ol.product(ol.simplex(3), ol.simplex(3)), vertices(P)),
+    "assignment": lambda: (ol.assignment(3), permutations(3)),
+    "cardinality": lambda: (P := ol.cardinality(6, exactly=3), vertices(P)),
+    "rows": lambda: (P := ol.Polytope(**ROWS, A_eq=[[1.0] * 5], b_eq=[2.0]), vertices(P)),
+    "knapsack": lambda: (P := ol.Polytope([[-3.0, -2, -1, -2]], [-4.0]), vertices(P)),
+    "path": lambda: (P := ol.grid_path(2, 3), vertices(P)),
+    "projective trees": lambda: (ol.DependencyTrees([3]), tree_tensors(3, True, True)),
+    "trees": lambda: (ol.DependencyTrees([3], projective=False), tree_tensors(3, False, True)),
+    "chain": lambda: (ol.LinearChain(3, 2), chain_tensors(3, 2)),
+}
+
+
+def chain_tensors(n, tags):
+    found = torch.zeros(tags**n, n, 1 + tags, tags, dtype=torch.float64)
+    for k, chosen in enumerate(itertools.product(range(tags), repeat=n)):
+        for t, tag in enumerate(chosen):
+            found[k, t, 0, tag] = 1
+            if t:
+                found[k, t, 1 + chosen[t - 1], tag] = 1
+    return found
+
+
+def far_apart(shape, scale, rng):
+    """Scores of two sizes, as logarithms of small probabilities are; a third of them negative."""
+    small, large = rng.normal(size=(2, 24, *shape))
+    scores = np.where(rng.random(small.shape) < 0.5, scale * large, small)
+    scores[::3] = -np.abs(scores[::3])
+    scores[1::3] = np.where(np.abs(scores[1::3]) < 3, 0, scores[1::3])
+    scores[2::6] = -np.abs(scale * large[2::6])  # all of them low
+    return torch.from_numpy(scores)
+
+
+@pytest.mark.parametrize("name", APART)
+@pytest.mark.parametrize("scale", [20.0, 1e3, 1e6, 1e9])
+def test_decisions_are_the_best_of_scores_that_are_far_apart(name, scale):
+    made, structures = APART[name]()
+    dims = tuple(range(1, structures.ndim))
+    for s in far_apart(structures.shape[1:], scale, np.random.default_rng(0)):
+        worth = (structures * s).sum(dims)
+        found = (ol.decode(made, s[None] if s.ndim == 2 else s) * s).sum()
+        assert found >= worth.max() - 1e-9 * s.abs().max()
+        assert (worth - found).abs().min() <= 1e-9 * s.abs().max()  # it is one of them
+
+
+@pytest.mark.parametrize("name", ["simplices", "assignment", "rows", "knapsack"])
+@pytest.mark.parametrize("scale", [1e3, 1e9])
+def test_relaxed_decisions_are_the_best_of_scores_that_are_far_apart(name, scale):
+    P = APART[name]()[0].with_(integral=False)
+    rows = [(m.toarray(), v.numpy()) for m, v in ((P.A, P.b), (P.A_eq, P.b_eq))]
+    (A, b), (A_eq, b_eq) = ((m, v) if len(v) else (None, None) for m, v in rows)
+    bounds = np.stack([P.lower.numpy(), P.upper.numpy()], 1)
+    for s in far_apart((P.n,), scale, np.random.default_rng(1)):
+        size = float(s.abs().max().clamp(min=1))
+        best = linprog((-s / size).numpy(), A, b, A_eq, b_eq, bounds)
+        assert ol.decode(P, s) @ s >= -best.fun * size - 1e-7 * size
+
+
+def test_what_cannot_be_chosen_is_no_measure_for_the_rest():
+    """Trees: entries of the diagonal are zero here, and every score is below -16."""
+    T, s = ol.DependencyTrees([3], projective=False), -100 * torch.rand(1, 4, 4) - 5e4
+    s[0].fill_diagonal_(0)
+    shifted = torch.where(s == 0, 0, s + 5e4)
+    assert torch.equal(ol.decode(T, s), ol.decode(T, shifted))
+    for surrogate in (ol.SPIGOT(), ol.StraightThrough()):
+        scores = s.clone().requires_grad_()
+        ol.structured_argmax(T, scores, surrogate).square().sum().backward()
+        other = shifted.clone().requires_grad_()
+        ol.structured_argmax(T, other, surrogate).square().sum().backward()
+        torch.testing.assert_close(scores.grad, other.grad, atol=1e-2, rtol=0)
+        assert other.grad.abs().max() > 0.1 or isinstance(surrogate, ol.SPIGOT)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e5, 1e7, 1e9])
+@pytest.mark.parametrize("name", ["assignment", "rows", "knapsack"])
+def test_one_question_finds_the_best_too(name, scale):
+    """In a graph of torch nobody looks at an answer, and there is no second question."""
+    P, structures = APART[name]()
+    s = far_apart((P.n,), scale, np.random.default_rng(2))
+    low = _masks.find_low(s, torch.zeros_like(s), None, 1, True, False)
+    report = ol.maps.Report(may_look=False)
+    z = _masks.answer_once(
+        lambda x, _: structures[(x @ structures.T).argmax(-1)], s, low, report, True
+    )
+    worth = s @ structures.T
+    assert ((z * s).sum(-1) >= worth.amax(-1) - 1e-9 * s.abs().amax(-1)).all()

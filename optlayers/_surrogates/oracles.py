@@ -199,7 +199,10 @@ class Oracles:
         look = scores.device.type == "cpu" and not torch.compiler.is_compiling()
         if look and calm(scores):
             return None
-        flat = scores.detach().reshape(scores.shape[: scores.ndim - self.event_dim].numel(), -1)
+        free = self.free_parts(scores.device)  # what is not is no measure for the others
+        known = scores.detach() if free is None else torch.where(free, scores.detach(), -torch.inf)
+        flat = known.reshape(scores.shape[: scores.ndim - self.event_dim].numel(), -1)
         flat = torch.where(flat < torch.inf, flat, 0)  # NaN is nothing to compare with
         # What is called low must not depend on other instances, which are not always looked at.
-        return (low_parts(flat, look) & (flat <= CALM)).reshape(scores.shape)
+        masked = (low_parts(flat, look) & (flat <= CALM)).reshape(scores.shape)
+        return masked if free is None else masked & free
