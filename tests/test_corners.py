@@ -167,3 +167,18 @@ def test_a_weight_that_hardly_counts_is_no_corner(path):
     P = ol.Polytope(A_eq=[[1.0, 1e-15, 1.0]], b_eq=[1.5], integral=False)
     y = torch.tensor([0.9, 0.4, 0.8], dtype=torch.float64)
     close(ol.project(P, y), [0.8, 0.4, 0.7])
+
+
+@pytest.mark.parametrize("size", [1e15, 1e17, 1e30, 1e200])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_row_is_met_however_far_the_point_is(path, size, seed):
+    """From 1e17 both ends of a variable are at one breakpoint, and the row was missed by one."""
+    rng = np.random.default_rng(seed)
+    a, y = rng.integers(1, 4, 4).astype(float), size * rng.standard_normal(4)
+    y[0] = [y[0], 0.3][seed % 2]
+    b = [a.sum() // 2 + 0.25]
+    made = ol.Polytope(a[None], b) if seed % 3 else ol.Polytope(A_eq=a[None], b_eq=b)
+    z = ol.project(made, torch.from_numpy(y))
+    found = ol.certify(made, torch.from_numpy(y), z)
+    assert float(found.residual) <= 1e-9
+    assert float(found.primal) <= 1e-12

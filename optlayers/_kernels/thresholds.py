@@ -17,6 +17,10 @@ _FAST = {"reassoc", "nsz", "contract"}
 of_sum = numba.njit(inline="always")(rounding.of_sum)
 
 
+LOOSE = 8 * 2.0**-52  # rounding of a far entry less its step
+FAR_TAU = 1e6  # from which on rounding is looked for
+
+
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
 def threshold(kept, many, goal):
     """Return the threshold of the `many` entries that can still be positive (Michelot, 1986)."""
@@ -330,6 +334,37 @@ def meet(x, a, low, high, tau, goal):
 
 
 @numba.njit(cache=True, nogil=True)
+def spread(y, x, a, low, high, tau, goal):
+    """Let what rounding of y leaves anywhere between its bounds take up what a row is missed by.
+
+    Beside entries of 1e17 both ends of a variable are at one tau, and the row is met in between.
+    """
+    for _ in range(len(x)):
+        miss, size, slope = goal, 0.0, 0.0
+        for j in range(len(x)):
+            miss -= a[j] * x[j]
+            size += abs(a[j] * x[j])
+        if abs(miss) <= of_sum(len(x)) * size:
+            return
+        for j in range(len(x)):
+            if loose(y[j], x[j], tau * a[j], low[j], high[j], a[j] * miss):
+                slope += a[j] * a[j]
+        if slope == 0.0:
+            return
+        for j in range(len(x)):
+            if loose(y[j], x[j], tau * a[j], low[j], high[j], a[j] * miss):
+                x[j] = clip(x[j] + a[j] * (miss / slope), low[j], high[j])
+
+
+@numba.njit(cache=True, nogil=True)
+def loose(y, x, step, low, high, way):
+    """Tell whether x may move that way: there is room, and y - step is in it but for rounding."""
+    room = x < high if way > 0.0 else x > low
+    rounding = LOOSE * (abs(y) + abs(step))
+    return room and low - rounding <= y - step <= high + rounding
+
+
+@numba.njit(cache=True, nogil=True)
 def one_row(start, stop, x, z, a, row_lower, row_upper, lower, upper):
     """Project by Newton, safeguarded, on the piecewise linear equation of one row."""
     count, size = a.shape
@@ -351,7 +386,10 @@ def one_row(start, stop, x, z, a, row_lower, row_upper, lower, upper):
             flip = -1.0
             tau = solve(point, a[block], low, high, -1.0, -goal_low)
         if tau > 0.0:
-            meet(point, a[block], low, high, flip * tau, goal_high if flip > 0.0 else goal_low)
+            goal = goal_high if flip > 0.0 else goal_low
+            meet(point, a[block], low, high, flip * tau, goal)
+            if tau > FAR_TAU:
+                spread(x[row], point, a[block], low, high, flip * tau, goal)
         for j in range(size):
             value = point[j] if tau > 0.0 else moved(point[j], 0.0, low[j], high[j])
             z[row, j] = np.nan if broken or tau != tau else value

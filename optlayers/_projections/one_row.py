@@ -24,6 +24,10 @@ def _moved(x: Tensor, step: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     return torch.where((step < 0) & (upper - z <= near), upper, z)
 
 
+_SPREADS = 3  # rounds in which far entries take up what a row is missed by
+_LOOSE, _FAR_TAU = 8 * 2.0**-52, 1e6  # as in `_kernels/thresholds.py`
+
+
 class OneRow(Projection):
     r"""Projection onto $\{\underline c \le a \cdot z \le \bar c,\ l \le z \le u\}$; exact.
 
@@ -120,6 +124,11 @@ class OneRow(Projection):
         slope = (torch.where(free, a, 0) ** 2).sum(-1, keepdim=True)
         tau = ((a * rest).sum(-1, keepdim=True) - goal) / torch.where(slope > 0, slope, 1)
         ends = torch.where(left.isfinite(), left, torch.where(right.isfinite(), right, 0))
+        # Both ends of a far entry are at one breakpoint: then it is the one on the right.
+        terms = a * _moved(x, ends * a, lower, upper)
+        off = (terms.sum(-1, keepdim=True) - goal).abs()
+        missed = off > of_sum(x.shape[-1]) * terms.abs().sum(-1, keepdim=True)
+        ends = torch.where(missed & right.isfinite(), right, ends)
         tau = torch.where(slope > 0, torch.minimum(torch.maximum(tau, left), right), ends)
         tau = torch.where(moves, self._settled(x, limits, goal, tau, slope, points), 0)
         z = _moved(x, tau * a, lower, upper)
@@ -136,7 +145,25 @@ class OneRow(Projection):
         small = (slope > 0) & (miss.abs() <= of_sum(x.shape[-1]) * size)
         rest = torch.where(small, miss / torch.where(slope > 0, slope, 1.0), 0.0)
         met = torch.minimum(torch.maximum(z + a * rest, limits.lower), limits.upper)
-        return torch.where(free, met, z)
+        z = torch.where(free, met, z)
+        for _ in range(_SPREADS):
+            z = self._spread(x, limits, goal, step, z)
+        return z
+
+    def _spread(self, x: Tensor, limits: Limits, goal, step: Tensor, z: Tensor) -> Tensor:
+        """Return the answer with entries moved whose ends rounding has in one; see `spread`."""
+        a, lower, upper = self._a(x), limits.lower, limits.upper
+        terms = a * z
+        miss = goal - terms.sum(-1, keepdim=True)
+        far = miss.abs() > of_sum(x.shape[-1]) * terms.abs().sum(-1, keepdim=True)
+        far = far & ((step / a).abs().amax(-1, keepdim=True) > _FAR_TAU)
+        rounding = _LOOSE * (x.abs() + step.abs())
+        inside = (x - step >= lower - rounding) & (x - step <= upper + rounding)
+        loose = far & inside & torch.where(a * miss > 0, z < upper, z > lower)
+        slope = torch.where(loose, a * a, 0.0).sum(-1, keepdim=True)
+        moved = z + a * torch.where(slope > 0, miss / torch.where(slope > 0, slope, 1.0), 0.0)
+        moved = torch.minimum(torch.maximum(moved, lower), upper)
+        return torch.where(loose, moved, z)
 
     def _settled(self, x: Tensor, limits: Limits, goal, tau, slope, points: Tensor) -> Tensor:
         """Return the breakpoint beside tau that is as good, up to rounding; see `settle`."""
