@@ -298,3 +298,36 @@ def test_log_loss_trains_a_chain():
     assert abs(loss.item() - 5 * math.log(2.0)) < 1e-12
     loss.backward()
     torch.testing.assert_close(scores.grad, chain.marginals(scores.detach()) - gold)
+
+
+# ---------------------------------------------------------------------- tags, by loops of their own
+
+
+@pytest.mark.parametrize("kind", ["plain", "masked", "far", "not a number", "infinite"])
+def test_sums_over_tags_are_those_over_paths(kind):
+    """The loops that know the layout, against those over any graph."""
+    from optlayers._sets.chains.layout import graph_of
+
+    lengths, tags = [5, 3, 1, 0], 3
+    s = torch.randn(4, 5, 1 + tags, tags, dtype=torch.float64)
+    mask = torch.rand(5, 1 + tags, tags) < 0.8 if kind == "masked" else None
+    if kind in ("far", "not a number", "infinite"):
+        s[1, 1, 2, 1] = {"far": -1e5, "not a number": torch.nan, "infinite": -torch.inf}[kind]
+    chain = ol.LinearChain(lengths, tags, mask=mask)
+    dag, _ = graph_of(chain._size)
+
+    def answers():
+        x = s.clone().requires_grad_()
+        total = chain.log_partition(x)
+        (mu,) = torch.autograd.grad(total.nan_to_num(0, 0, 0).sum(), x)
+        return total.detach(), mu, chain.marginals(s)
+
+    found, known = answers(), dag.tags
+    try:
+        dag.tags = None
+        expected = answers()
+    finally:
+        dag.tags = known
+    assert known is not None
+    for own, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=1e-12, equal_nan=True)

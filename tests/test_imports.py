@@ -51,6 +51,7 @@ TREE: dict[str, list[str]] = {
         "spanning",
         "spans",
         "sparse",
+        "tags",
         "newton_arrays",
         "newton_step",
         "newton_search",

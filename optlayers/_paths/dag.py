@@ -77,6 +77,8 @@ class Dag:
         sizes = np.bincount(depth) if num_nodes else np.zeros(0, dtype=np.int64)
         self._levels = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._moved: dict[torch.device, list[Level]] = {}
+        # Of sequences of tags: by node, how many positions end there; and the number of tags.
+        self.tags: tuple[np.ndarray, int] | None = None
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -89,7 +91,7 @@ class Dag:
         made = copy.copy(self)
         for name in ("arrays", "by_edge"):
             vars(made).pop(name, None)
-        made.num_parts, made._moved = len(self.tails), {}
+        made.num_parts, made._moved, made.tags = len(self.tails), {}, None
         made.parts = np.arange(len(self.tails))
         return made
 

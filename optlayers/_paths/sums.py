@@ -281,8 +281,10 @@ class _LogPartition(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         x, fine = ctx.saved_tensors
-        mu = _Marginals.apply(x, ctx.batch)
+        mu: Tensor = _Marginals.apply(x, ctx.batch)  # type: ignore[assignment]
         # An instance without a path has no gradient; its loss says so, the others still learn.
+        if not torch.is_grad_enabled() and bool(fine.all()):
+            return mu.mul_(grad[:, None]), None
         return grad[:, None] * torch.where(fine[:, None], mu, 0), None  # type: ignore[arg-type]
 
 
@@ -310,10 +312,13 @@ class _Marginals(torch.autograd.Function):
         return out, None
 
 
-def _run(kernel: Any, batch: PathBatch, scores: np.ndarray, *more: np.ndarray) -> None:
+def _run(kernel: Any, batch: PathBatch, scores: np.ndarray, *more: Any) -> None:
     dag, *rest = batch
     graph = dag.arrays[:3] if kernel is _kernels.paths.decode else dag.arrays
     ends = [array(v.cpu()) for v in rest]
+    if dag.tags is not None and kernel in (_kernels.paths.values, _kernels.paths.marginals):
+        kernel = getattr(_kernels.tags, kernel.__name__)
+        more = (*dag.tags, *more)
     run(kernel, len(scores), 4 * len(scores) * len(dag.tails), *graph, *ends[:2], scores,
         ends[2], *more)  # fmt: skip
 

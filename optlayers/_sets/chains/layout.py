@@ -110,6 +110,10 @@ def graph_of(size: Size) -> tuple[Dag, np.ndarray]:
     dag = Dag(nodes, tails, heads, of, int(np.prod(size.event_shape)))
     targets = done + np.arange(T + 1)
     targets[0] = 0  # nothing is the one sequence of length zero
+    if size.longest == 1:
+        lengths = np.zeros(nodes, dtype=np.int64)
+        lengths[dag.place[targets]] = np.arange(T + 1)
+        dag.tags = (lengths, K)
     return dag, dag.place[targets]
 
 
