@@ -5,6 +5,7 @@ import types
 import numba
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 from optlayers import _kernels
 from optlayers._kernels import folder
@@ -71,7 +72,7 @@ def test_only_kernels_and_parts_call_parts(name):
     """What numba compiles in its own way inside of a kernel would not find their code."""
     loops = vars(getattr(_kernels, name))
     for found in loops.values():
-        if not isinstance(found, numba.core.dispatcher.Dispatcher) or isinstance(found, parts.Part):
+        if not isinstance(found, Dispatcher) or isinstance(found, parts.Part):
             continue
         if getattr(found, "is_kernel", False):
             continue

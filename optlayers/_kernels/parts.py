@@ -27,15 +27,17 @@ from .folder import kept_in_folder
 class _Flags(Flags):
     """Options of a compilation, which numba compares for every expression: a third of its time."""
 
+    kept: dict[str, Any] | None = None
+
     def __setattr__(self, name: str, value: Any) -> None:
-        self.__dict__.pop("kept", None)
+        super().__setattr__("kept", None)
         super().__setattr__(name, value)
 
     def values(self) -> dict[str, Any]:
         """Return all options, put together when one has changed only."""
-        if "kept" not in self.__dict__:
-            self.__dict__["kept"] = super().values()
-        return self.__dict__["kept"]
+        if self.kept is None:
+            super().__setattr__("kept", super().values())
+        return self.kept or {}
 
 
 class _Whole:
@@ -94,7 +96,7 @@ class _PartLowering(NativeLowering):
     def lowering_class(self) -> type[Lower]:
         return _PartLower
 
-    def run_pass(self, state: Any) -> bool:
+    def run_pass(self, state: Any) -> Any:
         state.flags.no_compile = True
         super().run_pass(state)
         name = (
@@ -187,8 +189,8 @@ class Part(CPUDispatcher):
         self._is_called_by_a_kernel()
         return super().get_overload(sig)
 
-    def __call__(self, *args: Any) -> Any:
-        return self.alone(*args)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.alone(*args, **kwargs)
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
