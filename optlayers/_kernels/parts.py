@@ -41,7 +41,7 @@ class _Flags(Flags):
 
 
 class _Whole:
-    """What a kernel and its parts are put into, while the kernel is compiled."""
+    """Holds a kernel and its parts while the kernel is compiled."""
 
     def __init__(self, library: Any):
         self.library = library
