@@ -7,12 +7,12 @@ zero, rows without a limit, and at least one place behind the active rows.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from .lanes import WIDTH, rounded_up
+from .parts import part
 
-ROUNDED = numba.njit(rounded_up)
+ROUNDED = part(rounded_up)
 
 
 class Block(NamedTuple):
@@ -70,7 +70,7 @@ class Work(NamedTuple):
 FREE, HELD, EQUALITIES, EQUALITY_ROWS = range(4)
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def _zeros(count):
     """Return zeros that begin where a line of the cache does."""
     room = np.zeros(count + WIDTH)
@@ -78,7 +78,7 @@ def _zeros(count):
     return room[start : start + count]
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def make_instance(m, size):
     """Make room for one instance; nothing violates what is behind its ends."""
     n, k = ROUNDED(size), ROUNDED(m)
@@ -90,7 +90,7 @@ def make_instance(m, size):
     return own
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def make_work(m, size, dense):
     """Make room for one thread."""
     n, rows = ROUNDED(size), ROUNDED(m)
@@ -103,11 +103,14 @@ def make_work(m, size, dense):
     d = _zeros(2 * longest).reshape((2, longest))
     table = _zeros((k + (n if dense else 0)) * k).reshape((k + (n if dense else 0), k))
     whole = np.zeros(most + m + longest + 2 * size + 4, dtype=np.int64)
-    first = np.array([most, m, longest, size, size, 4]).cumsum()
-    whole[most + m : most + m + longest] = np.arange(longest)
+    at_numbers = most + m
+    at_moving = at_numbers + longest
+    for i in range(longest):
+        whole[at_numbers + i] = i
     return Work(
         a[0], a[1], a[2], a[3], a[4], b[0], b[1], b[2], c[0], c[1], c[2], c[3], c[4], c[5],
         d[0], d[1], table[:k], table[k:],
-        whole[: first[0]], whole[first[0] : first[1]], whole[first[1] : first[2]],
-        whole[first[2] : first[3]], whole[first[3] : first[4]], whole[first[4] :],
+        whole[:most], whole[most:at_numbers], whole[at_numbers:at_moving],
+        whole[at_moving : at_moving + size], whole[at_moving + size : at_moving + 2 * size],
+        whole[at_moving + 2 * size :],
     )  # fmt: skip

@@ -3,7 +3,6 @@
 One instance at a time, all its arrays in the cache of a core; instances are spread over threads.
 """
 
-import numba
 import numpy as np
 
 from .active_arrays import EQUALITIES, EQUALITY_ROWS, FREE, HELD, make_instance, make_work
@@ -24,6 +23,7 @@ from .active_rows import (
 )
 from .active_steps import blocking, direction, drop, make_active, move, size_of, worst
 from .lean import called, inlined, lean
+from .parts import kernel
 
 NEAR = 1e-13  # violation, relative to 1 + |x|, from which a row or a bound is added
 DEPENDENT = 1e-14  # squared share of a gradient that must be free of the active ones
@@ -284,7 +284,7 @@ def run(begin_at, stop, block, norms, points, limits, hints, answers, quality, o
             answers[number, j] = work.x[j] if finite else np.nan
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def project(begin_at, stop, block, norms, points, limits, hints, answers, quality):
     """Project `points[begin_at:stop]`, each `(size,)`.
 

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from .lean import without_nan
+from .parts import kernel, part
 
 UNMET, ON_PATH, HANGS = 0, 1, 2  # not looked at yet; on the path; hangs on the root, or is gone
 
@@ -28,7 +28,7 @@ class Graph(NamedTuple):
     chosen: np.ndarray  # by name: origin of the arc chosen into a node
 
 
-@njit(cache=True, nogil=True)
+@part
 def take_scores(b, n, scores, allowed, weight, origin):
     """Write the scores in float64, -inf for what must not be chosen; whether all are numbers.
 
@@ -158,7 +158,7 @@ def open_nodes(graph, n, names, side, heads):
         heads[m] = chosen[m] // side
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decode(start, stop, scores, lengths, allowed, single_root, heads, state):
     """Write the heads of the best trees, and 1 where there is none, 2 where a score is none."""
     side = scores.shape[1]

@@ -5,10 +5,10 @@ With multipliers alpha of the words and lam of the spans, the rest is a chain:
     min 1/2 |z - (y - alpha)|^2 + lam sum_t (z_t - z_(t-1))_+,  z_0 = 0,  l <= z <= u
 """
 
-import numba
 import numpy as np
 
 from .lean import called, inlined, lean
+from .parts import kernel
 
 STEPS = 100  # of each of the two searches
 ENOUGH = 1e-15  # misfit, times the number of words and 1 + |y|, at which a search ends
@@ -275,7 +275,7 @@ def run(begin, stop, points, words, spans, lowers, uppers, answers, quality, wor
             answers[number, t] = z[t]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def project(begin, stop, points, words, spans, lower, upper, answers, quality):
     """Project `points[begin:stop]`, `(N, n)`, with limits `(N or 1, count)` and bounds likewise."""
     n = points.shape[1]

@@ -1,16 +1,16 @@
 """Compiled decisions of blocks with one row; the tensor programs are beside their callers."""
 
-import numba
 import numpy as np
 
 from .lean import without_nan
+from .parts import kernel, part
 
 _LARGE = 1e150  # scores beyond it are scaled down before they are divided by a weight
 _TINY = np.finfo(np.float64).tiny
 _SHORT = 64  # entries up to which insertion is the fastest sort
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def simplex(start, stop, x, z, sign, anchor, far, fixed, order, equality):
     """Decide rows of `(N * count, size)`: the best variable takes all.
 
@@ -55,7 +55,7 @@ def largest(gain):
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def sort_down(key, order):
     """Sort `order` by falling `key`; of equals the lower number comes first."""
     size = len(key)
@@ -70,7 +70,7 @@ def sort_down(key, order):
         order[k] = i
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def gains(x, positive, weight, gain):
     """Write the gain of each variable per unit of the row; return whether a score is NaN."""
     largest, broken = 0.0, False
@@ -89,7 +89,7 @@ def gains(x, positive, weight, gain):
     return broken
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def fill(gain, order, capacity, weight, least, most, slack, part):
     """Write what each variable takes, inf for all it can; return what the row gets, and wants."""
     wanted, filled = 0.0, 0.0
@@ -108,7 +108,7 @@ def fill(gain, order, capacity, weight, least, most, slack, part):
     return units, wanted
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def place(z, part, positive, anchor, far):
     """Write where each variable ends; NaN if an anchor is, that is, without a point."""
     for j in range(len(part)):
@@ -116,7 +116,7 @@ def place(z, part, positive, anchor, far):
         z[j] = far[j] if part[j] == np.inf else taken
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def place_again(z, part, a, anchor, far, goal):
     """Write the variable between its bounds by what the row leaves it: with the row's digits."""
     others = 0.0
@@ -129,7 +129,7 @@ def place_again(z, part, a, anchor, far, goal):
             z[j] = min(max((goal - others) / a[j], low), high)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def one_row(start, stop, x, z, block, sides, slack):
     """Decide rows of `(N * count, size)`: fill by gain per unit of the row.
 

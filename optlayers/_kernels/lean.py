@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-import numba
+from .parts import part
 
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -19,7 +19,7 @@ def lean(function: Callable[..., Any]) -> Any:
     The function gets all its arrays from its caller. Where numba does not know the option, which
     it does not document, reference counts stay.
     """
-    return _compile(function, cache=True)
+    return _compile(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -56,9 +56,7 @@ def exact_inlined(function: Callable[..., Any]) -> Any:
 
 
 def _compile(function: Callable[..., Any], **more: Any) -> Any:
-    njit: Any = numba.njit
-    options = _OPTIONS | more
     try:
-        return njit(_nrt=False, **options)(function)
+        return part(function, _nrt=False, **(_OPTIONS | more))
     except (KeyError, TypeError):
-        return njit(**options)(function)
+        return part(function, **(_OPTIONS | more))

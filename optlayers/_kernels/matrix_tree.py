@@ -8,9 +8,9 @@ d(k) for the last word only: what is dropped are the trees with more words under
 """
 
 import numpy as np
-from numba import njit
 
 from .lean import in_order, inlined
+from .parts import kernel, part
 
 _HUGE = 1e60
 # Less than this, and what underflowed on the way might matter: at most n^3 terms below 1e-308
@@ -194,7 +194,7 @@ def reorder(n, order, given, out):
         target[1], target[swapped] = source[swapped], source[1]
 
 
-@njit(cache=True, nogil=True)
+@part
 def reduce(n, single, W0, order, W, P, D):
     """Eliminate all words; the logarithm of the sum of all trees, -inf where it is too small.
 
@@ -261,7 +261,7 @@ def derivatives(n, single, W, P, D, A):
             A[h, k] = (A[h, k] + (1.0 - spent if h >= first else 0.0)) / D[k]
 
 
-@njit(cache=True, nogil=True)
+@part
 def prepare(b, scores, lengths, allowed, masked, single, work, bits, W0, order, W, P, D):
     """Eliminate the words of one sentence; its log Z and its state."""
     n = lengths[b]
@@ -274,7 +274,7 @@ def prepare(b, scores, lengths, allowed, masked, single, work, bits, W0, order, 
     return scale + value, 0 if value > -np.inf else 3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def values(start, stop, scores, lengths, allowed, masked, single, state, log_z):
     """Write log Z of every sentence, and its state; 3: out of the range of floats."""
     S = scores.shape[1]
@@ -302,7 +302,7 @@ def write_marginals(n, order, W0, A, mu):
         out[order[h]] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def marginals(start, stop, scores, lengths, allowed, masked, single, state, mu):
     """Write the probability of every arc, and the state of every sentence; NaN in state 2."""
     S = scores.shape[1]
@@ -434,7 +434,7 @@ def write_slopes(n, order, W0, vector, A, dA, out):
                 row[to] = w * (change[m] + v[to] * slope[m]) if w > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hessian_product(start, stop, scores, lengths, allowed, masked, single, state, vector, out):
     """Write the product of the second derivatives with a vector, and the states."""
     S = scores.shape[1]

@@ -5,10 +5,9 @@ The method is here; its arrays, its step, its line search and its residual are i
 `newton_*.py`. Functions stand at the top level so that the disk cache finds them.
 """
 
-import numba
 import numpy as np
 
-from .lean import exact, exact_inlined
+from .lean import called, exact, exact_inlined
 from .newton_arrays import (
     BlockArrays as BlockArrays,
 )
@@ -30,6 +29,7 @@ from .newton_constants import (
 from .newton_residual import residual
 from .newton_search import search, step_in_x
 from .newton_step import direction
+from .parts import kernel, part
 
 
 @exact
@@ -93,7 +93,7 @@ def idle(large, last, largest, move, tries, size, extent):
     return near or tries >= 40 + large
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
     """Take Newton's steps of one stage, until the gradient is below `loose`, or rounding.
 
@@ -127,7 +127,8 @@ def climb(block, own, work, x, prox, loose, last, scale, most, steps, li, lx):
         for i in range(len(work.mu)):
             work.mu[i] += t * work.d[i]
         move = step_in_x(block, own, work, x, t) / size
-    work.mu[:] += work.base
+    for i in range(len(work.mu)):
+        work.mu[i] += work.base[i]
     return steps, size, most, move, li, lx
 
 
@@ -201,12 +202,13 @@ def go_farther(work, share, end):
     return grown
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def solve(block, own, work, x, tol):
     """Project one point, in stages; return its residual."""
     unit, scale, reach, end, (prox, least, shrink), inside = begin(block, own, work)
     if inside:
-        x[:] = work.centre
+        for j in range(len(x)):
+            x[j] = work.centre[j]
         return 0.0
     share = min(end, FIRST_STAGE * unit / reach) if reach > 0.0 else end
     steps, result, before, most = np.int64(0), np.inf, np.inf, 0.0  # no literal: it is a type
@@ -240,7 +242,16 @@ def solve(block, own, work, x, tol):
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@called
+def are_finite(y):
+    """Return whether all entries are finite."""
+    finite = True
+    for j in range(len(y)):
+        finite &= np.isfinite(y[j])
+    return finite
+
+
+@kernel
 def newton(start, stop, block, norms, y, row_low, row_high, lower, upper, x, quality, tol):
     """Project `y[start:stop]`, each `(size,)`; `quality` becomes the residual of each, or nan."""
     m, size, count = len(norms), y.shape[1], row_low.shape[1]
@@ -248,7 +259,8 @@ def newton(start, stop, block, norms, y, row_low, row_high, lower, upper, x, qua
     low, high = np.empty(m), np.empty(m)
     for n in range(start, stop):
         i, c = n // count, n % count
-        low[:] = row_low[i % len(row_low), c] / norms
-        high[:] = row_high[i % len(row_high), c] / norms
+        for k in range(m):
+            low[k] = row_low[i % len(row_low), c, k] / norms[k]
+            high[k] = row_high[i % len(row_high), c, k] / norms[k]
         own = Instance(y[n], low, high, lower[i % len(lower), c], upper[i % len(upper), c])
-        quality[n] = solve(block, own, work, x[n], tol) if np.isfinite(y[n]).all() else np.nan
+        quality[n] = solve(block, own, work, x[n], tol) if are_finite(y[n]) else np.nan

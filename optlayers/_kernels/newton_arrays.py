@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from .lean import called, exact, inlined
+from .parts import part
 
 
 class BlockArrays(NamedTuple):
@@ -63,7 +63,7 @@ class Work(NamedTuple):
     ease: np.ndarray  # `(1,)`: what the damping is multiplied by; small where it held steps back
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def make_work(block, m, size):
     """Make room for one thread."""
     large = m if len(block.pattern[3]) else 0

@@ -1,10 +1,10 @@
 """Newton's step for the multipliers of the compiled method: a dense or a sparse factor."""
 
-import numba
 import numpy as np
 
 from . import sparse
 from .lean import called, exact, exact_inlined, inlined
+from .parts import part
 
 # Of the diagonal: a pivot below the first is rounding, that is, its row depends on others. The
 # factor is then made once more with the second as damping, which rounding does not reach.
@@ -157,7 +157,7 @@ def damped(own, damping, safe):
     return max(own + damping + safe * (own if own > 0.0 else 1.0), 1e-300)
 
 
-@numba.njit(cache=True, nogil=True)
+@part
 def direct_sparse(block, work, damping, stiff, li, lx):
     """Set d as `direct` does, by a sparse factor; return its room, which may have grown."""
     pair_start, pair_slot, pair_value, start, index = block.pattern
@@ -186,7 +186,7 @@ def direct_sparse(block, work, damping, stiff, li, lx):
     return li, lx
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@part(forceinline=True)
 def direction(block, work, k, damping, stiff, li, lx):
     """Set d to Newton's step; return the room of the sparse factor."""
     if len(block.pattern[3]):

@@ -88,6 +88,6 @@ class Clock:
     def tick(self, done: int) -> None:
         """Note that so many parts are done."""
         now = time.monotonic()
-        if now - self.said >= PATIENCE:
+        if done < self.total and now - self.said >= PATIENCE:
             self.said = now
             say(f"{self.what}, {done} of {self.total} after {now - self.start:.0f} s")

@@ -6,10 +6,10 @@ Up-looking, along the elimination tree (Davis, 2006, *Direct methods for sparse 
 chapter 4).
 """
 
-import numba
+from .lean import exact
 
 
-@numba.njit(cache=True, nogil=True)
+@exact
 def gather(pair_start, pair_slot, pair_value, free, inverse, values):
     """Fill the pattern with R diag(free * inverse) R^T: every pair of entries of a column."""
     values[:] = 0.0
@@ -19,7 +19,7 @@ def gather(pair_start, pair_slot, pair_value, free, inverse, values):
                 values[pair_slot[e]] += pair_value[e] * inverse[j]
 
 
-@numba.njit(cache=True, nogil=True)
+@exact
 def count_fill(start, index, on, parent, flag, counts):
     """Find the elimination tree of the rows that are on; count the factor's entries below them."""
     total = 0
@@ -38,7 +38,7 @@ def count_fill(start, index, on, parent, flag, counts):
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@exact
 def factorise(
     start, index, values, diagonal, on, parent, flag, counts, ints, floats, li, lx, least
 ):
@@ -90,7 +90,7 @@ def factorise(
     return raised
 
 
-@numba.njit(cache=True, nogil=True)
+@exact
 def substitute(column, li, lx, D, on, d):
     """Solve with the factor, in place; rows that are off are divided by their diagonal."""
     m = len(on)
