@@ -120,7 +120,7 @@ fuzz-bounds: $(VENV)/.dev
 
 # Not --quiet: it silences warnings before --strict can count them.
 docs: $(VENV)/.dev
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict 2>&1 | { grep -vE '^INFO|IPKernelApp' || true; }
+	@OPTLAYERS_PROGRESS=0 NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict 2>&1 | { grep -vE '^INFO|IPKernelApp' || true; }
 
 docs-serve: $(VENV)/.dev
 	@$(PY) -m mkdocs serve

@@ -210,6 +210,16 @@ def replaced(x: Tensor, low: Low, step: float, decides: bool, once: bool = False
     return torch.where(at, number.reshape(x.shape).to(x.dtype) + (same - same.detach()), x)
 
 
+def _take_over(again: Report, own: Report, open_: Tensor) -> None:
+    """Note who answered again, and how much better an answer may be, of instances that are open."""
+    for i in open_.nonzero()[:, 0].tolist():
+        if i in again.failures:
+            continue
+        if (worst := again.worst(i)) is not None:
+            own.answers[i] = worst
+        own.gaps[i] = again.gaps.get(i, 0.0)
+
+
 def answer(
     ask: Callable[[Tensor, Report], Tensor],
     x: Tensor,
@@ -250,11 +260,7 @@ def answer(
         asked = torch.where(at, replaced(x, low, step, decides), asked)
         found = ask(asked, again)
         failed = _replace_failures(failures, again.failures, open_, agreed)
-        for i in open_.nonzero()[:, 0].tolist():
-            if (worst := again.worst(i)) is not None and i not in again.failures:
-                own.answers[i] = worst
-            if i not in again.failures:
-                own.gaps[i] = again.gaps.get(i, 0.0)
+        _take_over(again, own, open_)
         same = _close(z, found, low, 0.0 if decides else step)
         if decides:  # what is worth less by the scores as they are is no better answer
             same = same | (_worth(found, low) < _worth(z, low))

@@ -28,7 +28,7 @@ _AIM = 1e-12  # residual at which nothing more is tried
 _MANY_STEPS = 400  # rows up to which OSQP is faster where most variables are auxiliary
 _FAR = 1e3  # how much larger than the point an answer may be before its rows are looked at again
 _SAME, _MOVED, _EMPTY = range(3)  # what the linear program says of limits
-# Operations of a complete factor, at most. Measured: docs/results/big.md
+# Operations of a complete factor, at most.
 _LARGE = 5e6  # above, an interior-point method, whose factor has dense parts, is faster
 _WORTH_SAYING = 1e5  # above, `explain` tells them
 _STEPS = 15  # that an instance takes, as a guess
