@@ -105,7 +105,8 @@ def _all_low(excess: Tensor) -> Tensor:
     if not excess.shape[-1]:
         return excess.new_zeros((*excess.shape[:-1], 1), dtype=torch.bool)
     top = excess.amax(-1, keepdim=True)
-    lowest = torch.where(excess >= _FAR * top, excess, top).amin(-1, keepdim=True)
+    near = (excess > -torch.inf) & (excess >= _FAR * top)  # which may overflow
+    lowest = torch.where(near, excess, top).amin(-1, keepdim=True)
     return (top < _ALL) & (top - lowest <= _ALIKE * top.abs())  # false for minus infinity alone
 
 

@@ -9,7 +9,7 @@ from .compiled import CompiledDecoder, whole
 
 _ROWS = 8  # of more, one sum bounds badly
 _STEPS = 200_000  # of a search: about as long as HiGHS takes
-_SLACK = 1e-12  # of sums of coefficients that are no integers: rounding
+_EPS = 2.0**-52
 
 
 class Packing(CompiledDecoder):
@@ -19,7 +19,7 @@ class Packing(CompiledDecoder):
     bounded by that one row with one variable cut (Dantzig). The weights are those of a few rounds
     in which rows that the bound's answer breaks weigh more. A search of more than 200,000 steps is
     left to HiGHS, as are instances in which a row has a lower limit that matters. Coefficients are
-    any numbers; rows are kept up to $10^{-12}$, relative to the limit where that is larger than 1.
+    any numbers; rows are kept up to the rounding of a sum of so many terms.
 
     Of equally good answers, the one with the smallest sum of all $z$; of those, the first in the
     order of the variables.
@@ -58,7 +58,8 @@ class Packing(CompiledDecoder):
         self, scores: np.ndarray, values: list[np.ndarray], z: np.ndarray, state: np.ndarray
     ) -> None:
         """Search for every instance."""
-        search(self.rows, scores, [*values[:2], *whole(*values[2:])], _SLACK, _STEPS, z, state)
+        slack = (8 + self.block.size) * _EPS
+        search(self.rows, scores, [*values[:2], *whole(*values[2:])], slack, _STEPS, z, state)
 
 
 def search(

@@ -31,14 +31,16 @@ def _read(scores, low, high, lower, upper, rows, slack, search):
     """Find the items that fit and gain; how many, or -1 if the rows are not of this kind."""
     size, count = len(scores), len(rows)
     for r in range(count):
-        used = 0.0
+        used, terms = 0.0, 0.0
         for k in range(size):
             if rows[r, k] < 0:
                 return -1
             used += rows[r, k] * lower[k]
+            terms += rows[r, k] * abs(lower[k])
         room = high[r] - used
-        about = slack * max(1.0, abs(high[r]))
-        if not room >= -about or not low[r] <= used + about:
+        about = slack * (terms + (abs(high[r]) if high[r] < np.inf else 0.0))
+        least = slack * (terms + (abs(low[r]) if low[r] > -np.inf else 0.0))
+        if not room >= -about or not low[r] <= used + least:
             return -1
         search.left[0, r] = room + about
     m = 0
@@ -234,7 +236,7 @@ def decode(start, stop, scores, row_low, row_high, lower, upper, rows, slack, mo
         lower: `(N or 1, count, n)`.
         upper: Likewise.
         rows: `(rows, n)`.
-        slack: What an activity may be above its limit, relative to 1 and to the limit.
+        slack: What an activity may be above its limit, relative to the limit: its rounding.
         most: Steps of a search.
         z: Written.
         state: `(N, count)`, written.
