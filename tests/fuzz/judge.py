@@ -297,14 +297,11 @@ def _differs(who: str, case: Case, z: Tensor, i: int, reference, residual, verdi
     apart = _apart(case, z, i, reference)
     if apart <= TOL:
         return
-    certificate = _certificate(case, i, reference)
-    theirs, allowed = (
-        float(certificate.residual),
-        TOL + float(certificate.distance / certificate.scale),
-    )
+    certificate, unit = _certificate(case, i, reference), max(1.0, float(case.y[i].abs().max()))
+    theirs, allowed = float(certificate.residual), TOL + float(certificate.distance) / unit
     own = _certificate(case, i, z[i].numpy())
     # Distances are bounds in exact arithmetic; far points round both of them.
-    contradicts = apart > 10 * TOL + allowed + float(own.distance / own.scale)
+    contradicts = apart > 10 * TOL + allowed + float(own.distance) / unit
     if contradicts or (apart > allowed and residual > FINE and residual > theirs):
         detail = f"{apart:.1e} from {who}; KKT residuals {residual:.1e} and {theirs:.1e}"
         verdict.fail("differs", i, detail)
