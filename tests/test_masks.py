@@ -625,3 +625,22 @@ def test_one_question_finds_the_best_too(name, scale):
     )
     worth = s @ structures.T
     assert ((z * s).sum(-1) >= worth.amax(-1) - 1e-9 * s.abs().amax(-1)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["trees", "chain", "segmentation", "graphs"])
+def test_lowest_masks_of_a_whole_instance_are_such_beside_padding(name, dtype):
+    """Sixteen times the lowest float is minus infinity, which padding counts as."""
+    made = {
+        "trees": ol.DependencyTrees([3, 2]),
+        "chain": ol.LinearChain([3, 2], 2),
+        "segmentation": ol.Segmentation([3, 2], 2, 2),
+        "graphs": ol.SemanticGraphs([3, 2], 2),
+    }[name]
+    x = torch.randn(2, *made.event_shape, dtype=dtype)
+    x[1] = -1e9
+    expected, structures = ol.project(made, x), ol.decode(made, x)
+    x[1] = torch.finfo(dtype).min
+    torch.testing.assert_close(ol.project(made, x), expected, rtol=0, atol=1e-6)
+    assert torch.equal(ol.decode(made, x), structures)
+    assert name == "graphs" or ol.sample(made, x).isfinite().all()

@@ -1,5 +1,7 @@
 """A few rows without negative entries: against enumeration, the rule for ties, and HiGHS."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -106,3 +108,22 @@ def test_sums_that_miss_a_limit_by_rounding_fit():
 def test_the_plan_says_how():
     words = ol.plan(SMALL["two rows"], "decoder").explain()
     assert "branch and bound of 2 rows, compiled" in words
+
+
+def test_covering_rows_of_an_instance_are_kept():
+    """A batch may hold lower limits, which a search that takes what fits does not see."""
+    A = np.random.default_rng(0).uniform(0.1, 1, (1, 5))
+    limits = torch.tensor([[-1.0], [-0.5], [-0.1]], dtype=torch.float64)
+    scores = -torch.rand(3, 5, dtype=torch.float64) - 0.1
+    z = ol.decode(ol.Polytope(-A, limits), scores).numpy()
+    points = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
+    for i, b in enumerate(-limits.numpy().ravel()):
+        inside = points[(points @ A.T >= b).all(1)]
+        assert (A @ z[i] >= b).all()
+        assert scores[i].numpy() @ z[i] == pytest.approx((inside @ scores[i].numpy()).max())
+
+
+def test_a_limit_is_exceeded_by_rounding_alone():
+    scores = torch.tensor([1.0, 0.5, 0.7], dtype=torch.float64)
+    assert ol.decode(ol.budget([1e13 + 0.5, 1.0, 2.0], 1e13 + 0.5), scores).tolist() == [0, 1, 1]
+    assert ol.decode(ol.budget([0.1, 0.2, 0.3], 0.6), scores).tolist() == [1, 1, 1]
