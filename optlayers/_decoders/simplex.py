@@ -30,6 +30,7 @@ class SimplexArgmax(AbstractBlockMap):
         _, total, sign = block.simplex
         self.sign, self.anchor, self.far = sign, *_ends(block, total, sign)
         self.fixed = np.equal(lower, upper)
+        self._some_fixed = bool(self.fixed.any())
         self.equality = bool(low[0, 0] == high[0, 0])
         # First the variables that drop by being chosen, the last of them first; then the others.
         number = np.broadcast_to(np.arange(block.size), sign.shape)
@@ -55,7 +56,7 @@ class SimplexArgmax(AbstractBlockMap):
         """Signs, both values of every variable, fixed variables, order of ties."""
         values = (self.sign, self.anchor, self.far)
         numbers = (torch.as_tensor(v, dtype=dtype, device="cpu") for v in values)
-        fixed = torch.as_tensor(self.fixed, device="cpu") if self.fixed.any() else None
+        fixed = torch.as_tensor(self.fixed, device="cpu") if self._some_fixed else None
         order = None if self.order is None else torch.as_tensor(self.order, device="cpu")
         return (*numbers, fixed, order)
 
