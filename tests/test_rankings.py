@@ -91,7 +91,7 @@ def test_soft_ranks_as_published(way):
 def test_loops_and_tensors_agree_on_isotonic_regression(values, count):
     x = torch.tensor([values], dtype=torch.float64) / 4
     counts = torch.tensor([min(count, len(values))])
-    v, block = isotonic._Falling.apply(x, counts)
+    v, block = isotonic._Falling.apply(x, counts, torch.zeros_like(x))
     program, blocks = isotonic.falling(x, counts)
     torch.testing.assert_close(v, program, rtol=0, atol=TOL[torch.float64])
     kept = v[0, : counts[0]]
@@ -172,3 +172,21 @@ def test_layers_learn_through_ranks():
 def test_what_is_refused(make, message):
     with pytest.raises(ol.InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+@pytest.mark.parametrize("y", [[1.0, 1.0, -torch.inf], [1.0, 1.0, -5.0], [2.0, 2.0, -5.0]])
+def test_ties_of_equal_weights_have_no_derivative(weights, y):
+    """Whichever comes first, both have that weight: the answer is constant nearby."""
+    given = torch.tensor(y, dtype=torch.float64, requires_grad=True)
+    z = ol.project(ol.Rankings(3, weights), given)
+    for k in range(3):
+        (row,) = torch.autograd.grad(z[k], given, retain_graph=True)
+        assert not row.any()
+
+
+def test_ties_of_unequal_weights_are_pooled():
+    given = torch.tensor([1.0, 1.0, 1.0, -9.0], dtype=torch.float64, requires_grad=True)
+    z = ol.project(ol.Rankings(4, [2.0, 1.0, 1.0, 0.0]), given)
+    (row,) = torch.autograd.grad(z[0], given)
+    torch.testing.assert_close(row, torch.tensor([2 / 3, -1 / 3, -1 / 3, 0.0]).double())

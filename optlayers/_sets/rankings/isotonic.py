@@ -50,7 +50,7 @@ def project_sorted(x: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
     """
     used = torch.arange(x.shape[-1], device=x.device) < counts[:, None]
     gaps = torch.where(used, x.to(weights.dtype) - weights, 0)
-    pooled: Tensor = _Falling.apply(gaps, counts)[0]  # type: ignore[index]
+    pooled: Tensor = _Falling.apply(gaps, counts, weights)[0]  # type: ignore[index]
     return torch.where(used, x.to(weights.dtype) - pooled, 0).to(x.dtype)
 
 
@@ -58,7 +58,7 @@ class _Falling(torch.autograd.Function):
     """The nearest non-increasing sequence; its derivative is the mean over blocks."""
 
     @staticmethod
-    def forward(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(x: Tensor, counts: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         if use_kernels(x):
             v, block = torch.zeros_like(x), torch.zeros_like(x, dtype=torch.int64)
             arrays = [array(t) for t in (x, counts)]
@@ -70,12 +70,22 @@ class _Falling(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
+        ctx.save_for_backward(output[1], inputs[2])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, None]:  # type: ignore[override]
-        (block,) = ctx.saved_tensors
-        return block_means(grad, block), None
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        block, weights = ctx.saved_tensors
+        return block_means(grad, _apart(block, weights)), None, None
+
+
+def _apart(block: Tensor, weights: Tensor) -> Tensor:
+    """Return blocks, with entries of equal weights alone: tied or not, each has its weight."""
+    ends = [
+        torch.zeros_like(weights).scatter_reduce(-1, block, weights, how, include_self=False)
+        for how in ("amin", "amax")
+    ]
+    index = torch.arange(block.shape[-1], device=block.device)
+    return torch.where((ends[0] == ends[1]).gather(-1, block), index, block)
 
 
 def block_means(x: Tensor, block: Tensor) -> Tensor:
