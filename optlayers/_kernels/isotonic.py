@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit
 
+
 @njit(cache=True, nogil=True, inline="always")
 def pool(x, b, length, first, total):
     """Write the first entry and the sum of every block of a row; return how many there are."""
