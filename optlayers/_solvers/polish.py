@@ -1,5 +1,6 @@
 """From an answer that is nearly right to one that is exact, where rows are many and sparse."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,12 @@ _STEPS = 12  # semismooth Newton steps; from an interior point, two or three are
 _DAMPING, _PASSES = 1e-10, 4  # dependent rows: the proximal point method removes the damping
 
 
-def polished(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer:
+def polished(
+    block: Block,
+    problem: ProjectionProblem,
+    answer: Answer,
+    stop: threading.Event | None = None,
+) -> Answer:
     """Return the better of an answer and what semismooth Newton steps from its multipliers find.
 
     Each step takes the face that the multipliers suggest and solves on it, by a sparse factor with
@@ -28,6 +34,8 @@ def polished(block: Block, problem: ProjectionProblem, answer: Answer) -> Answer
     low, high = problem.row_lower, problem.row_upper
     sizes = np.asarray(R.multiply(R).sum(1)).ravel()
     for step in range(1, _STEPS + 1):
+        if stop is not None and stop.is_set():
+            break
         moved = problem.y - R.T @ lam
         x = np.clip(moved, problem.lower, problem.upper)
         free = (moved > problem.lower) & (moved < problem.upper)
