@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,8 +27,6 @@ def polished(
     Each step takes the face that the multipliers suggest and solves on it, by a sparse factor with
     dense parts (SuperLU), which large factors want. Blocks without auxiliary variables.
     """
-    from scipy.sparse.linalg import splu
-
     if not np.isfinite(answer.multipliers).all() or not answer.residual < np.inf:
         return answer
     R, lam, best = sp.csr_array(block.matrix), answer.multipliers.copy(), answer
@@ -48,12 +47,7 @@ def polished(
         own = sp.csr_array(rows @ sp.diags_array(free.astype(float)))
         gram = sp.csc_matrix(own @ own.T)
         shift = _DAMPING * np.where(gram.diagonal() > 0, gram.diagonal(), sizes[on])
-        factor = splu(
-            gram + sp.diags(shift, format="csc"),
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )
+        factor = _factor(gram + sp.diags(shift, format="csc"))
         aim = own @ problem.y + (act[on] - own @ x) - goal
         nu = lam[on]
         for _ in range(_PASSES):
@@ -67,3 +61,11 @@ def polished(
         if best.residual <= _EXACT or (best.residual <= ACCURACY and step >= _FEW):
             break
     return replace(best, status=answer.status)
+
+
+def _factor(gram: Any) -> Any:
+    """Return a factor of a symmetric matrix, in an order that leaves few entries."""
+    from scipy.sparse.linalg import splu
+
+    ways: Any = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0}
+    return splu(gram, options={"SymmetricMode": True}, **ways)
