@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ._errors import InfeasibleError
+from ._kernels.untraced import without_autocast
 from ._nonfinite import refuse_vmap
 from ._plan.compile import limits_with_graph
 from ._plan.failures import Report
@@ -17,7 +18,7 @@ _GRAD = "the gradient of a projection"
 
 def decide(ready: Ready, x: Tensor, report: Report) -> Tensor:
     """Return the decisions for scores `(N, n)`; NaN where `report` is told of a failure."""
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x):
         return _without_point(ready.plan.forward(x, ready.limits, report), ready, report)
 
 
@@ -40,7 +41,7 @@ def project(
         twice: Whether a derivative has one itself; not where auxiliary variables are scored.
     """
     plan, n = ready.plan, y.shape[1]
-    with torch.autocast(y.device.type, enabled=False):
+    with without_autocast(y):
         if plan.num_vars > n and torch.is_grad_enabled():  # what completes a point has a use later
             y = torch.cat([y, y.new_zeros(len(y), plan.num_vars - n)], 1)
         if torch.is_grad_enabled() and polytope.requires_grad:

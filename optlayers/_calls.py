@@ -10,6 +10,7 @@ from torch import Tensor
 from ._checks import floats, untraced
 from ._errors import InputError
 from ._kernels.arrays import is_ordinary
+from ._kernels.untraced import has_no_numbers
 from ._masks import Low, answer, answer_once, find_low
 from ._nonfinite import (
     Masked,
@@ -195,6 +196,8 @@ class Call:
         floats(x, name)
         refuse_vmap(x, name)
         untraced(name)
+        if has_no_numbers(x):  # shapes alone: there is nothing to look at
+            on_nonfinite = "propagate"
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
         self.like, self.event_dim = x, feasible_set.event_dim
         self.decides, self.report = decides, Report(tolerance=tolerance)
@@ -244,6 +247,18 @@ class Call:
         return Masked(torch.where(over, 0, x), bad, neg_inf & ~over)
 
     def _answer(self, ask: Callable[[Tensor, Report], Tensor], decides: bool) -> Tensor:
+        if not has_no_numbers(self.masked.x):
+            return self._asked(ask, decides)
+        try:
+            return self._asked(ask, decides)
+        except (NotImplementedError, RuntimeError) as error:
+            raise InputError(
+                f"`{'scores' if decides else 'y'}` is on the meta device, which has shapes and no "
+                "numbers, and the method of this set looks at them. Give a tensor with numbers, or "
+                "ask a set with a closed form (see the page Devices)."
+            ) from error
+
+    def _asked(self, ask: Callable[[Tensor, Report], Tensor], decides: bool) -> Tensor:
         x, bad, _, _ = self.masked
         if self.low is None:
             return ask(x, self.report)

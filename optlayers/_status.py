@@ -73,9 +73,9 @@ class Status:
     def solver(self) -> dict[tuple[int, ...], str]:
         """Index of an instance that was projected -> who answered it; failures are left out.
 
-        "closed form", "newton", "activeset", "spans", "osqp", "cvxpy" (Clarabel), "extended
-        precision" or "hull"; where an instance falls into several blocks, who answered the one
-        with the largest residual.
+        "closed form", "newton", "activeset", "spans", "osqp", "clarabel", "cvxpy" (Clarabel,
+        as the second opinion), "extended precision" or "hull"; where an instance falls into
+        several blocks, who answered the one with the largest residual.
         """
         if self.answers is None:
             return {}

@@ -43,7 +43,7 @@ def test_what_is_handed_over_is_exact(seed, handed_over):
     made = network(seed=seed)
     y = points(made)
     z, status = ol.project(made, y, return_status=True)
-    assert set(status.solver.values()) == {"cvxpy"}
+    assert set(status.solver.values()) == {"clarabel"}
     assert (status.residual <= 1e-9).all()
     with patch.object(newton, "_LARGE", np.inf):
         expected = ol.project(network(seed=seed).with_(b_eq=made.b_eq), y)
@@ -82,16 +82,16 @@ def test_the_fill_is_counted_as_it_is_made(seed, monkeypatch):
 
 
 def test_an_instance_that_runs_out_of_time_fails_alone_in_words(handed_over, monkeypatch):
-    from optlayers._solvers.cvxpy import CvxpySolver
+    from optlayers._solvers.clarabel import ClarabelSolver
 
     given = []
 
-    def slow(self, problem, seconds=np.inf, aside=False):
+    def slow(self, problem, accuracy, seconds=np.inf, stop=None):
         given.append(seconds)
         nothing = np.zeros(self.block.num_rows)
         return Answer(np.full(self.block.size, np.nan), nothing, np.inf, "user_limit")
 
-    monkeypatch.setattr(CvxpySolver, "solve", slow)
+    monkeypatch.setattr(ClarabelSolver, "solve", slow)
     made = network()
     z, status = ol.project(
         made, points(made, 2), time_limit=1e-9, on_failure="nan", return_status=True

@@ -57,7 +57,7 @@ def test_newton_asks_once_in_eight_steps():
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_are_those_of_the_host(name, dtype):
     made = waits.SETS[name]()
-    scores = waits._scores(made).detach().to(dtype)
+    scores = waits.scores_of(made).detach().to(dtype)
     scores[0].flatten()[0] = -1e9
     near = SAME_FACE if dtype == torch.float64 else 1e-5
     for verb in (ol.project, ol.decode):
@@ -74,7 +74,7 @@ def test_answers_are_those_of_the_host(name, dtype):
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_those_of_the_host(name, surrogate):
     made = waits.SETS[name]()
-    scores = waits._scores(made).detach().double()
+    scores = waits.scores_of(made).detach().double()
     weights = torch.randn(scores.shape, dtype=torch.float64)
     layer = ol.StructuredArgmax(made, surrogate, on_failure="nan")
     grads = []
@@ -99,7 +99,7 @@ LOSSES = {
 @pytest.mark.parametrize("name", ["simplex", "trees", "graphs"])
 def test_losses_are_those_of_the_host(name, loss):
     made = waits.SETS[name]()
-    scores = waits._scores(made).detach().double()
+    scores = waits.scores_of(made).detach().double()
     gold = ol.decode(made, torch.randn(scores.shape, dtype=torch.float64))
     expected = LOSSES[loss](made, scores, gold)
     with PretendDevice() as gpu:

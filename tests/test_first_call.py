@@ -210,7 +210,8 @@ def test_a_long_call_says_how_far_it_is(monkeypatch, capsys):
     clock.said -= progress.PATIENCE
     clock.tick(2)
     clock.tick(3)
-    assert capsys.readouterr().err == "optlayers: projecting, 2 of 4 after 0 s\n"
+    expected = "projecting, 2 of 4 after 0 s; OPTLAYERS_PROGRESS=0 silences this"
+    assert capsys.readouterr().err == f"optlayers: {expected}\n"
 
 
 # ---------------------------------------------------------------------- warming up

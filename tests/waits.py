@@ -55,7 +55,8 @@ def _shape(made: Any) -> tuple[int, ...]:
     return (BATCH, made.n) if isinstance(made, ol.Polytope) else (BATCH, *made.event_shape)
 
 
-def _scores(made: Any) -> Tensor:
+def scores_of(made: Any) -> Tensor:
+    """Return scores that fit a set, on the host, that require a gradient."""
     generator = torch.Generator("cpu").manual_seed(0)
     return torch.randn(_shape(made), generator=generator).requires_grad_()
 
@@ -80,7 +81,7 @@ def _twice(gpu: PretendDevice, made: Any, verb: Callable[[Tensor], Tensor]) -> t
 
 
 def _count(gpu: PretendDevice, made: Any, verb: Callable[[Tensor], Tensor]) -> tuple[int, int]:
-    x = gpu.put(_scores(made))
+    x = gpu.put(scores_of(made))
     gpu.reset()
     try:
         z = verb(x)

@@ -10,7 +10,7 @@ from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
 from .._plan.operators import outside_graphs
 from .bipartite import pairs_of
-from .common import NO_POINT, NOT_FINITE, back, instance_of, on_host
+from .common import NO_POINT, NOT_FINITE, back, on_host
 from .milp import MILP
 
 
@@ -64,8 +64,9 @@ class Assignment(AbstractBlockMap):
         for n, c in np.ndindex(*scores.shape[:2]):
             if plain[n % len(plain), c]:
                 z[n, c] = self._match(scores[n, c], values[3][n % len(values[3]), c], n, report)
-            else:
-                z[n, c] = self._general.decode(instance_of(scores, values, n, c), n, report)
+        if not plain.all():
+            others = np.argwhere(~plain[np.arange(len(z)) % len(plain)])
+            self._general.decode_some(others, scores, values, z, report)
         return back(z, x)
 
     def _match(self, scores, upper, number: int, report: Report) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._errors import InfeasibleError
-from .._kernels.untraced import ordinary
+from .._kernels.untraced import has_no_numbers, ordinary
 from .._plan.blocks import Block
 from .._plan.failures import FORBIDDEN as FORBIDDEN
 from .._plan.maps import AbstractBlockMap, Limits, Report
@@ -54,7 +54,7 @@ class PreparedDecoder(AbstractBlockMap):
     @ordinary
     def prepared(self, limits: Limits, instances: int, report: Report) -> Any:
         """Return `prepare(limits)`, kept for the next call; report instances without a point."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or has_no_numbers(limits.lower):
             return self.prepare(limits)[0]  # NaN where there is no point, and nobody to tell
         latest = self._latest
         if latest is None or latest.limits is not limits:

@@ -11,7 +11,7 @@ from .._plan.blocks import Block
 from .._plan.maps import AbstractBlockMap, Limits, Report
 from .._plan.operators import outside_graphs
 from .._polytope.consistency import inward
-from .common import back, instance_of, on_host
+from .common import back, on_host
 from .milp import MILP
 
 
@@ -50,8 +50,8 @@ class CompiledDecoder(AbstractBlockMap):
         scores, values = on_host(x, limits, self.block)
         z, state = np.zeros_like(scores), np.zeros(scores.shape[:2], dtype=np.int64)
         self.decide(scores, values, z, state)
-        for i, c in np.argwhere(state):
-            z[i, c] = self._general.decode(instance_of(scores, values, i, c), int(i), report)
+        if state.any():
+            self._general.decode_some(np.argwhere(state), scores, values, z, report)
         return back(z, x)
 
 

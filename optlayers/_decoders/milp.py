@@ -13,6 +13,7 @@ from .._errors import (
     SolverFailed,
     UnboundedError,
 )
+from .._kernels.progress import Clock
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report, SolverMap
 from .._plan.operators import outside_graphs
@@ -68,9 +69,30 @@ class MILP(SolverMap):
         """Decode instance by instance."""
         scores, values = on_host(x, limits, self.block)
         z = np.empty_like(scores)
-        for n, c in np.ndindex(*scores.shape[:2]):
-            z[n, c] = self.decode(instance_of(scores, values, n, c), n, report)
+        self.decode_some(np.argwhere(np.ones(z.shape[:2])), scores, values, z, report)
         return back(z, x)
+
+    def decode_some(
+        self,
+        chosen: np.ndarray,
+        scores: np.ndarray,
+        values: list[np.ndarray],
+        z: np.ndarray,
+        report: Report,
+    ) -> None:
+        """Decode the components `chosen`, pairs of instance and component, into `z`.
+
+        Args:
+            chosen: `(K, 2)`.
+            scores: `(N, count, size)`.
+            values: Limits, each `(N or 1, count, ...)`.
+            z: Where the decisions go.
+            report: Told which instances have none.
+        """
+        with Clock("deciding, by HiGHS", len(chosen)) as clock:
+            for done, (n, c) in enumerate(chosen):
+                z[n, c] = self.decode(instance_of(scores, values, n, c), int(n), report)
+                clock.tick(done + 1)
 
     def decode(self, at: HostInstance, number: int, report: Report) -> np.ndarray:
         """Decode one component of one instance; NaN, and a reason in the report, if it fails."""

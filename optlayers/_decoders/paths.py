@@ -12,7 +12,7 @@ from .._paths.sums import PathBatch, decode
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
 from .._plan.operators import outside_graphs
-from .common import FORBIDDEN, NO_POINT, NOT_FINITE, PreparedDecoder, back, instance_of, on_host
+from .common import FORBIDDEN, NO_POINT, NOT_FINITE, PreparedDecoder, back, on_host
 from .milp import MILP
 
 
@@ -87,5 +87,5 @@ class Paths(PreparedDecoder):
     ) -> None:
         """Answer the components whose limits are not those of one path."""
         scores, values = on_host(x, limits, self.block)
-        for n, c in np.argwhere(~np.broadcast_to(plain, z.shape[:2])):
-            z[n, c] = self._general.decode(instance_of(scores, values, n, c), int(n), report)
+        chosen = np.argwhere(~np.broadcast_to(plain, z.shape[:2]))
+        self._general.decode_some(chosen, scores, values, z, report)

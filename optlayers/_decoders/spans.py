@@ -13,7 +13,7 @@ from .._plan.maps import AbstractBlockMap, Limits, Report
 from .._plan.operators import outside_graphs
 from .._polytope.consistency import inward
 from .._projections.spans import RowsOfSpans, selects_spans
-from .common import NO_INTEGER, back, instance_of, on_host
+from .common import NO_INTEGER, back, on_host
 from .milp import MILP
 
 
@@ -61,12 +61,12 @@ class Spans(AbstractBlockMap):
         n = size // 2
         may, must = upper >= 1, lower[..., :n] > 0
         _kernels.spans.decode(scores, words, starts, may, must, plain, z, score)
-        for i, c in np.argwhere(~(score > -np.inf)):
-            if plain[i, c]:
-                report.fail(int(i), NO_INTEGER, InfeasibleError)
-                z[i, c] = np.nan
-            else:
-                z[i, c] = self._general.decode(instance_of(scores, values, i, c), int(i), report)
+        missed = ~(score > -np.inf)
+        for i, c in np.argwhere(missed & plain):
+            report.fail(int(i), NO_INTEGER, InfeasibleError)
+            z[i, c] = np.nan
+        if (others := missed & ~plain).any():
+            self._general.decode_some(np.argwhere(others), scores, values, z, report)
         return back(z, x)
 
 

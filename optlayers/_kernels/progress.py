@@ -4,11 +4,11 @@ import os
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, Self
 
 VARIABLE = "OPTLAYERS_PROGRESS"  # 0 in the environment: no such lines
 LONG = 2.0  # seconds of compiling after which there is a line
-PATIENCE = 10.0  # seconds between two lines of a call that takes long
+PATIENCE = 10.0  # seconds after which a call says how far it is, and until it does so again
 
 
 def says_progress() -> bool:
@@ -74,7 +74,7 @@ def watch() -> None:
 
 
 class Clock:
-    """Says now and then how far a call is that takes long.
+    """Says now and then how far a call is that takes long: between parts, and by `beat` in one.
 
     Args:
         what: Is done, for the line: "projecting".
@@ -82,12 +82,39 @@ class Clock:
     """
 
     def __init__(self, what: str, total: int):
-        self.what, self.total = what, total
+        self.what, self.total, self.done = what, total, 0
         self.start = self.said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._outer, _running.clock = _running.clock, self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _running.clock = self._outer
 
     def tick(self, done: int) -> None:
         """Note that so many parts are done."""
+        self.done = done
+        if done < self.total:
+            self.look()
+
+    def look(self) -> None:
+        """Say how far the call is, if it is time to."""
         now = time.monotonic()
-        if done < self.total and now - self.said >= PATIENCE:
+        if now - self.said >= PATIENCE:
             self.said = now
-            say(f"{self.what}, {done} of {self.total} after {now - self.start:.0f} s")
+            so_far = f", {self.done} of {self.total}" if self.total > 1 else ""
+            say(f"{self.what}{so_far} after {now - self.start:.0f} s; {VARIABLE}=0 silences this")
+
+
+class _Threads(threading.local):
+    clock: Clock | None = None
+
+
+_running = _Threads()
+
+
+def beat() -> None:
+    """Let the clock of this thread look, if one is running: asked while a solver is waited for."""
+    if _running.clock is not None:
+        _running.clock.look()

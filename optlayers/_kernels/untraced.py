@@ -1,11 +1,13 @@
-"""Keeps functions out of `torch.compile` without paying for the compiler."""
+"""Functions that stay out of `torch.compile`, without its price; tensors that hold no numbers."""
 
 import functools
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,3 +48,15 @@ def ordinary(function: F) -> F:
             return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
+
+
+def has_no_numbers(x: Tensor) -> bool:
+    """Tell whether a tensor is on the meta device: a shape, a dtype, and nothing to look at."""
+    return x.is_meta and type(x) in (Tensor, torch.nn.Parameter)
+
+
+def without_autocast(x: Tensor) -> Any:
+    """Return a context in which operations keep the dtype of their arguments."""
+    if has_no_numbers(x):  # torch knows no autocast there
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)

@@ -16,6 +16,7 @@ class Solver(NamedTuple):
 SOLVERS: dict[str, Solver] = {
     "osqp": Solver("osqp", "osqp"),
     "cvxpy": Solver("cvxpy", "cvxpy"),
+    "clarabel": Solver("clarabel", "clarabel"),
     "cvxpylayers": Solver("cvxpylayers", "'optlayers[cvxpylayers]'"),  # of references alone
     "highs": Solver("highspy", "highspy"),
 }

@@ -12,6 +12,8 @@ from . import require
 from .block import Answer, ProjectionProblem, judged
 from .worker import run_aside
 
+_LARGE = 10_000  # coefficients from which a solve is worth being interrupted
+
 
 class _Limits(NamedTuple):
     """Rows or variables with one kind of limit, and the constraint on all of them."""
@@ -72,16 +74,8 @@ class CvxpySolver:
         objective = cp.Minimize(0.5 * cp.sum_squares(x[own]) - y @ x)
         return _Model(cp.Problem(objective, [v.constraint for v in limits]), x, y, limits)
 
-    def solve(
-        self, problem: ProjectionProblem, seconds: float = np.inf, aside: bool = False
-    ) -> Answer:
-        """Solve one instance to about 1e-8; the residual is recomputed.
-
-        Args:
-            problem: The instance.
-            seconds: When to give up.
-            aside: Whether it may take long: then Ctrl-C is answered meanwhile.
-        """
+    def solve(self, problem: ProjectionProblem) -> Answer:
+        """Solve one instance to about 1e-8; the residual is recomputed."""
         import cvxpy as cp
 
         block, m = self.block, self.block.num_rows
@@ -98,9 +92,11 @@ class CvxpySolver:
                 warnings.filterwarnings("ignore", "Solution may be inaccurate")
                 warnings.filterwarnings("ignore", "overflow", RuntimeWarning)
                 tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-10)
-                options = tolerances if seconds == np.inf else tolerances | {"time_limit": seconds}
-                call = partial(model.problem.solve, solver=cp.CLARABEL, **options)
-                run_aside(call, threading.Event()) if aside else call()
+                call = partial(model.problem.solve, solver=cp.CLARABEL, **tolerances)
+                if block.matrix.nnz >= _LARGE:  # Ctrl-C is answered meanwhile
+                    run_aside(call, threading.Event())
+                else:
+                    call()
         except cp.SolverError as error:
             return judged(block, problem, None, multipliers, f"failed ({error})")
         if model.x.value is None:

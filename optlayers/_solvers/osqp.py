@@ -25,6 +25,8 @@ _ACCURATE = {
     "verbose": False,
 }
 
+_INTERRUPTED = "interrupted"  # what OSQP calls it
+
 
 def step_size(y: np.ndarray) -> float:
     """Return OSQP's rho for a point: a power of 4 near 0.3 max |y|, as multipliers grow with y.
@@ -67,6 +69,8 @@ class OSQPSolver:
             u=np.concatenate([problem.row_upper, problem.upper]),
         )
         result = self._solver.solve(raise_error=False)
+        if result.info.status == _INTERRUPTED:  # OSQP takes Ctrl-C for itself
+            raise KeyboardInterrupt
         multipliers = np.zeros(0) if result.y is None else result.y[: block.num_rows]
         # An answer that ran out of iterations may still be one that the next step can finish.
         found = "infeasible" not in result.info.status

@@ -1,13 +1,17 @@
 """Long calls of a solver beside the main thread, so that Ctrl-C is answered."""
 
+import atexit
 import os
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from .._kernels.progress import beat
+
 _GRACE = 0.3  # seconds in which a solver that is told to stop should do so
-_TICK = 0.1  # where waiting for a lock cannot be interrupted (Windows), seconds between looks
+_TICK = 0.1  # seconds between two looks at signals, and at the clock of the call
+_LAST = 10.0  # seconds that a process waits at its end for solvers that were told to stop
 
 
 class _Job:
@@ -42,11 +46,13 @@ class _Worker:
 
 
 _idle: list[_Worker] = []
+_left: list[_Job] = []  # told to stop, and not over yet
 
 
 def run_aside(call: Callable[[], Any], stop: threading.Event) -> None:
     """Call something that releases the interpreter's lock, and be open to signals meanwhile.
 
+    The clock of the call, if there is one (`progress.Clock`), says after ten seconds how far it is.
     Signals reach the main thread alone, so that the other threads call it themselves.
 
     Args:
@@ -65,11 +71,12 @@ def run_aside(call: Callable[[], Any], stop: threading.Event) -> None:
     try:
         worker.jobs.put(job)
         while not job.done.wait(_TICK):
-            pass
+            beat()
     except BaseException:
         stop.set()
         worker.jobs.put(None)
-        job.done.wait(_GRACE)
+        if not job.done.wait(_GRACE):
+            _left[:] = [each for each in _left if not each.done.is_set()] + [job]
         raise
     _idle.append(worker)
     if job.error is not None:
@@ -79,6 +86,17 @@ def run_aside(call: Callable[[], Any], stop: threading.Event) -> None:
 def _after_fork() -> None:
     """Forget threads of the parent: a child has none but its own."""
     _idle.clear()
+    _left.clear()
+
+
+@atexit.register
+def _wait_for_those_left() -> None:
+    """Let solvers reach the step at which they stop: the interpreter must not go from under them.
+
+    One that comes back from native code to an interpreter that is gone ends the process by abort.
+    """
+    for job in _left:
+        job.done.wait(_LAST)
 
 
 if hasattr(os, "register_at_fork"):

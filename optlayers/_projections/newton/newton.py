@@ -115,7 +115,7 @@ class Newton(SolverMap, ByFace):
         if on_device:
             z, quality = self._on_device(x, wide)
         elif self.large:
-            name = "cvxpy"
+            name = "clarabel"
             z, quality = self._by_interior_point(x, wide, report)
         else:
             z, quality = self._on_host(x, wide)

@@ -7,6 +7,7 @@ from torch.autograd.function import once_differentiable
 from ... import _kernels
 from ..._kernels.arrays import array, use_kernels
 from ..._kernels.threads import run
+from ..._kernels.untraced import without_autocast
 from ..._projections.simplex import simplex_threshold
 
 
@@ -37,7 +38,7 @@ def project_heads(y: Tensor, allowed: Tensor) -> Tensor:
                 [0.0000, 0.0000, 0.0000]])
     """
     wide = y if y.dtype in (torch.float32, torch.float64) else y.float()
-    with torch.autocast(y.device.type, enabled=False):
+    with without_autocast(y):
         if torch.is_grad_enabled() and y.requires_grad:
             z: Tensor = _Heads.apply(wide, allowed)  # type: ignore[assignment]
         else:
