@@ -172,9 +172,9 @@ def test_sets_made_for_every_batch_leave_nothing_behind(name):
         x = torch.randn(2, *(made.event_shape if hasattr(made, "event_shape") else (made.n,)))
         ol.structured_argmax(made, x.requires_grad_(), ol.SPIGOT()).sum().backward()
 
-    for i in range(80):
+    for i in range(40):  # as many as there are different ones
         step(i)
     before = tensors_alive()
-    for i in range(80):
+    for i in range(40):
         step(i)
-    assert tensors_alive() - before < 1e5
+    assert tensors_alive() - before < 5e4

@@ -36,7 +36,8 @@ def kept(tmp_path, monkeypatch):
 
 LOOPS = "optlayers/numba-*/thresholds-*/**/thresholds.*.nbc"
 PROJECT = """
-import numba, torch, optlayers as ol
+import os, numba, torch, optlayers as ol
+assert ol.__file__.startswith(os.environ.get("PLACE", ""))
 ol.project(ol.simplex(3), torch.tensor([1.0, 0.5, -1.0]))
 print(repr(numba.config.CACHE_DIR))
 """
@@ -70,7 +71,9 @@ def test_another_installation_compiles_nothing_again(tmp_path):
     found = []
     for name in ("one", "two"):
         shutil.copytree(folder.Path(optlayers.__file__).parent, tmp_path / name / "optlayers")
-        assert project_with(tmp_path / name, XDG_CACHE_HOME=str(cache)) in ("''", "None")
+        assert project_with(
+            tmp_path / name, XDG_CACHE_HOME=str(cache), PLACE=str(tmp_path / name)
+        ) in ("''", "None")
         found.append({p: p.stat().st_mtime_ns for p in cache.glob(LOOPS)})
     assert found[0]
     assert found[0] == found[1]

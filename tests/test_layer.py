@@ -127,11 +127,11 @@ FAST = ["simplex", "cardinality", "box", "heads", "labels"]
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler warns about itself
-@pytest.mark.parametrize("surrogate", SURROGATES[:2] + SURROGATES[3:], ids=repr)
 @pytest.mark.parametrize("name", FAST)
-def test_compiles_without_a_graph_break_on_fast_paths(name, surrogate, device):
+def test_compiles_without_a_graph_break_on_fast_paths(name, device):
+    """By the surrogate that decodes and projects; test_graphs_of_torch.py has all on one set."""
     torch.compiler.reset()
-    layer = ol.StructuredArgmax(SETS[name], surrogate)
+    layer = ol.StructuredArgmax(SETS[name], ol.SPIGOT(eta=0.7, around="projection"))
     # `aot_eager` traces both passes as the default backend does, and needs no C++ compiler.
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for step in range(3):

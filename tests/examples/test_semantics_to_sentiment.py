@@ -30,6 +30,7 @@ from examples.semantics_to_sentiment.run import (
 )
 from examples.semantics_to_sentiment.train import train
 from examples.syntax_to_semantics import run as parsing
+from examples.syntax_to_semantics.model import JointParser
 from examples.training.runs import take_run
 from examples.training.settings import ConfigError
 
@@ -346,14 +347,18 @@ def test_an_epoch_sees_a_share_of_the_graphs(tmp_path, corpus, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["spigot", "pipeline"])
-@pytest.mark.parametrize("at", [4, 10])
-def test_resumed_equals_uninterrupted(tmp_path, corpus, monkeypatch, method, at):
+@pytest.mark.parametrize(
+    ("trained", "at"), [(SentimentModel, 4), (SentimentModel, 10), (JointParser, 4)]
+)
+def test_resumed_equals_uninterrupted(tmp_path, corpus, monkeypatch, method, trained, at):
+    """Killed in the joint training, or while the parser is trained before it."""
+
     class KilledError(BaseException):
         """As abrupt as an exception can be."""
 
     config = replace(TINY, method=method, epochs=4)
     run(tmp_path / "whole", config, corpus=corpus)
-    step, count = SentimentModel.training_step, [0]
+    step, count = trained.training_step, [0]
 
     def killed(self, *args):
         count[0] += 1
@@ -362,7 +367,7 @@ def test_resumed_equals_uninterrupted(tmp_path, corpus, monkeypatch, method, at)
         return step(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SentimentModel, "training_step", killed)
+        patch.setattr(trained, "training_step", killed)
         with pytest.raises(KilledError):
             run(tmp_path / "killed", config, corpus=corpus)
     run(tmp_path / "killed", config, corpus=corpus)
