@@ -134,6 +134,12 @@ class Asked(Protocol):
         """Return the least value of every part; None if the set alone knows what -inf means."""
         ...
 
+    def project_needed(
+        self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
+    ) -> dict[int, Tensor]:
+        """Project instances that need masked parts, in the limit of masks, where it is known."""
+        ...
+
 
 class Answering(Asked, Protocol):
     """Questions of a call to a feasible set."""
@@ -271,6 +277,7 @@ class Call:
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
         self.like, self.event_dim = x, feasible_set.event_dim
         self.decides, self.report = decides, Report(tolerance=tolerance)
+        self.needed = feasible_set.project_needed
         self.report.limit = feasible_set.time_limit() if decides else None
         self.report.may_look = may_synchronise(on_nonfinite)
         x = feasible_set.admit(x.detach() if decides else x, name)
@@ -324,7 +331,9 @@ class Call:
             z = answer_once(ask, x, self.low, self.report, decides)
         else:
             tell = may_synchronise(self.on_nonfinite)
-            z = answer(ask, x, self.low, self.report, self.event_dim, decides, self.whole, tell)
+            needed = None if decides else self.needed
+            flags = (self.event_dim, decides, self.whole, tell)
+            z = answer(ask, x, self.low, self.report, *flags, needed)
         if bad is None or z.shape != x.shape:
             return z
         return torch.where(bad[(..., *[None] * self.event_dim)], torch.nan, z)

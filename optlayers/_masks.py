@@ -34,6 +34,11 @@ _ROUNDINGS = 16  # of a projection, in units of the last digit of what it was as
 _TOO_FAR = "its lowest scores are too far below the others to be weighed against them"
 
 
+# From points, their low parts, numbers of instances, a report, and whether nothing else was tried,
+# to the projections that are known in the limit of masks that fall for ever.
+Needed = Callable[[Tensor, "Low", list[int], Report, bool], dict[int, Tensor]]
+
+
 class Low(NamedTuple):
     """The low parts of a batch of instances, flattened to `(N, parts)`.
 
@@ -230,6 +235,7 @@ def answer(
     decides: bool,
     whole: bool,
     tell: bool,
+    needed: Needed | None = None,
 ) -> Tensor:
     """Return what `ask` says of a batch with low parts, those that are not needed at their bound.
 
@@ -242,6 +248,7 @@ def answer(
         decides: Whether `ask` decodes.
         whole: Whether decisions are integers, so that one more of a low part costs a step.
         tell: Whether instances without a point are failures; they hold NaN in any case.
+        needed: Projects instances that need low parts, if a set can.
     """
     asked, own = replaced(x, low, _STEPS[0], decides), report.another()
     z = ask(asked, own)
@@ -253,6 +260,8 @@ def answer(
     if decides and not whole and bool(open_.any()):
         z = _vertices(ask, x, low, z, open_, failures, tell, own)
         open_ = torch.zeros_like(open_)
+    if needed is not None:
+        z, open_ = _by_limit(needed, x, low, z, open_, own, True)
     agreed = torch.zeros_like(open_, dtype=torch.int8)
     for step in (*_STEPS[1:], *[math.inf] * decides):  # decisions: at last, the scores as they are
         if not bool(open_.any()):
@@ -275,6 +284,8 @@ def answer(
             enough = enough & _keeps_apart(low, step, decides)
         open_ = open_ & ~failed & ~enough & _unsettled(z, low, failures)
     left = open_ & (agreed == 0)
+    if needed is not None:
+        z, left = _by_limit(needed, x, low, z, left, own, False)
     report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
     report.residuals, report.blocks, report.answers = own.residuals, own.blocks, own.answers
     report.unexplained |= own.unexplained & failures.keys()
@@ -282,6 +293,21 @@ def answer(
     for i, failure in failures.items():
         report.add(i, failure)
     return _settle(z, low, left, report, tell)
+
+
+def _by_limit(
+    needed: Needed, x: Tensor, low: Low, z: Tensor, open_: Tensor, own: Report, first: bool
+) -> tuple[Tensor, Tensor]:
+    """Ask for open instances in the limit of low masks; return who is open after that."""
+    numbers = open_.nonzero()[:, 0].tolist()
+    found = needed(x, low, numbers, own, first) if numbers else {}
+    if not found:
+        return z, open_
+    flat, open_ = list(z.reshape(low.parts.shape).unbind(0)), open_.clone()
+    for i, answer in found.items():
+        flat[i], open_[i] = answer.reshape(-1), False
+        own.failures.pop(i, None)
+    return torch.stack(flat).reshape(z.shape), open_
 
 
 def _replace_failures(

@@ -109,6 +109,7 @@ TREE: dict[str, list[str]] = {
     "_autograd": [],
     "_autograd_rows": [],
     "_by_plan": [],
+    "_needed": [],
     "_calls": [],
     "_options": [],
     "_abstract_set": [],
