@@ -11,7 +11,8 @@ from torch import Tensor
 from ._checks import floats, untraced
 from ._errors import InputError
 from ._kernels.arrays import is_ordinary
-from ._masks import Low, answer, answer_once, find_low
+from ._masks import Low, answer, answer_once, find_low, none_low
+from ._needed import with_huge
 from ._nonfinite import (
     Masked,
     OnNonfinite,
@@ -326,7 +327,8 @@ class Call:
     def _answer(self, ask: Callable[[Tensor, Report], Tensor], decides: bool) -> Tensor:
         x, bad, _, _ = self.masked
         if self.low is None:
-            return ask(x, self.report)
+            z = ask(x, self.report)
+            return z if decides or self.masked.calm else self._far(z)
         if not self.may_look:
             z = answer_once(ask, x, self.low, self.report, decides)
         else:
@@ -334,9 +336,18 @@ class Call:
             needed = None if decides else self.needed
             flags = (self.event_dim, decides, self.whole, tell)
             z = answer(ask, x, self.low, self.report, *flags, needed)
+            z = z if decides else self._far(z)
         if bad is None or z.shape != x.shape:
             return z
         return torch.where(bad[(..., *[None] * self.event_dim)], torch.nan, z)
+
+    def _far(self, z: Tensor) -> Tensor:
+        """Answer points with huge entries anew, where what solvers are held to says nothing."""
+        x, bad, _, _ = self.masked
+        if not self.may_look or z.shape != x.shape or not x.numel():
+            return z
+        low = none_low(x, self.event_dim) if self.low is None else self.low
+        return with_huge(self.needed, x, low, bad, z, self.report)
 
     def decision(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
         """Return the structures that `ask` decodes, and which instances have one."""

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ._errors import InfeasibleError, UnboundedError
-from ._kernels.arrays import CALM
+from ._kernels.arrays import CALM, HUGE
 from ._plan.failures import FORBIDDEN, Failure, Report
 
 _ALL = -1e8  # an instance without a score above this may have nothing else to be far below of
@@ -60,11 +60,11 @@ class Low(NamedTuple):
 
 
 def calm(x: Tensor) -> bool:
-    """Tell whether every entry is finite and none is low. One pass, one synchronisation."""
+    """Tell whether every entry is finite and none low or huge. One pass, one synchronisation."""
     if not x.numel():
         return True
     low, high = x.detach().aminmax()
-    return bool((low > CALM) & (high < torch.inf))  # both false for NaN
+    return bool((low > CALM) & (high < HUGE))  # both false for NaN
 
 
 def all_finite(x: Tensor) -> bool:
@@ -148,6 +148,15 @@ def find_low(
     others = torch.where(parts, 0, excess.abs())
     size = others.amax(-1, keepdim=True) if others.shape[-1] else others.sum(-1, keepdim=True)
     return Low(parts, infinite & parts, least, excess, size, others.sum(-1, keepdim=True))
+
+
+def none_low(x: Tensor, event_dim: int) -> Low:
+    """Return the low parts of points that have none."""
+    count = x.shape[: x.ndim - event_dim].numel()
+    flat = x.detach().reshape(count, -1).double()
+    none, zero = torch.zeros_like(flat, dtype=torch.bool), torch.zeros_like(flat)
+    size = flat.abs().amax(-1, keepdim=True) if flat.shape[-1] else flat.sum(-1, keepdim=True)
+    return Low(none, none, zero, flat, size, flat.abs().sum(-1, keepdim=True))
 
 
 def _below(low: Low, step: float, decides: bool) -> Tensor:

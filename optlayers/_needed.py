@@ -1,4 +1,4 @@
-r"""Projections that cannot do without masked parts: the limit of masks that fall for ever.
+r"""Projections of points with entries far beyond the others: masks that are needed, and huge ones.
 
 For $y = y_0 - M w$ with weights $w > 0$ at masked parts, and $M \to \infty$,
 
@@ -7,7 +7,8 @@ $$ \tfrac12 \|z - y\|^2 = M\, w \cdot z + \tfrac12 \|z - y_0\|^2 + \text{const}.
 So first $w \cdot z$ is made as small as the set allows, a linear program whose optima are a face,
 and then $y_0$ is projected onto that face. Masks at several levels (-1e9 beside the lowest float)
 are linear programs one within the optima of the other. Which face it is, a method on numbers of
-several levels says; the projection onto it is one like any other.
+several levels says; the projection onto it is one like any other. Huge entries of either sign are
+the same with $w$ of that sign; there the multipliers have to have their signs at the given $M$.
 """
 
 from typing import NamedTuple
@@ -18,36 +19,46 @@ import torch
 from torch import Tensor
 
 from ._by_plan import by_plan
-from ._masks import Low
-from ._plan.failures import Report, index_of
+from ._errors import SolverFailed
+from ._kernels.arrays import HUGE
+from ._masks import Low, Needed
+from ._plan.failures import CLOSED_FORM, Report, index_of
 from ._polytope.polytope import Polytope
 from ._projections import PROJECTIONS
 from ._solvers.extended import CURVATURE, WIDE, constraints
 from ._solvers.levels import nearest_in_levels
 
 _SMALL = 60_000  # entries of a set for which extended precision is worth its time
-_BELOW = 1e-4  # of the lowest mask: what is above is of another level
-_ALIKE = 1e3  # how far masks may be apart, in units of the others, to be one mask and a score each
+_BELOW = 1e-9  # of the farthest entry: what is less far is of another level
+_ALIKE = 1e3  # how far entries may be apart, in units of the others, to be one and a score each
+_FARTHEST = 1e6  # but no farther than that
 _ZERO = 1e-12  # of what a level leaves of a point
+_NO_DIGIT = 1e12  # times the answer, entries of a point leave it hardly a digit
+_TOO_FAR = "its largest entries are too far from the others to be weighed against them"
 _AGREED = 1e-6  # of two answers, which say that the face is the right one
 
 
 class Levels(NamedTuple):
-    """A point with masks as numbers of several levels.
+    """A point with entries far beyond the others as numbers of several levels.
 
     Attributes:
-        weights: `(levels, n)`, positive at the masked parts of each level, the lowest masks first.
+        weights: `(levels, n)`, at the parts of each level, the farthest first; negative where an
+            entry is far above the others.
+        sizes: `(levels,)`, by what they are multiplied.
         y: `(n,)`, what is left of the point.
+        masks: Whether all of them are masks.
     """
 
     weights: np.ndarray
+    sizes: np.ndarray
     y: np.ndarray
+    masks: bool
 
 
 def levels_of(x: np.ndarray, low: Low, number: int) -> Levels:
-    """Return the levels of one instance: minus infinity, then masks of about the same size.
+    """Return the levels of one instance: minus infinity, then entries of about the same size.
 
-    Masks that differ by no more than scores do are one mask, and what they differ by is a score.
+    Entries that differ by no more than scores do are one, and what they differ by is a score.
 
     Args:
         x: Its point, `(n,)`.
@@ -55,23 +66,27 @@ def levels_of(x: np.ndarray, low: Low, number: int) -> Levels:
         number: Of the instance.
     """
     parts, infinite, least, excess = (v[number].cpu().numpy() for v in low[:4])
-    near = _ALIKE * (1 + float(low.size[number]))
-    y = np.where(parts, np.where(np.isfinite(least), least, 0.0), x).astype(float)
-    weights = [infinite.astype(float)] if infinite.any() else []
-    left = parts & ~infinite
+    huge = ~parts & (np.abs(x) > HUGE)
+    y = np.where(parts, np.where(np.isfinite(least), least, 0.0), np.where(huge, 0.0, x))
+    given, y = np.where(huge, x, excess), y.astype(float)
+    others = float(np.abs(np.where(parts | huge, 0.0, x)).max(initial=0.0))
+    near = min(_ALIKE * (1 + others), _FARTHEST)
+    weights, sizes = ([infinite.astype(float)], [np.inf]) if infinite.any() else ([], [])
+    left = (parts | huge) & ~infinite
     while left.any():
-        lowest = float(excess[left].min())
-        level = left & (excess <= _BELOW * lowest)
+        size = float(np.abs(given[left]).max())
+        level = left & (np.abs(given) >= _BELOW * size)
         weight, open_ = np.zeros_like(y), level.copy()
         while open_.any():  # those that are alike, from the highest on
-            top = float(excess[open_].max())
-            alike = open_ & (excess >= top - near)
-            weight[alike] = top / lowest
-            y[alike] += excess[alike] - top
+            top = float(given[open_].max())
+            alike = open_ & (given >= top - near)
+            weight[alike] = -top / size
+            y[alike] += given[alike] - top
             open_ &= ~alike
         weights.append(weight)
+        sizes.append(size)
         left &= ~level
-    return Levels(np.array(weights), y)
+    return Levels(np.array(weights), np.array(sizes), y, not huge.any())
 
 
 def face_of(polytope: Polytope, found: Levels) -> tuple[Polytope, np.ndarray] | None:
@@ -99,12 +114,21 @@ def face_of(polytope: Polytope, found: Levels) -> tuple[Polytope, np.ndarray] | 
     answer = nearest_in_levels(rows, y)
     if answer is None or np.abs(answer[0][:, :-1]).max(initial=0.0) > _ZERO:
         return None
-    x, _, met = answer
+    x, u, met = answer
+    if not (found.masks or _is_far_enough(found, u[rows.equal :])):
+        return None
     number, side = rows.number[met], rows.sign[met]
     at = np.zeros(len(R), dtype=bool)
     at[kept[number[number >= 0]]] = True
     face = _with_active(polytope, at[: len(b)], -1 - number[number < 0], side[number < 0] > 0)
     return face, (x[:n, -1] / unit[:n]).astype(float)
+
+
+def _is_far_enough(found: Levels, u: np.ndarray) -> bool:
+    """Tell whether multipliers have their sign at the size that entries have, not only beyond."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = np.where(u[:, :-1] == 0, 0, u[:, :-1] * found.sizes).sum(1) + u[:, -1]
+    return bool((total >= -_ZERO * (1 + np.abs(u[:, -1]))).all())
 
 
 def _with_active(
@@ -160,3 +184,43 @@ def project_needed(
             report.answers[i] = worst
         answers[i] = z.to(y.dtype)
     return answers
+
+
+def with_huge(
+    needed: Needed, x: Tensor, low: Low, bad: Tensor | None, z: Tensor, report: Report
+) -> Tensor:
+    """Return projections, those of points with huge entries answered anew; closed forms stay.
+
+    What solvers are held to is relative to the point: beside entries of 1e30 that says nothing.
+    What cannot be answered otherwise is a failure where no digit of it is known.
+
+    Args:
+        needed: Projects in levels.
+        x: The points.
+        low: Their low parts.
+        bad: Instances that were taken out.
+        z: What was answered.
+        report: Told of failures.
+    """
+    left_out = low.parts if bad is None else low.parts | bad.reshape(-1, 1)
+    sizes = torch.where(left_out, 0, x.detach().reshape(low.parts.shape).abs()).amax(-1).cpu()
+    numbers = (sizes > HUGE).nonzero()[:, 0].tolist()
+    kinds = {i: report.failures[i].kind for i in numbers if i in report.failures}
+    solvers = report.answers_of().solver(len(sizes))
+    numbers = [
+        i
+        for i in numbers
+        if (kinds[i] is SolverFailed if i in kinds else solvers[i] != CLOSED_FORM)
+    ]
+    if not numbers:
+        return z
+    found, flat = needed(x, low, numbers, report, False), z.reshape(low.parts.shape)
+    answers = list(flat.unbind(0))
+    for i in numbers:
+        if i in found:
+            answers[i] = found[i].reshape(-1).to(z.dtype)
+            report.failures.pop(i, None)
+        elif float(sizes[i]) > _NO_DIGIT * (1 + float(flat[i].detach().abs().amax())):
+            answers[i] = torch.full_like(answers[i], torch.nan)
+            report.fail(i, _TOO_FAR)
+    return torch.stack(answers).reshape(z.shape)

@@ -84,14 +84,17 @@ def _activate(
     while True:
         on, rest = active.split(row)
         change, left = active.solve(on), rest @ rest
-        step, leaving = None, -1
-        for j, number in enumerate(active.which):
-            if number >= rows.equal and change[j] > 0:
-                length = active.u[j] / change[j]
-                if step is None or tuple(length) < tuple(step):
-                    step, leaving = length, j
+        lengths = {
+            j: active.u[j] / change[j]
+            for j, number in enumerate(active.which)
+            if number >= rows.equal and change[j] > 0
+        }
+        leaving = min(lengths, key=lambda j: tuple(lengths[j]), default=-1)
+        step = lengths.get(leaving)
         if left > DEPENDENT**2:
-            full = sign * (h[p] - rows.G[p] @ x) / left
+            miss = sign * (h[p] - rows.G[p] @ x)
+            miss[:-1][np.abs(miss[:-1]) <= MET * (1 + np.abs(x[:, :-1]).max(0))] = 0
+            full = miss / left
             if step is None or tuple(full) <= tuple(step):
                 step, leaving = full, -1
             x += rest[:, None] * step
@@ -99,7 +102,7 @@ def _activate(
             return None
         u = u + step
         own = [before - step * c for before, c in zip(active.u, change, strict=True)]
-        active.u = _without_rounding([*own, u])[:-1]
+        *active.u, u = _without_rounding([*own, u])
         if leaving < 0:
             active.add(p, sign, u, on, rest)
             return x

@@ -412,7 +412,7 @@ class SemanticGraphs(PaddedSentences):
         """Project onto the hull by decoder, onto other relaxations by their rows."""
         if self.relaxation_name != "hull":
             return super().project_needed(y, low, numbers, report, first)
-        return project_onto_face(self, y, low, numbers, 1.0, report) if first else {}
+        return project_onto_face(self, y, low, numbers, 1.0, report)
 
     @eager
     def _chosen(self, batch: torch.Size, device: torch.device) -> Tensor:

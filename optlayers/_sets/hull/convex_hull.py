@@ -157,7 +157,7 @@ class ConvexHull(AbstractFeasibleSet):
     ) -> dict[int, Tensor]:
         """Project instances that need masked parts onto the face with the fewest of them."""
         width = self._set.part_width()
-        if not first or width is None:
+        if width is None:
             return {}
         return project_onto_face(self, y, low, numbers, width, report, self.max_iter)
 

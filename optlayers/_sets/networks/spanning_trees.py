@@ -112,7 +112,7 @@ class SpanningTrees(EdgeSet):
         self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
     ) -> dict[int, Tensor]:
         """Project onto the face of the hull with the fewest masked parts."""
-        return project_onto_face(self, y, low, numbers, 1.0, report) if first else {}
+        return project_onto_face(self, y, low, numbers, 1.0, report)
 
     def least_parts(self, like: Tensor, decides: bool) -> float:
         """Return 0: edges are chosen or not."""

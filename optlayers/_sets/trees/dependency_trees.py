@@ -222,7 +222,7 @@ class DependencyTrees(SentenceArcs):
             return super().project_needed(y, low, numbers, report, first)
         every = copy.copy(self)
         every.projective = self.projective and self.relaxation_name == "hull"
-        return project_onto_face(every, y, low, numbers, 1.0, report) if first else {}
+        return project_onto_face(every, y, low, numbers, 1.0, report)
 
     # ------------------------------------------------------------------ other questions
 
