@@ -295,13 +295,18 @@ def answer(
     left = open_ & (agreed == 0)
     if needed is not None:
         z, left = _by_limit(needed, x, low, z, left, own, False)
+    _tell(own, report)
+    return _settle(z, low, left, report, tell)
+
+
+def _tell(own: Report, report: Report) -> None:
+    """Tell a report what one of the same call was told."""
     report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
     report.residuals, report.blocks, report.answers = own.residuals, own.blocks, own.answers
-    report.unexplained |= own.unexplained & failures.keys()
+    report.unexplained |= own.unexplained & own.failures.keys()
     report.gaps |= own.gaps
-    for i, failure in failures.items():
+    for i, failure in own.failures.items():
         report.add(i, failure)
-    return _settle(z, low, left, report, tell)
 
 
 def _by_limit(

@@ -13,9 +13,7 @@ from ..._plan.failures import Report
 from .active_sets import SparseSets
 from .project_hull import Ask, HullProjection, hull_instances
 
-_LOOSE = (
-    1e6  # how far apart levels are, in units of what comes after, where weights are any numbers
-)
+_LOOSE = 1e6  # how far apart levels are, in units of what comes after, if weights are any numbers
 _MOST = 1e9  # of what comes after, beside which scores keep their digits
 _SAME = 1e-12  # of what structures of a face have of its weights, relative
 
@@ -97,7 +95,10 @@ def project_onto_face(
     own = torch.where(own > -torch.inf, own, 0)
     rest = torch.from_numpy(np.array([face.y for _, face in chosen])).to(own)
     asked = (rest + (own - own.detach())).reshape(-1, *event)
-    inner, at = Report(tolerance=report.tolerance), torch.tensor([i for i, _ in chosen])
+    inner, at = (
+        Report(tolerance=report.tolerance),
+        torch.tensor([i for i, _ in chosen], device="cpu"),
+    )
     every = _asks(feasible_set, batch, inner.another())
 
     def ask(scores: Tensor, rows: Tensor) -> Tensor:
@@ -154,9 +155,8 @@ class _Face:
         values = self.weights @ z
         first = values if self.values is None else self.values
         self.values = first
-        self.fine = self.fine and bool(
-            (np.abs(values - first) <= _SAME * (1 + np.abs(z).sum())).all()
-        )
+        apart = np.abs(values - first).max(initial=0.0)
+        self.fine = self.fine and bool(apart <= _SAME * (1 + np.abs(z).sum()))
 
 
 def _asks(feasible_set: AbstractFeasibleSet, batch: torch.Size, report: Report) -> Ask:
