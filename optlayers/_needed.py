@@ -33,6 +33,7 @@ _BELOW = 1e-9  # of the farthest entry: what is less far is of another level
 _ALIKE = 1e3  # how far entries may be apart, in units of the others, to be one and a score each
 _FARTHEST = 1e6  # but no farther than that
 _ZERO = 1e-12  # of what a level leaves of a point
+_ROUNDED = 1e10  # size from which the rounding of a point is seen in closed forms
 _NO_DIGIT = 1e12  # times the answer, entries of a point leave it hardly a digit
 _TOO_FAR = "its largest entries are too far from the others to be weighed against them"
 _AGREED = 1e-6  # of two answers, which say that the face is the right one
@@ -86,7 +87,8 @@ def levels_of(x: np.ndarray, low: Low, number: int) -> Levels:
         weights.append(weight)
         sizes.append(size)
         left &= ~level
-    return Levels(np.array(weights), np.array(sizes), y, not huge.any())
+    weights = np.array(weights).reshape(-1, len(y))
+    return Levels(weights, np.array(sizes), y, not huge.any())
 
 
 def face_of(polytope: Polytope, found: Levels) -> tuple[Polytope, np.ndarray] | None:
@@ -189,10 +191,11 @@ def project_needed(
 def with_huge(
     needed: Needed, x: Tensor, low: Low, bad: Tensor | None, z: Tensor, report: Report
 ) -> Tensor:
-    """Return projections, those of points with huge entries answered anew; closed forms stay.
+    """Return projections, those of points with huge entries answered anew.
 
     What solvers are held to is relative to the point: beside entries of 1e30 that says nothing.
-    What cannot be answered otherwise is a failure where no digit of it is known.
+    What cannot be answered otherwise is a failure where no digit of it is known; but closed forms,
+    which round the point alone, stay.
 
     Args:
         needed: Projects in levels.
@@ -202,25 +205,34 @@ def with_huge(
         z: What was answered.
         report: Told of failures.
     """
-    left_out = low.parts if bad is None else low.parts | bad.reshape(-1, 1)
-    sizes = torch.where(left_out, 0, x.detach().reshape(low.parts.shape).abs()).amax(-1).cpu()
-    numbers = (sizes > HUGE).nonzero()[:, 0].tolist()
-    kinds = {i: report.failures[i].kind for i in numbers if i in report.failures}
+    sizes, flat = _sizes(x, low, bad), z.reshape(low.parts.shape)
+    kinds = {i: failure.kind for i, failure in report.failures.items()}
+    known = flat.detach().isfinite().all(-1).cpu()
     solvers = report.answers_of().solver(len(sizes))
+    closed = {i for i, name in enumerate(solvers) if name == CLOSED_FORM and i not in kinds}
     numbers = [
         i
-        for i in numbers
-        if (kinds[i] is SolverFailed if i in kinds else solvers[i] != CLOSED_FORM)
+        for i in (sizes > HUGE).nonzero()[:, 0].tolist()
+        if (kinds[i] is SolverFailed if i in kinds else known[i])
+        and not (i in closed and sizes[i] < _ROUNDED)
     ]
     if not numbers:
         return z
-    found, flat = needed(x, low, numbers, report, False), z.reshape(low.parts.shape)
-    answers = list(flat.unbind(0))
+    found, answers = needed(x, low, numbers, report, False), list(flat.unbind(0))
+    beyond = sizes > _NO_DIGIT * (1 + flat.detach().abs().amax(-1).cpu())  # false for NaN
     for i in numbers:
         if i in found:
             answers[i] = found[i].reshape(-1).to(z.dtype)
             report.failures.pop(i, None)
-        elif float(sizes[i]) > _NO_DIGIT * (1 + float(flat[i].detach().abs().amax())):
+        elif i not in closed and beyond[i]:
             answers[i] = torch.full_like(answers[i], torch.nan)
             report.fail(i, _TOO_FAR)
     return torch.stack(answers).reshape(z.shape)
+
+
+def _sizes(x: Tensor, low: Low, bad: Tensor | None) -> Tensor:
+    """Return how large the entries of every instance are that are no masks, on the CPU."""
+    points = x.detach().reshape(low.parts.shape)
+    left_out = low.parts | ~points.isfinite()
+    left_out = left_out if bad is None else left_out | bad.reshape(-1, 1)
+    return torch.where(left_out, 0, points.abs()).amax(-1).cpu()
