@@ -10,6 +10,8 @@ from torch import Tensor
 from ._by_plan import admitted, by_plan, lowest
 from ._deprecated import warn_deprecated
 from ._errors import InputError
+from ._masks import Low
+from ._needed import project_needed
 from ._plan.failures import Report, TimeLimit
 from ._polytope.polytope import Polytope
 from ._projections import PROJECTIONS
@@ -185,6 +187,35 @@ class AbstractFeasibleSet(ABC):
         flat = like if self.event_dim == 1 else like.flatten(-self.event_dim)
         least = lowest(self.relaxation, PROJECTIONS, admitted(self.relaxation, flat, "y"))
         return least.reshape(*least.shape[:-1], *like.shape[like.ndim - self.event_dim :])
+
+    def project_needed(
+        self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
+    ) -> dict[int, Tensor]:
+        """Return projections that cannot do without masked parts, where they are known.
+
+        In the limit of masks that fall for ever: as little of masked parts as there can be, and
+        the nearest point of those; here, by the rows of `relaxation`.
+
+        Args:
+            y: Points with masks, in the batch of the answer.
+            low: Its masked parts.
+            numbers: Of the instances in the flattened batch.
+            report: Told who answered.
+            first: Whether nothing else was tried yet; numbers just below the others often do.
+        """
+        if first:
+            return {}
+        free = self.free_parts(y.device)
+        y = y if free is None else torch.where(free, y, 0)
+        flat = y if self.event_dim == 1 else y.flatten(-self.event_dim)
+        return project_needed(self.relaxation, flat, low, numbers, report)
+
+    def part_width(self) -> float | None:
+        """Return by how much a part of two structures of integers differs at most; None: unknown.
+
+        Here, 1 for sets of the library, whose parts are chosen or not.
+        """
+        return 1.0 if is_built_in(type(self)) and self.decides_integers else None
 
     def contains(self, z: Tensor) -> Tensor:
         """Tell whether each `z` of the batch is a structure of the set: booleans of the batch."""

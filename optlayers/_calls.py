@@ -11,7 +11,8 @@ from ._checks import floats, untraced
 from ._errors import InputError
 from ._kernels.arrays import is_ordinary
 from ._kernels.untraced import has_no_numbers
-from ._masks import Low, answer, answer_once, find_low
+from ._masks import Low, answer, answer_once, find_low, none_low
+from ._needed import with_huge
 from ._nonfinite import (
     Masked,
     OnNonfinite,
@@ -60,6 +61,12 @@ class Asked(Protocol):
 
     def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
         """Return the least value of every part; None if the set alone knows what -inf means."""
+        ...
+
+    def project_needed(
+        self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
+    ) -> dict[int, Tensor]:
+        """Project instances that need masked parts, in the limit of masks, where it is known."""
         ...
 
 
@@ -201,6 +208,7 @@ class Call:
         self.on_failure, self.on_nonfinite = on_failure, on_nonfinite
         self.like, self.event_dim = x, feasible_set.event_dim
         self.decides, self.report = decides, Report(tolerance=tolerance)
+        self.needed = feasible_set.project_needed
         self.report.limit = feasible_set.time_limit() if decides else None
         self.report.may_look = may_synchronise(on_nonfinite)
         x = feasible_set.admit(x.detach() if decides else x, name)
@@ -261,15 +269,27 @@ class Call:
     def _asked(self, ask: Callable[[Tensor, Report], Tensor], decides: bool) -> Tensor:
         x, bad, _, _ = self.masked
         if self.low is None:
-            return ask(x, self.report)
+            z = ask(x, self.report)
+            return z if decides or self.masked.calm else self._far(z)
         if not self.may_look:
             z = answer_once(ask, x, self.low, self.report, decides)
         else:
             tell = may_synchronise(self.on_nonfinite)
-            z = answer(ask, x, self.low, self.report, self.event_dim, decides, self.whole, tell)
+            needed = None if decides else self.needed
+            flags = (self.event_dim, decides, self.whole, tell)
+            z = answer(ask, x, self.low, self.report, *flags, needed)
+            z = z if decides else self._far(z)
         if bad is None or z.shape != x.shape:
             return z
         return torch.where(bad[(..., *[None] * self.event_dim)], torch.nan, z)
+
+    def _far(self, z: Tensor) -> Tensor:
+        """Answer points with huge entries anew, where what solvers are held to says nothing."""
+        x, bad, _, _ = self.masked
+        if not self.may_look or z.shape != x.shape or not x.numel():
+            return z
+        low = none_low(x, self.event_dim) if self.low is None else self.low
+        return with_huge(self.needed, x, low, bad, z, self.report)
 
     def decision(self, ask: Callable[[Tensor, Report], Tensor]) -> tuple[Tensor, Status]:
         """Return the structures that `ask` decodes, and which instances have one."""

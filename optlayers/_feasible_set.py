@@ -143,6 +143,13 @@ class PolytopeSet(AbstractFeasibleSet):
         """Return samples of a product of choices; other polytopes have none."""
         return _factored.sample(self.polytope, self._in_batch(scores).detach(), generator)
 
+    def part_width(self) -> float | None:
+        """Return the widest range of bounds, if integers are decided; None: without end."""
+        n = self.polytope.n
+        width = self.polytope.upper[..., :n] - self.polytope.lower[..., :n]
+        widest = float(width.amax()) if width.numel() else 0.0
+        return widest if self.decides_integers and widest < torch.inf else None
+
     def reading(self, x: Any) -> AbstractFeasibleSet:
         """Return the set of arrays, if `x` holds such."""
         if len(self.polytope.shape) == 1 or not isinstance(x, Tensor):
@@ -217,6 +224,10 @@ class ArraySet(AbstractFeasibleSet):
         """Return the lower bounds; of a decision of integers, rounded up."""
         least = self.vectors.least_parts(self._flat(like), decides)
         return self._array(least) if least.ndim else least
+
+    def part_width(self) -> float | None:
+        """Return that of the vectors."""
+        return self.vectors.part_width()
 
     def prepare(self, like: Tensor, decides: bool) -> None:
         """Compile the plan."""

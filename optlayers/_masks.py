@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ._errors import InfeasibleError, UnboundedError
-from ._kernels.arrays import CALM
+from ._kernels.arrays import CALM, HUGE
 from ._plan.failures import FORBIDDEN, Failure, Report
 
 _ALL = -1e8  # an instance without a score above this may have nothing else to be far below of
@@ -32,6 +32,11 @@ _WIDER = 1e9  # times how far below the others masks are put: lower scores are n
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound
 _ROUNDINGS = 16  # of a projection, in units of the last digit of what it was asked
 _TOO_FAR = "its lowest scores are too far below the others to be weighed against them"
+
+
+# From points, their low parts, numbers of instances, a report, and whether nothing else was tried,
+# to the projections that are known in the limit of masks that fall for ever.
+Needed = Callable[[Tensor, "Low", list[int], Report, bool], dict[int, Tensor]]
 
 
 class Low(NamedTuple):
@@ -55,11 +60,11 @@ class Low(NamedTuple):
 
 
 def calm(x: Tensor) -> bool:
-    """Tell whether every entry is finite and none is low. One pass, one synchronisation."""
+    """Tell whether every entry is finite and none low or huge. One pass, one synchronisation."""
     if not x.numel():
         return True
     low, high = x.detach().aminmax()
-    return bool((low > CALM) & (high < torch.inf))  # both false for NaN
+    return bool((low > CALM) & (high < HUGE))  # both false for NaN
 
 
 def all_finite(x: Tensor) -> bool:
@@ -143,6 +148,15 @@ def find_low(
     others = torch.where(parts, 0, excess.abs())
     size = others.amax(-1, keepdim=True) if others.shape[-1] else others.sum(-1, keepdim=True)
     return Low(parts, infinite & parts, least, excess, size, others.sum(-1, keepdim=True))
+
+
+def none_low(x: Tensor, event_dim: int) -> Low:
+    """Return the low parts of points that have none."""
+    count = x.shape[: x.ndim - event_dim].numel()
+    flat = x.detach().reshape(count, -1).double()
+    none, zero = torch.zeros_like(flat, dtype=torch.bool), torch.zeros_like(flat)
+    size = flat.abs().amax(-1, keepdim=True) if flat.shape[-1] else flat.sum(-1, keepdim=True)
+    return Low(none, none, zero, flat, size, flat.abs().sum(-1, keepdim=True))
 
 
 def _below(low: Low, step: float, decides: bool) -> Tensor:
@@ -230,6 +244,7 @@ def answer(
     decides: bool,
     whole: bool,
     tell: bool,
+    needed: Needed | None = None,
 ) -> Tensor:
     """Return what `ask` says of a batch with low parts, those that are not needed at their bound.
 
@@ -242,6 +257,7 @@ def answer(
         decides: Whether `ask` decodes.
         whole: Whether decisions are integers, so that one more of a low part costs a step.
         tell: Whether instances without a point are failures; they hold NaN in any case.
+        needed: Projects instances that need low parts, if a set can.
     """
     asked, own = replaced(x, low, _STEPS[0], decides), report.another()
     z = ask(asked, own)
@@ -253,6 +269,8 @@ def answer(
     if decides and not whole and bool(open_.any()):
         z = _vertices(ask, x, low, z, open_, failures, tell, own)
         open_ = torch.zeros_like(open_)
+    if needed is not None:
+        z, open_ = _by_limit(needed, x, low, z, open_, own, True)
     agreed = torch.zeros_like(open_, dtype=torch.int8)
     for step in (*_STEPS[1:], *[math.inf] * decides):  # decisions: at last, the scores as they are
         if not bool(open_.any()):
@@ -275,13 +293,35 @@ def answer(
             enough = enough & _keeps_apart(low, step, decides)
         open_ = open_ & ~failed & ~enough & _unsettled(z, low, failures)
     left = open_ & (agreed == 0)
+    if needed is not None:
+        z, left = _by_limit(needed, x, low, z, left, own, False)
+    _tell(own, report)
+    return _settle(z, low, left, report, tell)
+
+
+def _tell(own: Report, report: Report) -> None:
+    """Tell a report what one of the same call was told."""
     report.polytope, report.lowest, report.fits_half = own.polytope, own.lowest, own.fits_half
     report.residuals, report.blocks, report.answers = own.residuals, own.blocks, own.answers
-    report.unexplained |= own.unexplained & failures.keys()
+    report.unexplained |= own.unexplained & own.failures.keys()
     report.gaps |= own.gaps
-    for i, failure in failures.items():
+    for i, failure in own.failures.items():
         report.add(i, failure)
-    return _settle(z, low, left, report, tell)
+
+
+def _by_limit(
+    needed: Needed, x: Tensor, low: Low, z: Tensor, open_: Tensor, own: Report, first: bool
+) -> tuple[Tensor, Tensor]:
+    """Ask for open instances in the limit of low masks; return who is open after that."""
+    numbers = open_.nonzero()[:, 0].tolist()
+    found = needed(x, low, numbers, own, first) if numbers else {}
+    if not found:
+        return z, open_
+    flat, open_ = list(z.reshape(low.parts.shape).unbind(0)), open_.clone()
+    for i, answer in found.items():
+        flat[i], open_[i] = answer.reshape(-1), False
+        own.failures.pop(i, None)
+    return torch.stack(flat).reshape(z.shape), open_
 
 
 def _replace_failures(

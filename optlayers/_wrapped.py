@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ._abstract_set import AbstractFeasibleSet, hull_search_of
 from ._checks import function, tensor
+from ._masks import Low
 from ._plan.failures import Report, TimeLimit
 from ._polytope.polytope import Polytope
 
@@ -86,6 +87,16 @@ class Wrapped(AbstractFeasibleSet):
     def least_parts(self, like: Tensor, decides: bool) -> Tensor | float | None:
         """Return those of the set."""
         return self.feasible_set.least_parts(like, decides)
+
+    def project_needed(
+        self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
+    ) -> dict[int, Tensor]:
+        """Project as the set does."""
+        return self.feasible_set.project_needed(y, low, numbers, report, first)
+
+    def part_width(self) -> float | None:
+        """Return that of the set."""
+        return self.feasible_set.part_width()
 
     def contains(self, z: Tensor) -> Tensor:
         """Tell whether each `z` is a structure of the set."""

@@ -113,6 +113,7 @@ TREE: dict[str, list[str]] = {
     "_autograd": [],
     "_autograd_rows": [],
     "_by_plan": [],
+    "_needed": [],
     "_status": [],
     "_calls": [],
     "_options": [],

@@ -11,6 +11,9 @@ from .. import _kernels
 
 _SMALL = 1 << 15  # entries up to which an answer at once is tried first
 CALM = -100.0  # an instance without a score below this is well scaled as it is
+HUGE = (
+    1e8  # entries of points beyond it leave the others too few digits to be projected beside them
+)
 
 
 def use_kernels(x: Tensor) -> bool:
@@ -44,7 +47,7 @@ def is_ordinary(x: Tensor) -> bool:
 
 
 def usual(x: Tensor, other: Tensor) -> bool:
-    """Tell whether both are finite and no entry of `x` is low. For CPU tensors in memory."""
+    """Tell whether both are finite and no entry of `x` is low or huge. For CPU tensors."""
     x = x.detach() if x.requires_grad else x
     other = other.detach() if other.requires_grad else other
-    return _kernels.checks.all_usual(x.numpy().ravel(), other.numpy().ravel(), CALM)
+    return _kernels.checks.all_usual(x.numpy().ravel(), other.numpy().ravel(), CALM, HUGE)

@@ -11,6 +11,7 @@ from torch import Tensor
 from .._errors import InputError, SolverFailed
 from .._feasible_set import PolytopeSet
 from .._kernels.untraced import eager
+from .._masks import Low
 from .._plan.failures import Report
 from .._polytope.arguments import as_values
 from .._polytope.polytope import Polytope
@@ -187,6 +188,12 @@ class LazyRows(PolytopeSet):
         lost[list(report.failures)] = True
         lost = lost.reshape(z.shape[:-1]).to(z.device)
         return torch.where(lost[..., None], torch.nan, z)
+
+    def project_needed(
+        self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
+    ) -> dict[int, Tensor]:
+        """Return nothing: rows that are not found yet may cut off the limit of masks."""
+        return {}
 
     def _rounds(
         self,

@@ -11,10 +11,11 @@ from ..._decoders.common import NOT_FINITE
 from ..._errors import InputError
 from ..._functional import project
 from ..._kernels.untraced import eager, ordinary
+from ..._masks import Low
 from ..._paths.sums import in_range, may_look
 from ..._plan.failures import Report
 from ..._polytope.polytope import Polytope
-from ..hull.onto_hull import project_onto_hull
+from ..hull.onto_hull import project_onto_face, project_onto_hull
 from . import marginals as sums
 from .decoder import semantic_graphs
 from .exact import CALM, Reduced, calmed
@@ -236,6 +237,14 @@ class SemanticGraphs(SentenceGraphs):
         if own is not None:
             own = torch.where(self._layout.allowed(y.device).words, own, 0).clamp(0, 1)
         return self._layout.join(own, flat.reshape(slots.shape))
+
+    def project_needed(
+        self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
+    ) -> dict[int, Tensor]:
+        """Project onto the hull by decoder, onto other relaxations by their rows."""
+        if self.relaxation_name != "hull":
+            return super().project_needed(y, low, numbers, report, first)
+        return project_onto_face(self, y, low, numbers, 1.0, report)
 
     @eager
     def _chosen(self, batch: torch.Size, device: torch.device) -> Tensor:

@@ -10,12 +10,13 @@ from torch import Tensor
 from ..._abstract_set import AbstractFeasibleSet, hull_search_of
 from ..._errors import InputError
 from ..._feasible_set import FeasibleSet, as_set
+from ..._masks import Low
 from ..._no_gradient import say_without_gradient
 from ..._plan.failures import Report
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
 from ..masked import PartMask
-from .onto_hull import project_onto_hull
+from .onto_hull import project_onto_face, project_onto_hull
 from .project_hull import HullProjection
 
 
@@ -150,6 +151,19 @@ class ConvexHull(AbstractFeasibleSet):
     def project_instances(self, y: Tensor, report: Report) -> Tensor:
         """Project onto the hull; NaN where `report` is told of a failure."""
         return project_onto_hull(self, self._checked(y, "y"), report, self.max_iter).z
+
+    def project_needed(
+        self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
+    ) -> dict[int, Tensor]:
+        """Project instances that need masked parts onto the face with the fewest of them."""
+        width = self._set.part_width()
+        if width is None:
+            return {}
+        return project_onto_face(self, y, low, numbers, width, report, self.max_iter)
+
+    def part_width(self) -> float | None:
+        """Return that of the set."""
+        return self._set.part_width()
 
     # ------------------------------------------------------------------ those of the set
 

@@ -13,9 +13,10 @@ from ... import _kernels
 from ..._errors import InfeasibleError, InputError
 from ..._kernels.threads import run
 from ..._kernels.untraced import eager, ordinary
+from ..._masks import Low
 from ..._plan.failures import Report
 from ..._polytope.polytope import Polytope
-from ..hull.onto_hull import project_onto_hull
+from ..hull.onto_hull import project_onto_face, project_onto_hull
 from ..trees.matrix_tree import SUMS
 from .edge_set import EdgeSet
 
@@ -106,6 +107,12 @@ class SpanningTrees(EdgeSet):
         """Project onto the convex hull by calls to the decoder."""
         self._batch(y, "y")
         return project_onto_hull(self, y, report).z
+
+    def project_needed(
+        self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
+    ) -> dict[int, Tensor]:
+        """Project onto the face of the hull with the fewest masked parts."""
+        return project_onto_face(self, y, low, numbers, 1.0, report)
 
     def least_parts(self, like: Tensor, decides: bool) -> float:
         """Return 0: edges are chosen or not."""

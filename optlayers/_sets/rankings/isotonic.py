@@ -46,9 +46,30 @@ def project_sorted(x: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
         counts: int64 `(N,)`, entries of each row; the others are zero in the answer.
     """
     used = torch.arange(x.shape[-1], device=x.device) < counts[:, None]
-    gaps = torch.where(used, x.to(weights.dtype) - weights, 0)
+    near = _near_zero(torch.where(used, x.to(weights.dtype), 0), weights, counts)
+    gaps = torch.where(used, near - weights, 0)
     pooled: Tensor = _Falling.apply(gaps, counts, weights)[0]  # type: ignore[index]
-    return torch.where(used, x.to(weights.dtype) - pooled, 0).to(x.dtype)
+    return torch.where(used, near - pooled, 0).to(x.dtype)
+
+
+def _near_zero(x: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
+    """Return points near zero with the same projections; a derivative of one in each entry.
+
+    The weights of a block of neighbours add up to the same wherever it stands. So only distances
+    between neighbours matter, and beyond the range of the weights nothing more is pooled: the
+    answer keeps its digits for points of any size.
+    """
+    known = x.detach()
+    index = torch.arange(x.shape[-1], device=x.device)
+    used = index < counts[:, None]
+    most = torch.where(used, weights, -torch.inf).amax(-1, keepdim=True)
+    least = torch.where(used, weights, torch.inf).amin(-1, keepdim=True)
+    most = torch.where(counts[:, None] > 0, 1 + 2 * (most - least), 1)
+    falls = torch.minimum(known[:, :-1] - known[:, 1:], most).clamp(min=0)
+    falls = torch.where(used[:, 1:], falls, 0)
+    near = torch.nn.functional.pad(-falls.cumsum(-1), (1, 0))
+    near = torch.where(known.isfinite().all(-1, keepdim=True), near, known)
+    return near + (x - known) if x.requires_grad else near
 
 
 class _Falling(torch.autograd.Function):

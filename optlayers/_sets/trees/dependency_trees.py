@@ -12,9 +12,10 @@ from torch import Tensor
 from ..._decoders.common import NOT_FINITE
 from ..._errors import InfeasibleError, InputError, name_of
 from ..._kernels.untraced import eager, ordinary
+from ..._masks import Low
 from ..._plan.failures import Report, index_of
 from ..._polytope.polytope import Polytope
-from ..hull.onto_hull import project_onto_hull
+from ..hull.onto_hull import project_onto_face, project_onto_hull
 from ..hull.tree_sets import Trees, TreeSets
 from . import inside_outside, matrix_tree
 from .arborescence import arborescence
@@ -212,6 +213,16 @@ class DependencyTrees(SentenceArcs):
             allowed = allowed.expand(*batch, side, side)
         z = project_heads(y.reshape(-1, side, side), allowed.reshape(-1, side, side))
         return z.reshape(y.shape)
+
+    def project_needed(
+        self, y: Tensor, low: Low, numbers: list[int], report: Report, first: bool
+    ) -> dict[int, Tensor]:
+        """Project onto hulls by decoder, onto other relaxations by their rows."""
+        if self.relaxation_name not in ("hull", "arborescence"):
+            return super().project_needed(y, low, numbers, report, first)
+        every = copy.copy(self)
+        every.projective = self.projective and self.relaxation_name == "hull"
+        return project_onto_face(every, y, low, numbers, 1.0, report)
 
     # ------------------------------------------------------------------ other questions
 

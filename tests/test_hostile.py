@@ -1,0 +1,113 @@
+"""Entries far beyond the others, in every set of `test_masks`: right, or refused by our own errors.
+
+Scores of 1e30, of the largest float, all of them or one, tied or at several levels, and masks of
+which a set needs some. The second of three instances has them; the others must not notice.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linprog
+
+import optlayers as ol
+
+from .fuzz.sets.expected import Nearest
+from .test_masks import TABLE, Row, batch
+
+inf, nan = torch.inf, torch.nan
+FAR = 1e20  # what counts as far here
+POLICIES = [
+    {"on_failure": failure, "on_nonfinite": nonfinite}
+    for failure, nonfinite in itertools.product(("raise", "nan"), ("raise", "propagate"))
+]
+
+
+def signs(x: torch.Tensor) -> torch.Tensor:
+    """Ones and minus ones that no sum of few tells apart, of the same for every dtype."""
+    pattern = torch.tensor([1.0, -1, 1, 1, -1, -1, 1])
+    return pattern.repeat(x.numel() // 7 + 1)[: x.numel()].reshape(x.shape).to(x.dtype)
+
+
+def one(x: torch.Tensor) -> torch.Tensor:
+    x = x.clone()
+    x.view(-1)[-1] = 1e30
+    return x
+
+
+HUGE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "one": one,
+    "largest": lambda x: torch.where(one(x) > FAR, torch.finfo(x.dtype).max / 16, x),
+    "every": lambda x: 1e30 * x,
+    "tied": lambda x: 1e36 * signs(x),
+    "tied, of double": lambda x: 1e200 * signs(x),
+    "several levels": lambda x: torch.where(signs(x) > 0, x, torch.where(x > 0, 1e25, -1e36) * 1.0),
+}
+
+
+def hostile(row: Row, kind: str, dtype: torch.dtype) -> torch.Tensor:
+    x = batch(row, 0.25, dtype)
+    x[1] = HUGE[kind](x[1])
+    return -x.abs() - 1 if row.costs else x
+
+
+def levels(y: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Weights of a point's levels, the farthest first, and the rest of it."""
+    found, left = [], np.abs(y) > FAR
+    while left.any():
+        size = np.abs(y[left]).max()
+        at = left & (np.abs(y) > 1e-6 * size)
+        found.append(np.where(at, y / size, 0.0))
+        left &= ~at
+    return found, np.where(np.abs(y) > FAR, 0.0, y)
+
+
+def on_face(row: Row, y: np.ndarray) -> Callable[[np.ndarray], float]:
+    """What measures how far a point is from the projection, by other programs on other numbers."""
+    weights, rest = levels(y)
+    if row.without is not None and not isinstance(row.without, ol.Polytope):
+        points = row.structures.flatten(1).numpy()
+        for w in weights:
+            points = points[points @ w >= (points @ w).max() - 1e-9]
+        return Nearest(0.0, points, None, rest).residual
+    own = row.feasible_set
+    rows = own if isinstance(own, ol.Polytope) else getattr(own, "relaxation", None)
+    if isinstance(own, ol.LazyRows):
+        rows = ol.Polytope(np.eye(3, 4) + np.eye(3, 4, k=1), np.ones(3))
+    assert isinstance(rows, ol.Polytope)
+    A, b, A_eq, b_eq = (np.asarray(v) for v in (
+        rows.A.toarray(), rows.b, rows.A_eq.toarray(), rows.b_eq))  # fmt: skip
+    bounds = np.column_stack([rows.lower.numpy().ravel(), rows.upper.numpy().ravel()])
+    for w in weights:
+        cost = np.append(-w, np.zeros(rows.num_aux))
+        told = (
+            (A, b) if len(A) else (None, None),
+            (A_eq, b_eq.ravel()) if len(A_eq) else (None,) * 2,
+        )
+        best = linprog(cost, *told[0], *told[1], bounds)
+        A, b = np.vstack([A, cost]), np.append(b.ravel(), best.fun)
+    face = ol.Polytope(
+        A, b, A_eq=rows.A_eq, b_eq=b_eq.ravel(), lower=bounds[:, 0], upper=bounds[:, 1],
+        num_aux=rows.num_aux, integral=False,
+    )  # fmt: skip
+    right = ol.project(face, torch.from_numpy(rest)).numpy()
+    return lambda z: float(np.abs(z - right).max())
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("kind", HUGE)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_huge_entries_are_answered(name, kind, dtype):
+    if kind == "tied, of double" and dtype == torch.float32:
+        return
+    row = TABLE[name]
+    x = hostile(row, kind, dtype)
+    clean = ol.project(row.feasible_set, x[[0, 2]])
+    off = on_face(row, x[1].double().flatten().numpy())
+    for policy in POLICIES:
+        z, status = ol.project(row.feasible_set, x, return_status=True, **policy)
+        assert status.ok.all()
+        assert off(z[1].double().flatten().numpy()) <= (1e-6 if dtype == torch.float64 else 1e-5)
+        torch.testing.assert_close(z[[0, 2]], clean, rtol=0, atol=1e-6)
