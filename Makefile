@@ -19,7 +19,7 @@ WORKERS ?= 2
 # Small networks on several threads wait for each other as soon as something else runs.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint types unit test-lowest test-newest test-bare fuzz fuzz-bounds docs docs-serve bench bench-structures bench-solvers bench-small gpu format constraints clean distclean
+.PHONY: help demo test lint types unit test-lowest test-newest test-bare fuzz fuzz-bounds docs docs-serve bench bench-structures bench-solvers bench-small bench-big gpu format constraints clean distclean
 
 help:
 	@echo "make demo [DATA=DIR]   train the rationale example and compare the methods (under 3 minutes)"
@@ -34,6 +34,7 @@ help:
 	@echo "make bench-structures  the same for trees and graphs"
 	@echo "make bench-solvers     the same for polytopes with several rows, against QP solvers (about 10 minutes)"
 	@echo "make bench-small       the same for small calls, against torch by hand"
+	@echo "make bench-big         the same for large networks, against Clarabel"
 	@echo "make gpu [PY=python3]  on CUDA: the suite, the fuzz, rows of the benchmarks; writes docs/results/gpu.md"
 	@echo "make constraints       pin the newest versions that work together"
 	@echo "make clean|distclean   remove what the commands made; distclean also $(VENV)"
@@ -149,6 +150,9 @@ bench-small: $(VENV)/.dev
 # With the Python that is named it installs nothing: a machine with a GPU may have no network.
 gpu: $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/.dev)
 	@OMP_NUM_THREADS=1 $(PY) -m tests.gpu $(ARGS)
+
+bench-big: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.big $(ARGS)
 
 bench: $(VENV)/.dev .venv-peers/.done
 	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks.report $(ARGS)

@@ -1,12 +1,12 @@
 """Where compiled loops are kept: folders of the user, named after what the loops are compiled from.
 
-They outlive an installation, and all those of a user share them. numba compares a kept function
-with the file that it stands in, not with those that this one imports, and takes global numbers for
-constants: so each file of loops has a folder that is named after its text and the text of all files
-that it imports, and code that was compiled from others is never taken for this. Where numba lets
-others name folders, nothing depends on where the files lie; older ones add a folder for each place.
-
-`NUMBA_CACHE_DIR` comes first, then the folder of the user, then that of the package.
+They outlive an installation, and all installations of a user share them. numba compares a kept
+function with the file that it stands in, not with those that this one imports, and takes global
+numbers for constants: so each file of loops has a folder that is named after its text and the text
+of all files that it imports, and code that was compiled from others is never taken for this. Where
+numba lets others name folders (from 0.62 on), the folder does not depend on where the file lies;
+before, there is one more for each place. `NUMBA_CACHE_DIR` comes first, then the folder of the
+user, then that of the package.
 """
 
 import hashlib
