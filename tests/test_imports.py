@@ -27,6 +27,7 @@ TREE: dict[str, list[str]] = {
         "newton_constants",
         "rounding",
         "checks",
+        "limits",
         "parts",
         "lean",
         "lanes",
@@ -89,6 +90,8 @@ TREE: dict[str, list[str]] = {
     "_plan": [
         "presolve",
         "consistency",
+        "components",
+        "plain",
         "blocks",
         "failures",
         "maps",
