@@ -59,7 +59,7 @@ def _words(given: Any, found: np.ndarray) -> str:
 
 @lru_cache(maxsize=64)
 def whole_variables(integral: Integral, n: int, num_aux: int = 0) -> np.ndarray:
-    """Return `(n + num_aux,)`, which variables are integers; auxiliary ones never are. Read only."""
+    """Return `(n + num_aux,)`, which variables are integers; auxiliary ones never. Read only."""
     own = np.broadcast_to(np.array(integral, dtype=bool), n)
     found = np.append(own, np.zeros(num_aux, bool))
     found.flags.writeable = False
