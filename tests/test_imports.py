@@ -28,6 +28,7 @@ TREE: dict[str, list[str]] = {
         "rounding",
         "scores",
         "checks",
+        "limits",
         "parts",
         "lean",
         "exponential",
@@ -93,6 +94,8 @@ TREE: dict[str, list[str]] = {
     "_plan": [
         "presolve",
         "consistency",
+        "components",
+        "plain",
         "blocks",
         "failures",
         "maps",

@@ -15,6 +15,7 @@ import optlayers as ol
 from optlayers import testing
 from optlayers._plan.blocks import Block, split_into_blocks
 from optlayers._plan.compile import compile_plan, limits_of, rows_of
+from optlayers._plan.components import find_stacks
 from optlayers._plan.failures import Report
 from optlayers._plan.presolve import reduce_rows, reduce_values
 from optlayers._projections import (
@@ -599,7 +600,8 @@ def cyclic(n):
 )
 def test_refusals_say_why(kind, P, reason):
     reduction = reduce_rows(P.A, P.A_eq)
-    (block,) = split_into_blocks(P, reduction, reduce_values(P, reduction))
+    stacks = find_stacks(reduction.R, P.n, P.whole)
+    (block,) = split_into_blocks(reduce_values(P, reduction), None, stacks)
     assert reason in kind.why_not(block)
     with pytest.raises(ol.BlockRefused, match=reason):
         kind(block)

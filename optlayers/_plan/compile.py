@@ -15,6 +15,7 @@ from .._kernels.untraced import eager, ordinary
 from .._polytope.consistency import inward
 from .._polytope.polytope import Polytope
 from .blocks import split_into_blocks
+from .components import Stack, find_stacks
 from .consistency import (
     Dependences,
     impossible_empty_rows,
@@ -25,6 +26,7 @@ from .consistency import (
 from .limits import Ready, make_limits, rows_for, take_rows
 from .maps import Limits, Table, send
 from .operators import register
+from .plain import bounds_of_parts, on_host, plain_values
 from .plan import Plan
 from .presolve import (
     Reduction,
@@ -37,6 +39,7 @@ from .presolve import (
 
 _MOST_PLANS = 32  # kept for the same rows; beyond that the oldest is forgotten
 _MOST_SMALL, _MOST_NUMBERS = 256, 4096  # small polytopes that are kept, and numbers in one
+_MOST_KINDS = 8  # ways to divide the variables into integers and others, for the same rows
 _MOST_ROWS = 64  # matrices whose compiled rows are kept although no polytope may use them any more
 
 
@@ -58,6 +61,22 @@ class CompiledRows:
     dependences: Dependences
     plans: dict[tuple[Any, ...], Plan] = field(default_factory=dict)
     lone: list[tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
+    _stacks: dict[bytes, list[Stack]] = field(default_factory=dict)
+
+    def stacks(self, n: int, whole: np.ndarray) -> list[Stack]:
+        """Return the components of the rows, whatever the values; found once.
+
+        Args:
+            n: Number of variables that are not auxiliary, the same for all with these rows.
+            whole: Which variables are to be integers.
+        """
+        key = whole.tobytes()
+        found = self._stacks.get(key)
+        if found is None:
+            if len(self._stacks) >= _MOST_KINDS:
+                self._stacks.clear()
+            found = self._stacks[key] = find_stacks(self.reduction.R, n, whole)
+        return found
 
     def simplex_forms(self, values: Values) -> np.ndarray | None:
         """Return what `simplex_forms` finds of values that vary; None where nothing does."""
@@ -89,6 +108,7 @@ class CompiledPolytope:
         ready: By name of the table, device and dtype.
         bad: `empty` and what blocks of auxiliary variables add; None if no instance is. There once
             `looked` is true.
+        small: Whether equal polytopes find it: then its plan need not be kept beside the rows.
     """
 
     rows: CompiledRows
@@ -100,6 +120,7 @@ class CompiledPolytope:
     ready: dict[tuple[str, str, torch.dtype], Ready] = field(default_factory=dict)
     bad: Tensor | None = None
     looked: bool = False
+    small: bool = False
 
     def values_for(self, table: str) -> tuple[Values, np.ndarray | None]:
         """Return the values that maps of a table work with, and their forms."""
@@ -108,6 +129,7 @@ class CompiledPolytope:
         return self.values, self.forms
 
 
+_NOBODY = torch.zeros(1, dtype=torch.bool, device="cpu")
 _ROWS: OrderedDict[bytes, CompiledRows] = OrderedDict()
 _SMALL: OrderedDict[bytes | None, CompiledPolytope] = OrderedDict()  # no key is None
 _LOCK = threading.Lock()
@@ -160,6 +182,7 @@ def compiled_of(polytope: Polytope) -> CompiledPolytope:
         if found is None:
             found = _compile(polytope)
         if key is not None:
+            found.small = True
             found = _keep_small(key, found)
         object.__setattr__(polytope, "compiled", found)
     return found
@@ -177,22 +200,21 @@ def _keep_small(key: bytes, found: CompiledPolytope) -> CompiledPolytope:
 
 def _key_of_small(polytope: Polytope) -> bytes | None:
     """Return a digest of a small polytope on the CPU, equal for equal ones; None for others."""
-    values = polytope.values
-    size = sum(v.numel() for v in values.values())
-    if polytope.requires_grad or size > _MOST_NUMBERS:
+    values = polytope.values.values()
+    size = sum(v.numel() for v in values)
+    if polytope.requires_grad or size > _MOST_NUMBERS or not on_host(list(values)):
         return None
-    if any(v.device.type != "cpu" for v in values.values()):
-        return None
-    digest = hashlib.blake2b(polytope.fingerprint, digest_size=16)
-    digest.update(np.packbits(polytope.whole).tobytes())
-    for v in values.values():
-        digest.update(str(tuple(v.shape)).encode())
-        digest.update(v.contiguous().numpy().tobytes())
-    return digest.digest()
+    parts = [polytope.fingerprint, polytope.whole.tobytes()]
+    parts += [repr(tuple(v.shape)).encode() + v.contiguous().numpy().tobytes() for v in values]
+    return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
 
 
 def _compile(polytope: Polytope) -> CompiledPolytope:
     rows = rows_of(polytope)
+    plain = plain_values(polytope, rows.reduction, rows.dependences)
+    if plain is not None and (plain.for_integers or not polytope.integral):
+        forms = rows.simplex_forms(plain.values)
+        return CompiledPolytope(rows, plain.values, _NOBODY, forms)
     given = reduce_values(polytope, rows.reduction)
     values, empty = make_consistent(given, rows.dependences)
     empty = empty | impossible_empty_rows(polytope, rows.reduction).to(empty.device)
@@ -218,13 +240,16 @@ def compile_plan(polytope: Polytope, table: Table) -> Plan:
     plan = own.plans.get(local)
     if plan is None:
         values, forms = own.values_for(table.name)
-        whole = polytope.whole & (table.name == "decoder")
-        key = (*local, whole.tobytes(), _plan_key(values, forms))
-        plan = own.rows.plans.get(key)
+        whole = polytope.whole if table.name == "decoder" else np.zeros_like(polytope.whole)
+        key = None
+        if not own.small or any(varies for _, varies in values.parts()):
+            key = (*local, whole.tobytes(), _plan_key(values, forms))
+            plan = own.rows.plans.get(key)
         if plan is None:
-            blocks = split_into_blocks(polytope, own.rows.reduction, values, forms, whole)
-            plan = Plan(polytope, table, blocks)
-            own.rows.keep(key, plan)
+            stacks = own.rows.stacks(polytope.n, whole)
+            plan = Plan(polytope, table, split_into_blocks(values, forms, stacks))
+            if key is not None:
+                own.rows.keep(key, plan)
         own.plans[local] = plan
     return plan
 
@@ -287,10 +312,9 @@ def _make_ready(
         map_.constants(device, dtype)
         register(map_)
     bad = infeasible_instances(polytope, plan)
-    bounds = [polytope.values[k][..., : polytope.n] for k in ("lower", "upper")]
-    fits_half = all(bool((v.abs() < 65504.0).all()) for v in bounds)
+    fits_half, plain = bounds_of_parts(polytope)
     whole = table.name == "decoder" and bool(polytope.integral)
-    lowest = send(_least_parts(polytope, whole).to(dtype), device)
+    lowest = send(_least_parts(polytope, whole and not plain).to(dtype), device)
     failed = [] if bad is None else bad.cpu().nonzero()[:, 0].tolist()
     bad = None if bad is None else send(bad, device)
     found = Ready(plan, table.version, limits, bad, lowest, fits_half, failed)

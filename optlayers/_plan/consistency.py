@@ -179,6 +179,20 @@ class _Terms:
         return low, high, out.any(1)
 
 
+def misses(low: Tensor, rows: np.ndarray, basis: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what sums of dependent rows miss, their rounding, and where they miss by more.
+
+    Args:
+        low: `(N, m)`, limits of all rows; those meant are equalities.
+        rows: Numbers of the dependent rows.
+        basis: `(len(rows), k)`, the sums whose coefficients are zero.
+    """
+    b, V = low[:, torch.from_numpy(rows).to(low.device)], torch.from_numpy(basis).to(low.device)
+    miss = b @ V
+    noise = len(rows) * _EPS * (b.abs() @ V.abs())
+    return miss, noise, (miss.abs() > noise).any(1, keepdim=True)
+
+
 def _onto_range(low, high, scale: Tensor, rows: np.ndarray, basis: np.ndarray):
     """Move right-hand sides of equalities to where their rows have a solution, if that is near.
 
@@ -191,9 +205,7 @@ def _onto_range(low, high, scale: Tensor, rows: np.ndarray, basis: np.ndarray):
     device = low.device
     at, V = torch.from_numpy(rows).to(device), torch.from_numpy(basis).to(device)
     b, s = low[:, at], scale[:, at]
-    miss = b @ V
-    noise = len(rows) * _EPS * (b.abs() @ V.abs())
-    off = (miss.abs() > noise).any(1, keepdim=True)
+    miss, noise, off = misses(low, rows, basis)
     if not bool(off.any()):
         return low, high, off[:, 0]
     count = max(len(b), len(s))

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,15 +23,21 @@ def make_limits(
     bounds = [values.lower, values.upper]
     result = []
     for map_ in plan.maps:
-        parts = []
+        parts, kind = [], torch.float64 if map_.wide_limits else dtype
         for tensors, at in ((rows, map_.block.rows), (bounds, map_.block.index)):
-            index = torch.from_numpy(at.ravel())
             for tensor in tensors:
-                part = tensor.index_select(1, index.to(tensor.device))
-                kind = torch.float64 if map_.wide_limits else dtype
-                parts.append(send(part.reshape(len(tensor), *at.shape).to(kind), device))
+                part = _taken(tensor, at)
+                parts.append(send(part if part.dtype == kind else part.to(kind), device))
         result.append(Limits(*parts))
     return result
+
+
+def _taken(tensor: Tensor, at: np.ndarray) -> Tensor:
+    """Return `(N, *at.shape)`, the entries `at` of `(N, size)`."""
+    if tensor.device.type == "cpu" and not tensor.requires_grad:
+        return torch.from_numpy(tensor.numpy().take(at, 1))
+    index = torch.from_numpy(at.ravel()).to(tensor.device)
+    return tensor.index_select(1, index).reshape(len(tensor), *at.shape)
 
 
 def rows_for(own: torch.Size, batch: torch.Size, device: torch.device) -> Tensor | None:

@@ -10,6 +10,7 @@ variables that are nothing but rounding are zeros, see `_without_rounding`.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,6 +35,21 @@ class Reduction:
     is_bound: np.ndarray  # (m + m_eq,) True: target is a variable
     is_empty: np.ndarray  # (m + m_eq,) no coefficients: nothing to say
     num_inequalities: int
+
+    @cached_property
+    def has_bounds(self) -> bool:
+        """Whether a row is a bound."""
+        return bool(self.is_bound.any())
+
+    @cached_property
+    def has_empty(self) -> bool:
+        """Whether a row has no coefficients."""
+        return bool(self.is_empty.any())
+
+    @cached_property
+    def arrays(self) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+        """Targets and factors, which are coupling rows and which bounds, for compiled loops."""
+        return (self.target, self.factor), ~self.is_bound & ~self.is_empty, self.is_bound
 
 
 def reduce_rows(A: sp.csr_array, A_eq: sp.csr_array, num_aux: int = 0) -> Reduction:

@@ -73,7 +73,10 @@ def as_values(values: Any, size: int, name: str, rows: str | None = None) -> Ten
         raise PolytopeError(f"`{name}` must have shape {wanted}. Got {tuple(tensor.shape)}.")
     # A bound may be infinite, and the right-hand side of an inequality too: it then says nothing.
     infinite = {"lower": -torch.inf, "upper": torch.inf, "b": torch.inf}.get(name)
-    bad = ~tensor.isfinite()
+    finite = tensor.isfinite()
+    if bool(finite.all()):
+        return tensor
+    bad = ~finite
     if infinite is not None:
         bad &= tensor != infinite
     if bool(bad.any()):

@@ -121,6 +121,31 @@ class Declared:
         for rows in (A, A_eq):
             rows.freeze()
 
+    @ordinary
+    def with_values(self, changes: Mapping[str, Any]) -> Self:
+        """Return this declaration with other values or integrality, none of which has a graph.
+
+        Only what is new is checked; the result is that of `_fill`.
+        """
+        values = dict(self._values)
+        for name in VALUES:
+            if name in changes:
+                rows = {"b": "A", "b_eq": "A_eq"}.get(name)
+                size = {"b": self.rows.count, "b_eq": self.rows_eq.count}.get(name, self.num_vars)
+                values[name] = as_values(changes[name], size, name, rows)
+        if "lower" in changes or "upper" in changes:
+            check_bounds(values["lower"], values["upper"])
+        if not self.rows_batch and ("b" in changes or "b_eq" in changes):
+            matrices = self.rows.matrix, self.rows_eq.matrix
+            check_empty_rows(matrices[0], values["b"], matrices[1], values["b_eq"])
+        other = object.__new__(type(self))
+        fields = {k: v for k, v in self.__dict__.items() if k not in ("compiled", "joint")}
+        fields |= {"_values": values, "batch_shape": _batch_of(values, self.rows_batch)}
+        if "integral" in changes:
+            fields["integral"] = read_integral(changes["integral"], self.n, self.shape)
+        vars(other).update(fields)
+        return other
+
     @property
     def A(self) -> sp.csr_array:  # noqa: N802  (capitals are matrices)
         """Inequality rows, of every instance below those of the one before; to be read."""

@@ -1,6 +1,7 @@
 """Which variables are integers: one answer for all of them, or one for each."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,13 @@ def _words(given: Any, found: np.ndarray) -> str:
     return repr(given) if found.size <= 8 else f"entries of type {found.dtype}"
 
 
+@lru_cache(maxsize=64)
 def whole_variables(integral: Integral, n: int, num_aux: int = 0) -> np.ndarray:
-    """Return `(n + num_aux,)`, which variables are integers; auxiliary ones never are."""
-    return np.append(np.broadcast_to(np.array(integral, dtype=bool), n), np.zeros(num_aux, bool))
+    """Return `(n + num_aux,)`, which variables are integers; auxiliary ones never. Read only."""
+    own = np.broadcast_to(np.array(integral, dtype=bool), n)
+    found = np.append(own, np.zeros(num_aux, bool))
+    found.flags.writeable = False
+    return found
 
 
 def alternating(integral: Integral, count: int) -> Integral:

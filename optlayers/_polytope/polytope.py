@@ -120,6 +120,8 @@ class Polytope(ReadFromCvxpy):
         names = ("b", "b_eq", "lower", "upper", "integral")
         if unknown := sorted(set(changes) - set(names)):
             raise PolytopeError(f"`with_` changes {', '.join(names)}. Got {', '.join(unknown)}.")
+        if not (self._graphs or self.rows_require_grad or _requires_grad(changes)):
+            return self.with_values(changes)
         kept = [k for k in VALUES if not (k in changes or k in self._graphs)]
         values = {k: v for k, v in self.values.items() if k in kept}
         values |= {k: changes.get(k, self.with_graph(k)) for k in VALUES if k not in kept}
@@ -273,6 +275,10 @@ class Polytope(ReadFromCvxpy):
             if self.rows_batch:
                 rows = [r.of_instance(number) for r in rows]
             yield find_conflict(*(r.matrix for r in rows), *(v[i] for v in flat))
+
+
+def _requires_grad(values: Mapping[str, Any]) -> bool:
+    return any(isinstance(v, Tensor) and v.requires_grad for v in values.values())
 
 
 def as_polytope(given: Any, verb: str) -> Polytope:

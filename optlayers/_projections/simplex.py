@@ -35,6 +35,8 @@ def _far(block: Block) -> bool:
     """Tell whether variables could be counted only from bounds so far away that digits are lost."""
     _, _, lower, upper = block.static
     assert block.weights is not None  # it has one row
+    if max(np.abs(lower).max(), np.abs(upper).max()) <= FAR_ANCHOR:
+        return False
     ends = (np.where(sign * block.weights > 0, lower, upper) for sign in (1, -1))
     anchors = [end for end in ends if np.isfinite(end).all()]
     return bool(anchors) and all(bool((np.abs(end) > FAR_ANCHOR).any()) for end in anchors)

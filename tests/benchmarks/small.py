@@ -146,6 +146,10 @@ def cases() -> dict[str, Case]:
         limit = torch.tensor([next(limits)], dtype=torch.float64)
         return ol.project(at_most.with_(b=limit), wide)
 
+    def new_bound() -> Tensor:
+        upper = torch.full((10,), next(limits) / 3, dtype=torch.float64)
+        return ol.project(at_most.with_(upper=upper), wide)
+
     def seen_limit() -> Tensor:
         return ol.project(at_most.with_(b=[2.0]), wide)
 
@@ -198,6 +202,8 @@ def cases() -> dict[str, Case]:
             seen_limit, None, "", 200, True),
         "new-limit": Case("with_(b=...) of a new value, and project 32 points",
             new_limit, None, "", 200, True),
+        "new-bound": Case("with_(upper=...) of a new value, and project 32 points",
+            new_bound, None, "", 200, True),
     }  # fmt: skip
 
 

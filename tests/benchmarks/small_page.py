@@ -26,5 +26,6 @@ Where numbers are finite and nothing can fail, a closed form on the CPU is answe
 for the set, device and dtype, the compiled loop, and one pass over scores and answer for what is not finite or so low that
 it means "forbidden". Everything else (NaN, minus infinity, policies, transforms of `torch.func`, `torch.compile`, autocast,
 other devices, batched polytopes) takes the long way, with the same answer. A polytope with rows and values that were seen
-before, such as one made anew for every batch, is compiled no more; one with new values is.
+before, such as one made anew for every batch, is compiled no more. Of one with new values the rows are read no more: its
+blocks are those of the rows, its values go through three compiled passes, and every map says anew whether it takes them.
 """
