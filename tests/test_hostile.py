@@ -14,6 +14,7 @@ from scipy.optimize import linprog
 
 import optlayers as ol
 
+from .fuzz.sets.exact import exact_sums
 from .fuzz.sets.expected import Nearest
 from .test_masks import TABLE, Row, batch
 
@@ -111,3 +112,71 @@ def test_huge_entries_are_answered(name, kind, dtype):
         assert status.ok.all()
         assert off(z[1].double().flatten().numpy()) <= (1e-6 if dtype == torch.float64 else 1e-5)
         torch.testing.assert_close(z[[0, 2]], clean, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("kind", ["one", "every", "tied"])
+@pytest.mark.parametrize("around", ["projection", "vertex"])
+def test_layers_with_huge_entries_answer_in_both_passes(name, kind, around):
+    row = TABLE[name]
+    x = hostile(row, kind, torch.float64)
+    weights = torch.linspace(-1, 1, x[0].numel(), dtype=x.dtype).reshape(x.shape[1:])
+
+    def both_passes(x: torch.Tensor, weights: torch.Tensor) -> tuple:
+        leaf = x.clone().requires_grad_()
+        layer = ol.StructuredArgmax(row.feasible_set, ol.SPIGOT(around=around, warn=False))
+        z = layer(leaf)
+        (z * weights).sum().backward()
+        assert layer.status.ok.all()
+        assert layer.backward_status.ok.all()
+        return z.detach(), leaf.grad
+
+    z, grad = both_passes(x, weights)
+    assert (row.structures == z[1]).flatten(1).all(1).any()
+    worth = (row.structures * x[1]).flatten(1).sum(1)
+    assert (z[1] * x[1]).sum() >= worth.max() - 1e-9 * x[1].abs().max()
+    assert grad.isfinite().all()
+    for found, alone in zip((z, grad), both_passes(x[[0, 2]], weights), strict=True):
+        torch.testing.assert_close(found[[0, 2]], alone, rtol=0, atol=1e-6)
+    # And huge gradients: the step goes to the end of the set.
+    assert both_passes(x, 1e30 * weights)[1].isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.sums])
+@pytest.mark.parametrize("kind", HUGE)
+def test_sums_of_huge_entries_are_right_or_refused(name, kind):
+    row = TABLE[name]
+    x = hostile(row, kind, torch.float64)
+    try:
+        found = [v(row.feasible_set, x) for v in (ol.log_partition, ol.marginals, ol.entropy)]
+    except ol.InputError:  # several trees differ by less than float64 can tell
+        return
+    for i in range(3):
+        right = exact_sums(row.structures.numpy(), x[i].numpy())
+        assert right is not None
+        size = 1 + float(right.reach)
+        assert abs(found[0][i].item() - float(right.log_z)) <= 1e-9 * size
+        assert np.abs(found[1][i].numpy() - right.marginals).max() <= 1e-9
+        assert abs(found[2][i].item() - right.entropy) <= 1e-9
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("kind", ["one", "every", "tied, of double"])
+def test_losses_of_huge_entries_are_numbers(name, kind):
+    row = TABLE[name]
+    x, gold = (
+        hostile(row, kind, torch.float64),
+        row.structures[:1].expand(3, *[-1] * (row.structures.ndim - 1)),
+    )
+    losses = [ol.structured_hinge, ol.structured_perceptron, ol.sparsemap_loss]
+    for loss in [*losses, *[ol.log_loss] * row.sums]:
+        leaf = x.clone().requires_grad_()
+        try:
+            value = loss(row.feasible_set, leaf, gold, reduction="none")
+        except ol.OptLayersError:
+            continue
+        value.sum().backward()
+        assert value.isfinite().all()
+        assert (value >= -1e-9 * (1 + x.abs().flatten(1).amax(1))).all()
+        assert leaf.grad is not None
+        assert leaf.grad.isfinite().all()

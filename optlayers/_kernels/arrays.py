@@ -11,9 +11,7 @@ from .. import _kernels
 
 _SMALL = 1 << 15  # entries up to which an answer at once is tried first
 CALM = -100.0  # an instance without a score below this is well scaled as it is
-HUGE = (
-    1e8  # entries of points beyond it leave the others too few digits to be projected beside them
-)
+HUGE = 1e8  # entries of points beyond it leave the others too few digits to stand beside them
 
 
 def use_kernels(x: Tensor) -> bool:

@@ -32,13 +32,13 @@ class Face(NamedTuple):
     slot: np.ndarray
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def face_of(i, sets):
     """Return the structures of instance i."""
     return Face(sets.factor[i], sets.solved[i], sets.weights[i], sets.slot[i])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def back_substitution(factor, right, k):
     """Solve L^T x = right in place, row by row of L."""
     for j in range(k - 1, -1, -1):
@@ -47,7 +47,7 @@ def back_substitution(factor, right, k):
             right[c] -= factor[j, c] * right[j]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def next_row(factor, row, k):
     """Solve L x = row in place: the row that a structure adds to the factor."""
     for j in range(k):
@@ -57,7 +57,7 @@ def next_row(factor, row, k):
         row[j] = (row[j] - total) / factor[j, j]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def nearest_affine(factor, solved, k):
     """Solve for the nearest point of the affine hull: U U^T a - mu 1 = reach, sum(a) = 1.
 
@@ -75,7 +75,7 @@ def nearest_affine(factor, solved, k):
     return a
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def remove(gone, face, k):
     """Take a structure out; rotations make the factor triangular again, O(k^2)."""
     factor, solved, weights, slot = face
@@ -99,7 +99,7 @@ def remove(gone, face, k):
             solved[r + 1, side] = cos * right - sin * left
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def leave(face, k):
     """Take out the structures of weight zero; return how many are left."""
     for j in range(k - 1, -1, -1):
@@ -109,7 +109,7 @@ def leave(face, k):
     return k
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def first_to_go(weights, found, k):
     """Return how far one can go to the weights found, and which is zero first (-1: none)."""
     step, gone = 1.0, -1
@@ -122,7 +122,7 @@ def first_to_go(weights, found, k):
     return step, gone
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def nearest(face, k):
     """Move to the nearest point of the hull by Wolfe's minor cycles.
 
@@ -146,14 +146,14 @@ def nearest(face, k):
         k = leave(face, k)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def begin(size, face):
     """Make room for the origin, with the product of the first other structure: of its size."""
     face.factor[0, 0] = np.sqrt(size)
     face.solved[0, 0], face.solved[0, 1] = 0.0, 1.0 / face.factor[0, 0]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def append(row, own, reach, least, face, k, sigma):
     """Add a structure as number k, if its pivot is not the `least`; whether it was.
 
@@ -177,7 +177,7 @@ def append(row, own, reach, least, face, k, sigma):
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def polish(change, face, k):
     """Refine the weights once by the products with what is left; how many structures stay."""
     factor, solved, weights, _ = face
@@ -201,7 +201,7 @@ def polish(change, face, k):
     return leave(face, k)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def look(new, target, x, away):
     """Return the gap of a decoded difference, and the size of the rounding it may have."""
     gap, scale = 0.0, 0.0
@@ -212,7 +212,7 @@ def look(new, target, x, away):
     return gap, scale
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def judge(i, new, sets):
     """Set the gap of instance i by a decoded difference, and its state; what its pivot must be."""
     sets.gap[i], scale = look(new, sets.target[i], sets.x[i], sets.away[i])
@@ -225,7 +225,7 @@ def judge(i, new, sets):
     return _DISTINCT if sets.gap[i] > _CLEAR * scale else _DEPENDENT
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def stalled(i, sets):
     """Note that a structure brought nothing; whether what remains is taken for rounding."""
     sets.stalls[i] += 1
@@ -234,7 +234,7 @@ def stalled(i, sets):
     return sets.stalls[i] > _POLISHES
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def solve_reach(reach, face, k):
     """Move to the nearest point for other products with the target; how many structures stay."""
     next_row(face.factor, reach, k)

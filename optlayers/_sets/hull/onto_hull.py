@@ -142,12 +142,12 @@ class _Face:
         others = given = 4 * (float(np.abs(found.y).sum()) + n * (1 + width)) * width + 1
         for weights, size in zip(found.weights[::-1], found.sizes[::-1], strict=True):
             sizes = np.abs(weights[weights != 0])
-            if not sizes.min() * size >= 2 * given or others > _MOST:
+            if not float(sizes.min()) * float(size) >= 2 * given or others > _MOST:
                 return None
             far = (2 if np.ptp(sizes) == 0 else _LOOSE) * others
             offsets += far * weights / sizes.max()
             others += far * n * width
-            given += size * n * width
+            given += float(size) * n * width
         return cls(found.y, found.weights, offsets)
 
     def look(self, z: np.ndarray) -> None:

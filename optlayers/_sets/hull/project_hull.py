@@ -15,6 +15,7 @@ from ..._plan.failures import Report
 from .active_sets import ActiveSets, SparseSets
 
 _ACCEPTED = 1e-6  # largest distance that is an answer, relative to the lengths in `_judge`, or 1
+_LARGEST = 1e100  # entry of a point whose products with others are finite
 _NUDGE = 1e-7  # where the derivative is taken, relative to the size of y and of the structures
 
 # From scores `(M, *event)` and the numbers of their instances in the flattened batch to structures.
@@ -173,6 +174,10 @@ def _solve(ask: Ask, begin: Begin, flat: Tensor, event, max_iter: int, report: R
     bad = ~np.isfinite(y).all(-1)
     for i in np.flatnonzero(bad).tolist():
         report.fail(i, "`y` must be finite", InputError)
+    far = ~bad & (np.abs(y) > _LARGEST).any(-1)
+    for i in np.flatnonzero(far).tolist():
+        report.fail(i, f"`y` has entries beyond {_LARGEST:g}, whose squares are no numbers")
+    bad = bad | far
 
     def best(rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
         shape = (len(rows), *event)
