@@ -36,12 +36,6 @@ SETS: dict[str, Callable[[], Any]] = {
     "trees": lambda: ol.DependencyTrees([2, 3, 3]),
     "trees, non-projective": lambda: ol.DependencyTrees([2, 3, 3], projective=False),
     "graphs": lambda: ol.SemanticGraphs([2, 3, 3], labels=2),
-    "packing": lambda: ol.Polytope([[3.0, 1.0, 2.0], [1.0, 2.0, 2.0]], [4.0, 3.0]),
-    "transport": lambda: ol.transport([1.0, 2.0], [1.0, 1.0, 1.0]),
-    "stack, rows of each instance": lambda: ol.stack(
-        [ol.budget(w, 3.0) for w in ([1.0, 2.0, 3.0], [2.0, 2.0, 1.0], [1.0, 1.0, 3.0])]
-    ),
-    "paths": lambda: ol.GraphPaths(3, [(0, 1), (1, 2), (0, 2)], 0, 2),
 }
 CLOSED = list(SETS)[: list(SETS).index("assignment")]
 

@@ -73,8 +73,11 @@ def _left_null_space(R: sp.csr_array) -> np.ndarray:
     candidates = vectors[:, values <= _RANK * values[-1]]
     if not candidates.shape[1]:
         return candidates
-    _, sizes, turn = np.linalg.svd(R.T @ candidates, full_matrices=True)
-    sizes = np.append(sizes, np.zeros(candidates.shape[1] - len(sizes)))
+    left = R[:, np.unique(R.indices)].T @ candidates  # the other columns are zero, and many
+    short = candidates.shape[1] - len(left)
+    if short > 0:
+        left = np.vstack([left, np.zeros((short, candidates.shape[1]))])
+    _, sizes, turn = np.linalg.svd(left, full_matrices=False)
     return candidates @ turn[sizes <= _NULL * len(values)].T
 
 
