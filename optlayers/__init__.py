@@ -32,7 +32,7 @@ from ._polytope.npz import load as load
 from ._polytope.npz import save as save
 from ._plan.plan import Plan as Plan
 from . import maps as maps
-from ._calls import Status as Status
+from ._status import Status as Status
 from ._abstract_set import AbstractFeasibleSet as AbstractFeasibleSet
 from ._functional import decode as decode
 from ._functional import plan as plan

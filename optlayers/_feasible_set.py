@@ -91,7 +91,9 @@ class PolytopeSet(AbstractFeasibleSet):
         flat = x.detach() if x.requires_grad else x
         if flat.ndim != 2 or not flat.is_contiguous():
             flat = flat.reshape(-1, x.shape[-1]).contiguous()
-        answer = only.forward if only.cheap else only.at_once
+        if only.prompt and not usual(flat, flat):
+            return None
+        answer = only.forward if only.cheap or only.prompt else only.at_once
         part = flat.view(len(flat), only.block.count, only.block.size)
         z = answer(part, found.limits[0], report)
         if z is None or report.failures:

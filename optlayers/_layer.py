@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, Unpack, overload
 import torch
 from torch import Tensor, nn
 
-from ._calls import OnFailure, OnTimeLimit, Status, as_time_limit, check_policies
+from ._calls import OnFailure, OnTimeLimit, as_time_limit, check_policies
 from ._checks import function
 from ._deprecated import keyword_only
 from ._errors import InputError, NotTwiceDifferentiable
@@ -16,6 +16,7 @@ from ._no_gradient import say_without_gradient
 from ._nonfinite import OnNonfinite, refuse_vmap
 from ._options import ArgmaxOptions
 from ._plan.failures import TimeLimit
+from ._status import Status
 from ._surrogates import SPIGOT, AbstractSurrogate, Oracles, diagnose
 from ._wrapped import DecodedBy, limited
 

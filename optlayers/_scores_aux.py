@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import _autograd
 from ._abstract_set import AbstractFeasibleSet
-from ._calls import OnFailure, Status, decision, projection
+from ._calls import OnFailure, decision, projection
 from ._errors import InputError
 from ._feasible_set import PolytopeSet, as_set
 from ._nonfinite import OnNonfinite
@@ -24,6 +24,7 @@ from ._plan.presolve import reduce_values
 from ._polytope.polytope import Polytope, as_polytope
 from ._projections.derivative_aux import best_face
 from ._projections.scored import SCORED
+from ._status import Status
 from ._wrapped import limited
 
 _NEAR = 1e-7  # a limit that is missed by less, relative to 1 + |x|, is active
@@ -283,3 +284,9 @@ def _held(
                 _mark(masks, i, places, own, face.limits)
     moved = tuple(torch.from_numpy(m).to(x.device) for m in masks)
     return moved, torch.from_numpy(sure).to(x.device)
+
+
+def chosen(z: Tensor, psi: Tensor | None, status: Status | None) -> Any:
+    """Return what was asked for, alone or as a tuple."""
+    found = [v for v in (z, psi, status) if v is not None]
+    return found[0] if len(found) == 1 else tuple(found)

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 import optlayers as ol
 from optlayers._judge import certificate as certificate_module
 from optlayers._judge import multipliers
+from optlayers._judge import problem as problems
 from optlayers._judge.references import exact_projection
 
 from .helpers import (
@@ -236,6 +237,12 @@ def test_auxiliary_variables_in_a_row_of_their_own():
     assert ol.certify(polytope, y, z.roll(1, 0)).within(1e-3).tolist() == [False] * 3
 
 
+def all_components_are_large(monkeypatch):
+    for module in (problems, multipliers):
+        monkeypatch.setattr(module, "DENSE_LIMIT", 0)
+    monkeypatch.setattr(problems, "_FORMS", {})  # components are kept with the rows
+
+
 def test_a_linear_program_that_gives_up_is_not_believed(monkeypatch):
     from scipy import optimize
 
@@ -246,7 +253,7 @@ def test_a_linear_program_that_gives_up_is_not_believed(monkeypatch):
     z = torch.tensor([0.0, 1.0, 0.0]).double()
     monkeypatch.setattr(optimize, "linprog", gives_up)
     assert not ol.certify(polytope, z, z).holds(1e-3)
-    monkeypatch.setattr(multipliers, "_DENSE_LIMIT", 0)
+    all_components_are_large(monkeypatch)
     assert not ol.certify(raw_chain(3), [1.0, 1.0, 0.0], [0.5, 0.5, 0.0]).holds(1e-3)
 
 
@@ -285,7 +292,7 @@ def test_recomputed_multipliers_are_accepted_when_given():
 
 def test_residuals_by_hand():
     P = ol.Polytope([[3.0, 4.0]], [1.0], A_eq=[[1.0, 0.0]], b_eq=[0.5])
-    problem = multipliers.problem_of(P, torch.Size([1]))
+    problem = problems.problem_of(P, torch.Size([1]))
     row = problem.form.row_scale  # powers of two
     found = certificate_module.residuals(
         problem,
@@ -310,10 +317,7 @@ def test_residuals_by_hand():
 def test_large_components_take_a_sparse_program(polytope, monkeypatch):
     y = points(polytope, 4)
     z = exact_projection(polytope, y)
-    monkeypatch.setattr(multipliers, "_DENSE_LIMIT", 0)
-    polytope = ol.Polytope(
-        polytope.A, polytope.b, A_eq=polytope.A_eq, b_eq=polytope.b_eq, num_aux=polytope.num_aux
-    )  # components are cached with the rows
+    all_components_are_large(monkeypatch)
     assert ol.certify(polytope, y, z).holds(QP_TOL)
     moved = (z + 0.1 * torch.randn_like(z)).clamp(0, 1)
     assert not bool(ol.certify(polytope, y, moved).within(1e-3).any())
@@ -441,7 +445,8 @@ def test_given_multipliers_are_checked():
 def test_the_judge_imports_the_declaration_only():
     folder = Path(certificate_module.__file__).parent
     found = set()
-    for name in ("certificate", "multipliers", "repair"):
+    for name in ("certificate", "problem", "multipliers", "repair"):
         tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
         found |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level}
-    assert found == {"_errors", "multipliers", "repair", "_polytope.joint", "_polytope.polytope"}
+    rooms = {"_errors", "_polytope.joint", "_polytope.polytope"}
+    assert found == rooms | {"problem", "multipliers", "repair"}

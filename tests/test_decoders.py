@@ -28,6 +28,7 @@ from optlayers._decoders import (
     Spans,
     Transport,
 )
+from optlayers._feasible_set import as_set
 from optlayers._plan.compile import compile_plan, limits_of
 from optlayers._plan.failures import Report
 from optlayers._solvers import SOLVERS, Solver, available_solvers, require
@@ -672,3 +673,38 @@ def test_solvers_are_named_and_missing_ones_say_how_to_get_them(monkeypatch):
     assert "cvxpylayers" not in available_solvers()
     with pytest.raises(SolverNotInstalled, match=r"pip install 'optlayers\[cvxpylayers\]'"):
         require("cvxpylayers")
+
+
+PROMPT = {
+    "assignment": ol.assignment(3),
+    "paths": ol.grid_path(3, 3),
+    "transport": ol.transport([2, 1, 1], [2, 2]),
+    "budget": ol.budget([3.0, 1.0, 2.0, 2.0], 4.0),
+    "two rows": Polytope(torch.tensor([[3.0, 1, 2, 2], [1, 2, 2, 1]]), [5.0, 4.0]),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", PROMPT)
+def test_what_is_decided_at_once_is_what_a_call_decides(name, dtype):
+    """Usual numbers take the short way; masks, failures and what is not finite do not."""
+    polytope = PROMPT[name]
+    door = as_set(polytope)
+    assert names(polytope) != ["MILP"]
+    scores = torch.randint(-3, 4, (40, polytope.n), generator=torch.Generator().manual_seed(0))
+    scores = (scores / 2).to(dtype)
+    found = door.at_once(scores, True, Report())
+    assert found is not None
+    assert found.dtype == dtype
+    assert torch.equal(found, door.decode_instances(scores, Report()))
+    assert torch.equal(found[:6].view(2, 3, -1), ol.decode(polytope, scores[:6].view(2, 3, -1)))
+    for bad in (-1e9, -torch.inf, torch.inf, torch.nan):
+        hostile = scores.clone()
+        hostile[3, 1] = bad
+        assert door.at_once(hostile, True, Report()) is None
+
+
+def test_an_infeasible_instance_is_not_decided_at_once():
+    P = ol.grid_path(2, 2).with_(upper=torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    with pytest.raises(ol.InfeasibleError):
+        ol.decode(P, torch.ones(4))

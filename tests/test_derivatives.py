@@ -390,7 +390,7 @@ def test_long_chains_have_the_slope_of_their_polynomials(n, order, equality, mos
     """Differences that are all active leave the polynomials of lower degree; dense or sparse."""
     import scipy.sparse as sp
 
-    monkeypatch.setattr("optlayers._projections.derivative._DENSE", most)
+    monkeypatch.setattr("optlayers._projections.derivative_rows._DENSE", most)
     D = sp.csr_array(sp.eye_array(n))
     for _ in range(order):
         D = sp.csr_array(D[1:] - D[:-1])

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import numba
 import pytest
 
+import optlayers
 import optlayers.__main__ as cli
 from optlayers._cli import warmup
 from optlayers._kernels import folder, progress
@@ -32,6 +34,7 @@ def kept(tmp_path, monkeypatch):
     return made
 
 
+LOOPS = "optlayers/numba-*/thresholds-*/**/thresholds.*.nbc"
 PROJECT = """
 import numba, torch, optlayers as ol
 ol.project(ol.simplex(3), torch.tensor([1.0, 0.5, -1.0]))
@@ -39,14 +42,15 @@ print(repr(numba.config.CACHE_DIR))
 """
 
 
-def project_with(**environment: str) -> str:
-    """Project in a process of its own; what it prints."""
+def project_with(place: folder.Path | None = None, **environment: str) -> str:
+    """Project in a process of its own, with the package at a place; what it prints."""
     clean = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     done = subprocess.run(
         [sys.executable, "-c", PROJECT],
         capture_output=True,
         text=True,
         env=clean | environment,
+        cwd=place,
         check=True,
     )
     return done.stdout.strip()
@@ -54,14 +58,29 @@ def project_with(**environment: str) -> str:
 
 def test_loops_are_kept_with_the_user_and_numba_is_left_as_it_was(tmp_path):
     assert project_with(XDG_CACHE_HOME=str(tmp_path)) in ("''", "None")
-    assert list(tmp_path.glob("optlayers/numba-*/thresholds-*/*/thresholds.*.nbc"))
+    assert list(tmp_path.glob(LOOPS))
+
+
+@pytest.mark.skipif(
+    not hasattr(CONFIG, "CACHE_LOCATOR_CLASSES"), reason="this numba names folders by itself"
+)
+def test_another_installation_compiles_nothing_again(tmp_path):
+    """The same package at two places, one after the other."""
+    cache = tmp_path / "cache"
+    found = []
+    for name in ("one", "two"):
+        shutil.copytree(folder.Path(optlayers.__file__).parent, tmp_path / name / "optlayers")
+        assert project_with(tmp_path / name, XDG_CACHE_HOME=str(cache)) in ("''", "None")
+        found.append({p: p.stat().st_mtime_ns for p in cache.glob(LOOPS)})
+    assert found[0]
+    assert found[0] == found[1]
 
 
 def test_a_folder_that_was_named_comes_first(tmp_path):
     named, other = tmp_path / "named", tmp_path / "other"
     named.mkdir()
     assert project_with(NUMBA_CACHE_DIR=str(named), XDG_CACHE_HOME=str(other)) == repr(str(named))
-    assert list(named.glob("optlayers/numba-*/thresholds-*/*/thresholds.*.nbc"))
+    assert list(named.glob(LOOPS))
     assert not other.exists()
 
 

@@ -26,10 +26,12 @@ TREE: dict[str, list[str]] = {
         "untraced",
         "newton_constants",
         "rounding",
+        "scores",
         "checks",
         "limits",
         "parts",
         "lean",
+        "exponential",
         "lanes",
         "decisions",
         "active_arrays",
@@ -44,9 +46,11 @@ TREE: dict[str, list[str]] = {
         "hull_sparse",
         "hull_trees",
         "inside_outside",
+        "inside_outside_slopes",
         "isotonic",
         "knapsack",
         "matrix_tree",
+        "matrix_tree_slopes",
         "packing",
         "paths",
         "shortest_paths",
@@ -112,6 +116,7 @@ TREE: dict[str, list[str]] = {
     "_autograd": [],
     "_autograd_rows": [],
     "_by_plan": [],
+    "_status": [],
     "_calls": [],
     "_options": [],
     "_abstract_set": [],
@@ -120,9 +125,9 @@ TREE: dict[str, list[str]] = {
     "_wrapped": [],
     "_own_decoders": [],
     "_scores_aux": [],
-    "_functional": [],
+    "_functional": ["plan", "project", "decode"],
     "_sums": [],
-    "_judge": ["multipliers", "repair", "certificate", "references", "validate"],
+    "_judge": ["problem", "multipliers", "repair", "certificate", "references", "validate"],
     "_sets": [
         "masked",
         "padded",
@@ -158,6 +163,7 @@ TREE: dict[str, list[str]] = {
     "_losses": ["common", "margin", "fenchel_young", "regret", "reinforce"],
     "_layer": [],
     "plotting": [],
+    "_enumerated": [],
     "testing": [],
     "_cli": [],
     "__main__": [],
@@ -255,6 +261,11 @@ def test_contributors_are_shown_the_rooms_in_reading_order():
 def test_only_the_compiled_loops_import_numba():
     using = {p.parent.name for p in MODULES if "numba" in absolute_imports(p)}
     assert using == {"_kernels"}
+
+
+def test_loops_have_no_examples_which_nobody_would_run():
+    folder = PACKAGE / "_kernels"  # pytest does not look there, see pyproject.toml
+    assert not [p.name for p in folder.glob("*.py") if ">>>" in p.read_text(encoding="utf-8")]
 
 
 def test_loops_are_found_by_name_and_nothing_else_is():

@@ -37,6 +37,7 @@ class Assignment(AbstractBlockMap):
     takes_mixed: ClassVar[bool] = True  # its answers are integers in any case
     shares_matrix: ClassVar[bool] = True
     wide_limits: ClassVar[bool] = True  # rounded to float32, a bound may become 1
+    prompt: ClassVar[bool] = True
 
     def __init__(self, block: Block):
         super().__init__(block)

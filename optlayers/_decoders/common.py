@@ -95,7 +95,9 @@ def on_host(x: Tensor, limits: Limits, block: Block) -> tuple[np.ndarray, list[n
 
 
 def _copied(limits: Limits) -> list[np.ndarray]:
-    """Return limits as float64 arrays, all of them by one copy."""
+    """Return limits as float64 arrays: views on the CPU, else all of them by one copy."""
+    if limits.lower.device.type == "cpu":
+        return [v.detach().double().numpy() for v in limits]
     flat = torch.cat([v.detach().double().reshape(-1) for v in limits]).cpu()
     parts = flat.split([v.numel() for v in limits])
     return [part.reshape(v.shape).numpy() for part, v in zip(parts, limits, strict=True)]

@@ -23,6 +23,7 @@ class CompiledDecoder(AbstractBlockMap):
 
     shares_matrix: ClassVar[bool] = True
     wide_limits: ClassVar[bool] = True  # rounded to float32, a limit may become an integer
+    prompt: ClassVar[bool] = True
 
     def __init__(self, block: Block):
         super().__init__(block)

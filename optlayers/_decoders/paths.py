@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._errors import InfeasibleError, InputError
 from .._paths.rows import Ends, find_ends, read_network, why_no_paths
-from .._paths.sums import decode
+from .._paths.sums import PathBatch, decode
 from .._plan.blocks import Block
 from .._plan.maps import Limits, Report
 from .._plan.operators import outside_graphs
@@ -33,12 +33,14 @@ class Paths(PreparedDecoder):
     takes_mixed: ClassVar[bool] = True  # its answers are integers in any case
     shares_matrix: ClassVar[bool] = True
     wide_limits: ClassVar[bool] = True
+    prompt: ClassVar[bool] = True
 
     def __init__(self, block: Block):
         super().__init__(block)
         network = read_network(block)
         assert not isinstance(network, str)  # as `why_not` said
         self._network, self._general = network, MILP(block)
+        self._latest_batch: tuple[Ends, int, PathBatch] | None = None
 
     @classmethod
     def why_not(cls, block: Block) -> str | None:
@@ -57,7 +59,7 @@ class Paths(PreparedDecoder):
         ends: Ends = self.prepared(limits, len(x), report)
         instances, count, size = x.shape
         scores = x.detach().to("cpu", torch.float64).contiguous().numpy()
-        batch = ends.batch(self._network.dag, instances, torch.device("cpu"))
+        batch = self._batch(ends, instances)
         z, state = decode(scores.reshape(-1, size), batch)
         z, state = z.reshape(scores.shape), state.reshape(instances, count)
         if state.any():
@@ -71,6 +73,14 @@ class Paths(PreparedDecoder):
         if not ends.plain.all():
             self._by_search(x, z, ends.plain, limits, report)
         return back(z, x)
+
+    def _batch(self, ends: Ends, instances: int) -> PathBatch:
+        """Return the paths of so many instances; those of the latest call are kept."""
+        latest = self._latest_batch
+        if latest is None or latest[0] is not ends or latest[1] != instances:
+            batch = ends.batch(self._network.dag, instances, torch.device("cpu"))
+            latest = self._latest_batch = (ends, instances, batch)
+        return latest[2]
 
     def _by_search(
         self, x: Tensor, z: np.ndarray, plain: np.ndarray, limits: Limits, report: Report

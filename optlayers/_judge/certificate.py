@@ -10,7 +10,8 @@ from torch import Tensor
 from .._errors import InputError
 from .._polytope.joint import lead_of, tail_of
 from .._polytope.polytope import Polytope, as_polytope
-from .multipliers import CertifiedProblem, find_auxiliary, flatten, problem_of, recompute
+from .multipliers import find_auxiliary, recompute
+from .problem import CertifiedProblem, flatten, problem_of
 from .repair import feasible_near
 
 # Times sqrt(tol) * scale: a distance bound above it is not "within tol". A duality gap is about as

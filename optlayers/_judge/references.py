@@ -17,7 +17,7 @@ from .._errors import InputError, SolverFailed
 from .._polytope.joint import tail_of
 from .._polytope.polytope import Polytope
 from .._solvers import require
-from .multipliers import CertifiedProblem, problem_of
+from .problem import CertifiedProblem, problem_of
 
 _EPS = 1e-9  # accuracy asked of first-order solvers
 # Tolerances of the interior-point solver, in turn: at the first it may stall far from the answer.

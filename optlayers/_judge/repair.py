@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from .multipliers import CertifiedProblem, Component
+from .problem import CertifiedProblem, Component
 
 _ROUNDING = 64 * np.finfo(np.float64).eps  # a violation of so much, relative to its terms, is none
 _ROUNDS = 24  # corrections tried before a linear program is asked

@@ -1,9 +1,10 @@
 """Where compiled loops are kept: folders of the user, named after what the loops are compiled from.
 
-They outlive an installation. numba compares a kept function with the file that it stands in, not
+They outlive an installation, and all installations of a user share them. numba compares a kept function with the file that it stands in, not
 with those that this one imports, and takes global numbers for constants: so each file of loops has
 a folder that is named after its text and the text of all files that it imports, and code that was
-compiled from others is never taken for this.
+compiled from others is never taken for this. Where numba lets others name folders (from 0.62 on),
+the folder does not depend on where the file lies; before, there is one more for each place.
 
 `NUMBA_CACHE_DIR` comes first, then the folder of the user, then that of the package.
 """
@@ -87,6 +88,44 @@ def name_of(name: str) -> str:
     return f"{name}-{digest.hexdigest()[:12]}"
 
 
+class OwnFolder:
+    """Tells numba where a function is kept: in `CACHE_DIR`, whose name says what it was made of."""
+
+    def __init__(self, function: Any):
+        import numba
+
+        config: Any = numba.config
+        self._folder = str(config.CACHE_DIR)
+        self._line = function.__code__.co_firstlineno
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> "OwnFolder | None":
+        """Return where a function is kept; None where that cannot be written."""
+        found = cls(py_func)
+        try:
+            found.ensure_cache_path()
+        except OSError:
+            return None
+        return found
+
+    def ensure_cache_path(self) -> None:
+        """Make the folder; raises OSError where it cannot be written."""
+        os.makedirs(self._folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=self._folder).close()
+
+    def get_cache_path(self) -> str:
+        """Return the folder."""
+        return self._folder
+
+    def get_source_stamp(self) -> str:
+        """Return what the text is compared by: the name of the folder has a digest of it."""
+        return os.path.basename(self._folder)
+
+    def get_disambiguator(self) -> str:
+        """Return what tells functions of one name apart."""
+        return str(self._line)
+
+
 @contextmanager
 def kept_in_folder(name: str) -> Iterator[None]:
     """Let functions of a file, which are declared meanwhile, be kept in its folder."""
@@ -99,12 +138,15 @@ def kept_in_folder(name: str) -> Iterator[None]:
             yield
             return
         own = folder / name_of(name)
+        locators = getattr(config, "CACHE_LOCATOR_CLASSES", "")
         config.CACHE_DIR = str(own)
+        config.CACHE_LOCATOR_CLASSES = f"{__name__}.{OwnFolder.__name__}"
         _named.append(before)
         try:
             yield
         finally:
             config.CACHE_DIR = _named.pop()
+            config.CACHE_LOCATOR_CLASSES = locators
         with suppress(OSError):  # not there yet, or not ours
             os.utime(own)
 

@@ -9,15 +9,14 @@ d(k) for the last word only: what is dropped are the trees with more words under
 
 import numpy as np
 
+from .exponential import LN2_HIGH, LN2_LOW, PER_LN2, series
 from .lean import in_order, inlined
 from .parts import kernel, part
+from .scores import HUGE
 
-_HUGE = 1e60
 # Less than this, and what underflowed on the way might matter: at most n^3 terms below 1e-308
 # were lost, each with a factor of at most n; e^-600 = 1e-261 leaves room for 16 digits beside.
 _LEAST = -600.0
-# Lets sums use vector instructions; inf and NaN keep their meaning.
-REASSOCIATE = {"reassoc", "nsz", "contract"}
 
 
 @in_order
@@ -33,13 +32,13 @@ def take_scores(b, n, first, scores, mask, masked, W, top):
     for h in range(n + 1):
         row, out = scores[b, h], W[h]
         for m in range(1, n + 1):
-            out[m] = -np.inf if row[m] <= -_HUGE else row[m]
+            out[m] = -np.inf if row[m] <= -HUGE else row[m]
         if masked:
             for m in range(1, n + 1):
                 out[m] = out[m] if mask[h, m] else -np.inf
         out[0] = out[h] = -np.inf
         for m in range(1, n + 1):
-            broken += not out[m] < _HUGE
+            broken += not out[m] < HUGE
         if h >= first:
             for m in range(1, n + 1):
                 top[m] = out[m] if out[m] > top[m] else top[m]
@@ -57,23 +56,11 @@ def exponentials(n, row, top, total, scale, bits):
         x = row[m] - top[m]
         keep = 1.0 if x > -706.0 else 0.0
         x = x if x > -706.0 else -706.0
-        shifted = x * 1.4426950408889634 + 6755399441055744.0
+        shifted = x * PER_LN2 + 6755399441055744.0
         k = shifted - 6755399441055744.0
         scale[m] = shifted
-        r = (x - k * 0.6931471803691238) - k * 1.9082149292705877e-10
-        e = 1.0 / 6227020800 * r + 1.0 / 479001600
-        e = e * r + 1.0 / 39916800
-        e = e * r + 1.0 / 3628800
-        e = e * r + 1.0 / 362880
-        e = e * r + 1.0 / 40320
-        e = e * r + 1.0 / 5040
-        e = e * r + 1.0 / 720
-        e = e * r + 1.0 / 120
-        e = e * r + 1.0 / 24
-        e = e * r + 1.0 / 6
-        e = e * r + 0.5
-        e = e * r + 1.0
-        row[m] = (e * r + 1.0) * keep
+        r = (x - k * LN2_HIGH) - k * LN2_LOW
+        row[m] = series(r) * keep
     for m in range(1, n + 1):
         bits[m] = (bits[m] << 52) + (1023 << 52)
     for m in range(1, n + 1):
@@ -319,144 +306,3 @@ def marginals(start, stop, scores, lengths, allowed, masked, single, state, mu):
         if n > 0 and state[b] == 0:
             derivatives(n, single, W, P, D, A)
             write_marginals(n, order, W0, A, mu[b])
-
-
-@inlined
-def add_four(k, top, share, table, out):
-    """Add share[q] table[q] of the four words q up to `top` to the first k entries, but for 0."""
-    row0, row1, row2, row3 = table[top], table[top - 1], table[top - 2], table[top - 3]
-    p0, p1, p2, p3 = share[0], share[1], share[2], share[3]
-    for m in range(1, k):
-        out[m] += (p0 * row0[m] + p1 * row1[m]) + (p2 * row2[m] + p3 * row3[m])
-
-
-@inlined
-def turn_of_slopes(k, top, first, W, P, dW, dP):
-    """Do as `take_turn`, for the derivatives alone."""
-    row, into = dW[k], dP[k]
-    for h in range(k):
-        into[h] = dW[h, k]
-    for q in range(top, k, -1):
-        other, share, slope, change = W[q], P[q], dW[q], dP[q]
-        w, dw, p, dp = W[q, k], dW[q, k], P[q, k], dP[q, k]
-        for h in range(k):
-            into[h] += share[h] * dw + change[h] * w
-        for m in range(1, k):
-            row[m] += p * slope[m] + dp * other[m]
-    d = 0.0
-    for h in range(first, k):
-        d += into[h]
-    return d
-
-
-@inlined
-def eliminate_slopes(n, single, W, P, D, dW, dP, dD, share):
-    """Do as `eliminate`, with the derivatives of everything along those of W."""
-    for top in range(n, 0, -4):
-        low = max(top - 4, 0)
-        for k in range(top, low, -1):
-            first = 1 if single and k > 1 else 0
-            dD[k] = turn_of_slopes(k, top, first, W, P, dW, dP)
-            D[k] = take_turn(k, top, first, W, P)
-            for h in range(k):
-                P[k, h] /= D[k]
-                dP[k, h] = (dP[k, h] - P[k, h] * dD[k]) / D[k]
-        if low == 0:
-            break
-        for h in range(low + 1):
-            for q in range(4):
-                share[q] = P[top - q, h]
-            add_four(low + 1, top, share, W, W[h])
-            add_four(low + 1, top, share, dW, dW[h])
-            for q in range(4):
-                share[q] = dP[top - q, h]
-            add_four(low + 1, top, share, W, dW[h])
-
-
-@inlined
-def look_back_along(k, source, p, table, row, out):
-    """Add sum_h p(h) table(h, m) to the row, and sum_m w(k, m) table(h, m) to out(h, k)."""
-    for h in range(0, k - 1, 2):
-        a0, a1, p0, p1, t0, t1 = table[h], table[h + 1], p[h], p[h + 1], 0.0, 0.0
-        for m in range(1, k):
-            w = source[m]
-            row[m] += p0 * a0[m] + p1 * a1[m]
-            t0 += w * a0[m]
-            t1 += w * a1[m]
-        out[h, k] += t0
-        out[h + 1, k] += t1
-    if k % 2 == 1:
-        own, share, total = table[k - 1], p[k - 1], 0.0
-        for m in range(1, k):
-            row[m] += share * own[m]
-            total += source[m] * own[m]
-        out[k - 1, k] += total
-
-
-@inlined
-def derivatives_slopes(n, single, W, P, D, A, dW, dP, dD, dA):
-    """Do as `derivatives`, with the derivatives of everything."""
-    for k in range(n + 1):
-        A[k, k] = dA[k, k] = 0.0
-    for k in range(1, n + 1):
-        row, moved, source, slope = A[k], dA[k], W[k], dW[k]
-        for m in range(k):
-            moved[m] = dA[m, k] = 0.0
-        look_back(k, source, P[k], A)
-        look_back_along(k, source, P[k], dA, moved, dA)
-        look_back_along(k, slope, dP[k], A, moved, dA)
-        spent, spending = 0.0, 0.0
-        for m in range(1, k):
-            spent += source[m] * row[m]
-            spending += source[m] * moved[m] + slope[m] * row[m]
-        first = 1 if single and k > 1 else 0
-        for h in range(k):
-            through, turn = A[h, k], dA[h, k]
-            if h >= first:
-                through += 1.0 - spent
-                turn -= spending
-            A[h, k] = through / D[k]
-            dA[h, k] = (turn - A[h, k] * dD[k]) / D[k]
-
-
-@in_order
-def write_slopes(n, order, W0, vector, A, dA, out):
-    """Write w(h, m) (dA(h, m) + v(h, m) A(h, m)), words back in their own order."""
-    swapped = order[1] if order[1] != 1 else 0
-    for h in range(n + 1):
-        at = order[h]
-        weight, v, slope, change, row = W0[at], vector[at], A[h], dA[h], out[at]
-        for m in range(1, n + 1):
-            row[m] = weight[m] * (change[m] + v[m] * slope[m]) if weight[m] > 0.0 else 0.0
-        if swapped > 0:
-            for m, to in ((1, swapped), (swapped, 1)):
-                w = weight[to]
-                row[to] = w * (change[m] + v[to] * slope[m]) if w > 0.0 else 0.0
-
-
-@kernel
-def hessian_product(start, stop, scores, lengths, allowed, masked, single, state, vector, out):
-    """Write the product of the second derivatives with a vector, and the states."""
-    S = scores.shape[1]
-    W0, W, P, D = np.empty((S, S)), np.empty((S, S)), np.empty((S, S)), np.empty(S)
-    work = np.empty((3, S))
-    bits = work[2].view(np.int64)
-    dW, dP, dD = np.empty((S, S)), np.empty((S, S)), np.empty(S)
-    A, dA, order = np.empty((S, S)), np.empty((S, S)), np.empty(S, dtype=np.int64)
-    for b in range(start, stop):
-        out[b] = 0.0
-        n = lengths[b]
-        _, state[b] = prepare(
-            b, scores, lengths, allowed, masked, single, work, bits, W0, order, W, P, D
-        )
-        if n == 0 or state[b] != 0:
-            continue
-        reorder(n, order, W0, W)
-        reorder(n, order, vector[b], dW)
-        for h in range(n + 1):
-            weight, slope = W[h], dW[h]
-            for m in range(n + 1):
-                slope[m] = weight[m] * slope[m] if weight[m] > 0.0 else 0.0
-        eliminate_slopes(n, single, W, P, D, dW, dP, dD, work[0])
-        derivatives_slopes(n, single, W, P, D, A, dW, dP, dD, dA)
-        write_slopes(n, order, W0, vector[b], A, dA, out[b])

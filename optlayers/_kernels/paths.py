@@ -12,13 +12,10 @@ others survive where all paths have to pass parts of -1e9 or of the lowest float
 import numpy as np
 from numba import njit
 
-_HUGE = 1e60  # beyond this a score counts as infinite
-_FAR = 1e4
+from .exponential import exponential
+from .scores import FAR, HUGE
+
 _NO_PATH, _BROKEN = 1, 2
-_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-_MAGIC = 1.5 * 2.0**52 + 1023  # adding it leaves an integer + 1023 in the lowest bits
-# Lets sums use vector instructions; inf and NaN keep their meaning.
-_REASSOCIATE = {"reassoc", "nsz", "contract"}
 
 
 @njit(cache=True, nogil=True)
@@ -35,43 +32,15 @@ def read(b, scores, allowed, far, near):
     for p in range(count):
         x = np.float64(scores[b, p])
         ok = mask[p]
-        broken += ok and not x < _HUGE
-        ok = ok and x > -_HUGE
-        big = ok and (x > _FAR or x < -_FAR)
+        broken += ok and not x < HUGE
+        ok = ok and x > -HUGE
+        big = ok and (x > FAR or x < -FAR)
         some += big
         far[p] = x if big else 0.0
         near[p] = 0.0 if big else (x if ok else -np.inf)
     if broken > 0:
         return 0
     return 1 if some == 0 else 2
-
-
-@njit(cache=True, nogil=True)
-def exponential(x):
-    r"""Return $e^x$ for x up to 0, in a way that becomes vector instructions; 0 below $e^{-700}$.
-
-    $e^x = 2^k e^y$ with $|y| \le \log(2) / 2$, and $e^y$ by its series.
-    """
-    none = x < -700.0
-    x = -700.0 if none else x
-    k = np.rint(x * 1.4426950408889634)
-    y = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = 1.0 + y * (1.0 / 13.0)
-    p = 1.0 + y * (1.0 / 12.0) * p
-    p = 1.0 + y * (1.0 / 11.0) * p
-    p = 1.0 + y * (1.0 / 10.0) * p
-    p = 1.0 + y * (1.0 / 9.0) * p
-    p = 1.0 + y * (1.0 / 8.0) * p
-    p = 1.0 + y * (1.0 / 7.0) * p
-    p = 1.0 + y * (1.0 / 6.0) * p
-    p = 1.0 + y * (1.0 / 5.0) * p
-    p = 1.0 + y * (1.0 / 4.0) * p
-    p = 1.0 + y * (1.0 / 3.0) * p
-    p = 1.0 + y * (1.0 / 2.0) * p
-    p = 1.0 + y * p
-    # The lowest bits are k + 1023: the exponent of 2^k.
-    power = np.int64(np.float64(k + _MAGIC).view(np.int64) << 52).view(np.float64)
-    return 0.0 if none else p * power
 
 
 @njit(cache=True, nogil=True)

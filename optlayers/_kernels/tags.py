@@ -7,12 +7,9 @@ one row. Scores of one tag after another are side by side: loops over k are vect
 import numpy as np
 from numba import njit
 
+from .exponential import exponential
 from .paths import inside, pass_back, read
-
-_FAR = 1e4  # as in `paths`
-_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-_MAGIC = 1.5 * 2.0**52 + 1023
-_ONE_ROUNDING = {"contract"}  # multiply and add
+from .scores import FAR
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -23,34 +20,9 @@ def _read(b, scores, allowed, far, near):
     for p in range(scores.shape[1]):
         x, ok = np.float64(scores[b, p]), mask[p]
         y = abs(x) if ok else 0.0
-        other += 0 if y <= _FAR else 1
+        other += 0 if y <= FAR else 1
         near[p] = x if ok else -np.inf
     return read(b, scores, allowed, far, near) if other > 0 else 1
-
-
-@njit(cache=True, nogil=True, fastmath=_ONE_ROUNDING)
-def _exponential(x):
-    r"""Return $e^x$ for x up to 0, as `paths.exponential` does; sums by Horner's rule."""
-    none = x < -700.0
-    x = -700.0 if none else x
-    k = np.rint(x * 1.4426950408889634)
-    y = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = 1.0 / 6227020800.0
-    p = p * y + 1.0 / 479001600.0
-    p = p * y + 1.0 / 39916800.0
-    p = p * y + 1.0 / 3628800.0
-    p = p * y + 1.0 / 362880.0
-    p = p * y + 1.0 / 40320.0
-    p = p * y + 1.0 / 5040.0
-    p = p * y + 1.0 / 720.0
-    p = p * y + 1.0 / 120.0
-    p = p * y + 1.0 / 24.0
-    p = p * y + 1.0 / 6.0
-    p = p * y + 0.5
-    p = p * y + 1.0
-    p = p * y + 1.0
-    power = np.int64(np.float64(k + _MAGIC).view(np.int64) << 52).view(np.float64)
-    return 0.0 if none else p * power
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -74,7 +46,7 @@ def _exponentiate(tags, way, top, total):
         top[k] = top[k] if top[k] > -np.inf else 0.0
     for j in range(tags):
         for k in range(tags):
-            x = _exponential(way[j * tags + k] - top[k])
+            x = exponential(way[j * tags + k] - top[k])
             way[j * tags + k] = x
             total[k] += x
 

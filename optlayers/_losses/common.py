@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .._checks import floats, tensor, untraced
 from .._errors import InputError
 from .._feasible_set import FeasibleSet, as_set
+from .._kernels.arrays import is_ordinary
 
 Reduction = Literal["sum", "mean", "none"]
 
@@ -32,12 +33,26 @@ class _Known(torch.autograd.Function):
         return torch.where(weight == 0, 0, weight * gradient), None, None
 
 
+class _PlainKnown(torch.autograd.Function):
+    """`_Known` for ordinary tensors, which spares what torch looks up for `torch.func`."""
+
+    @staticmethod
+    def forward(ctx, scores, gradient, value):  # type: ignore[override]
+        _Known.setup_context(ctx, (scores, gradient, value), value)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        return _Known.backward(ctx, grad)
+
+
 def with_gradient(scores: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
     """Return `value`, of the batch shape, with `gradient` as its derivative in `scores`.
 
     Differentiable twice where `gradient` depends on the scores.
     """
-    return _Known.apply(scores, gradient, value.detach())
+    function = _PlainKnown if is_ordinary(scores) else _Known
+    return function.apply(scores, gradient, value.detach())  # type: ignore[return-value]
 
 
 def event_of(feasible_set: FeasibleSet, x: Tensor) -> tuple[int, ...]:

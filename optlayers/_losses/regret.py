@@ -63,10 +63,10 @@ def spo_plus(
     with torch.no_grad():
         s, t = sign * wide, sign * true.to(wide)
         best = decode(feasible_set, t) if best is None else _given(best, wide)
-        worst = decode(feasible_set, 2 * s - t)
-        event = event_of(feasible_set, t)
-        value = (times(worst - best, 2 * s) - times(worst - best, t)).sum(event)
-    found = with_gradient(wide, 2 * sign * (worst - best), value)
+        margin = 2 * s - t
+        change = decode(feasible_set, margin) - best
+        value = times(change, margin).sum(event_of(feasible_set, t))
+    found = with_gradient(wide, 2 * sign * change, value)
     return reduce(found.to(predicted.dtype), reduction)
 
 

@@ -22,13 +22,11 @@ from torch.autograd.function import once_differentiable
 from .. import _kernels
 from .._errors import InputError
 from .._kernels.arrays import array, use_kernels
+from .._kernels.scores import FAR, HUGE, LOG_ZERO
 from .._kernels.threads import run
 from .dag import PathBatch as PathBatch
 from .exact import reduced
 
-HUGE = 1e60  # finite scores beyond this count as infinite
-_LOG_ZERO = -1e100  # finite, so that no derivative is NaN
-_FAR = 1e4  # scores beyond this are kept apart from the others, and so leave them their digits
 _CALM = 1e6  # scores up to here are summed as they are
 _TRACED = 1e15  # likewise where nobody may look: beyond, NaN
 _APART = 100.0  # exp(-100) is beyond the digits of float64
@@ -124,8 +122,8 @@ def entropy(scores: Tensor, batch: PathBatch) -> Tensor:
     r"""Return $\log Z - \mu \cdot s$, `(N,)`; differentiable. No number where there is no path."""
     calm = _calmed(wide(scores), batch)
     mu = _mu(calm.x, calm.batch)
-    if calm.shift is None and may_look(mu) and bool(((mu > 0) & (calm.x.abs() > _FAR)).any()):
-        calm = _calmed(calm.x, batch, _FAR)
+    if calm.shift is None and may_look(mu) and bool(((mu > 0) & (calm.x.abs() > FAR)).any()):
+        calm = _calmed(calm.x, batch, FAR)
         mu = _mu(calm.x, calm.batch)
     spent = torch.where(mu == 0, 0, mu * torch.where(mu == 0, 0, calm.x)).sum(-1)
     return (_log_z(calm.x, calm.batch) - spent).to(scores.dtype)
@@ -233,14 +231,14 @@ def program(x: Tensor, batch: PathBatch) -> tuple[Tensor, Tensor]:
     dag, sources, targets, allowed = batch
     broken = (allowed & (x.isnan() | (x >= _TRACED))).any(-1)
     used = allowed & (x > -HUGE) & (x < HUGE)
-    far = torch.where(used & (x.detach().abs() > _FAR), x.detach(), 0)
-    near = torch.where(used, x - far, _LOG_ZERO)
+    far = torch.where(used & (x.detach().abs() > FAR), x.detach(), 0)
+    near = torch.where(used, x - far, LOG_ZERO)
     # Behind the scores: that of an edge without one, and that of padding.
-    more = torch.stack([x.new_zeros(len(x)), x.new_full((len(x),), _LOG_ZERO)], -1)
+    more = torch.stack([x.new_zeros(len(x)), x.new_full((len(x),), LOG_ZERO)], -1)
     near, far = torch.cat([near, more], -1), torch.cat([far, torch.zeros_like(more)], -1)
     index = torch.arange(dag.num_nodes, device=x.device)
     begins = index == sources[:, None]
-    low = torch.where(begins, 0, x.new_full((), _LOG_ZERO))[:, : dag.roots]
+    low = torch.where(begins, 0, x.new_full((), LOG_ZERO))[:, : dag.roots]
     high = torch.zeros_like(low)
     for level in dag.levels(x.device):
         h = high[:, level.tails] + far[:, level.parts]
@@ -249,18 +247,18 @@ def program(x: Tensor, batch: PathBatch) -> tuple[Tensor, Tensor]:
         top = _top(h, s.detach())
         total = ((h - top[:, :, None]) + s).logsumexp(-1)
         own = begins[:, low.shape[1] : low.shape[1] + len(level.tails)]
-        low = torch.cat([low, torch.where(own, 0, total.clamp(min=_LOG_ZERO))], -1)
+        low = torch.cat([low, torch.where(own, 0, total.clamp(min=LOG_ZERO))], -1)
         high = torch.cat([high, torch.where(own, 0, top)], -1)
     at = targets[:, None]
     log_z = (low.gather(-1, at) + high.gather(-1, at))[:, 0]
-    none = low.gather(-1, at)[:, 0] < _LOG_ZERO / 2
+    none = low.gather(-1, at)[:, 0] < LOG_ZERO / 2
     log_z = torch.where(none, -torch.inf, log_z)
     return torch.where(broken, torch.nan, log_z), none | broken
 
 
 def _top(h: Tensor, s: Tensor) -> Tensor:
     """Return the far part of the best edge into every node."""
-    open_ = s > _LOG_ZERO / 2
+    open_ = s > LOG_ZERO / 2
     return torch.where(open_, h, -torch.inf).amax(-1).nan_to_num(neginf=0.0)
 
 

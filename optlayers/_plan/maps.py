@@ -43,6 +43,7 @@ class AbstractBlockMap(ABC):
     wide_limits: ClassVar[bool] = False  # True: limits come in float64, whatever x is
     uses_near: ClassVar[bool] = False  # True: `forward` takes `near`, where answers are expected
     cheap: ClassVar[bool] = False  # True: a closed form, which on the CPU may be asked twice
+    prompt: ClassVar[bool] = False  # True: takes little for usual numbers, and is asked at once too
     takes_mixed: ClassVar[bool] = False  # True: a decoder of some integers beside other numbers
 
     def __init__(self, block: Block):

@@ -2,9 +2,9 @@
 
 from .chains.linear_chain import LinearChain as LinearChain
 from .chains.segmentation import Segmentation as Segmentation
+from .graphs.lists import deterministic_labels as deterministic_labels
+from .graphs.parts import SemanticParts as SemanticParts
 from .graphs.semantic_graphs import SemanticGraphs as SemanticGraphs
-from .graphs.semantic_graphs import SemanticParts as SemanticParts
-from .graphs.semantic_graphs import deterministic_labels as deterministic_labels
 from .hull.convex_hull import ConvexHull as ConvexHull
 from .lazy_rows import LazyRows as LazyRows
 from .networks.graph_paths import GraphPaths as GraphPaths

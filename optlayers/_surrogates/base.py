@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .._calls import OnFailure, Status
+from .._calls import OnFailure
 from .._feasible_set import FeasibleSet, as_set
 from .._polytope.polytope import Polytope
+from .._status import Status
 from .oracles import Oracles
 from .steps import NormClip
 

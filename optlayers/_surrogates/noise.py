@@ -11,9 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .._calls import OnFailure, Status
+from .._calls import OnFailure
 from .._errors import InputError
 from .._feasible_set import FeasibleSet
+from .._status import Status
 from .base import AbstractSurrogate, Decision
 from .oracles import Oracles
 from .steps import check_positive

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .._abstract_set import AbstractFeasibleSet
-from .._calls import ADVICE, OnFailure, Status, decision, projection
+from .._calls import ADVICE, OnFailure, decision, projection
 from .._feasible_set import FeasibleSet, as_set
 from .._kernels.arrays import CALM, is_ordinary, usual
 from .._masks import all_finite, calm, low_parts
@@ -14,6 +14,7 @@ from .._nonfinite import OnNonfinite
 from .._own_decoders import looks_at
 from .._plan.failures import Failure, Report, number_of
 from .._polytope.polytope import Polytope, as_polytope
+from .._status import Status
 from .._sums import mean
 
 

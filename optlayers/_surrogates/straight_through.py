@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
-from .._calls import OnFailure, Status
+from .._calls import OnFailure
 from .._feasible_set import FeasibleSet
+from .._status import Status
 from .base import AbstractSurrogate, stepped
 from .steps import NormClip, check_step
 

@@ -1,6 +1,7 @@
 """Semantic graphs as lists of arcs, there and back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -150,3 +151,20 @@ def deterministic_labels(
             repeated[label] |= (predicate, label) in seen
             seen.add((predicate, label))
     return np.flatnonzero((count >= min_count) & (count > 0) & ~repeated).tolist()
+
+
+def as_deterministic(labels: Any, count: int) -> tuple[int, ...]:
+    """Return numbers of the deterministic labels, from numbers or booleans."""
+    if labels is None:
+        return ()
+    found = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if found.dtype == bool and found.shape == (count,):
+        return tuple(np.flatnonzero(found).tolist())
+    if found.size == 0:
+        return ()
+    if found.ndim != 1 or found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= count:
+        raise InputError(
+            f"`deterministic` must be numbers of labels from 0 to {count - 1}, or booleans of "
+            f"shape ({count},). Got {labels!r}."
+        )
+    return tuple(sorted(set(found.tolist())))

@@ -22,18 +22,15 @@ from ..._kernels.arrays import array, use_kernels
 from ..._kernels.threads import run
 
 
-def falling_order(x: Tensor, allowed: Tensor) -> Tensor:
+def falling_order(x: Tensor, allowed: Tensor | None) -> Tensor:
     """Return the numbers of allowed entries by falling value, stable, then those of the others.
 
     Args:
         x: `(N, n)`.
-        allowed: `(N or 1, n)`.
+        allowed: `(N or 1, n)`; None: all.
     """
-    if use_kernels(x):
-        order = torch.empty(x.shape, dtype=torch.int64, device="cpu")
-        cost = 20 * x.numel()
-        run(_kernels.isotonic.orders, len(x), cost, array(x), array(allowed), order.numpy())
-        return order
+    if allowed is None:
+        return x.argsort(dim=-1, descending=True, stable=True)
     order = torch.where(allowed, x, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     # Behind what is minus infinity itself.
     others = (~allowed).expand(x.shape).gather(-1, order)

@@ -72,6 +72,7 @@ class Rankings(BatchedSet):
         self.device = mask.device if isinstance(mask, Tensor) else torch.device("cpu")
         every = torch.ones(self.n, dtype=torch.bool, device="cpu")
         self.allowed = every if mask is None else self._read(mask)
+        self._ranks_all = bool(self.allowed.all())
         self.batch_shape = self.allowed.shape[:-1]
         self._moved: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
         self._relaxation: Polytope | None = None
@@ -117,7 +118,7 @@ class Rankings(BatchedSet):
 
     def free_parts(self, device: torch.device) -> Tensor | None:
         """Return the items that are ranked; None: all."""
-        return None if bool(self.allowed.all()) else self._on(device)[0]
+        return None if self._ranks_all else self._on(device)[0]
 
     def least_parts(self, like: Tensor, decides: bool) -> Any:
         """Return the smallest weight, and 0 at items that are not ranked."""
@@ -131,11 +132,10 @@ class Rankings(BatchedSet):
         """Return flattened numbers, how they are sorted, counts and weights by place."""
         batch, n = self._batch(x, "scores"), self.n
         allowed, counts, weights = self._on(x.device)
-        if allowed.ndim > 1:
-            allowed = allowed.expand(x.shape)
         flat = x.reshape(-1, n)
         wide = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
-        order = falling_order(wide.detach(), allowed.reshape(-1, n))
+        free = None if self._ranks_all else allowed.expand(x.shape).reshape(-1, n)
+        order = falling_order(wide.detach(), free)
         return flat, order, counts.expand(batch).reshape(-1), weights.expand(x.shape).reshape(-1, n)
 
     def decode_instances(self, scores: Tensor, report: Report) -> Tensor:

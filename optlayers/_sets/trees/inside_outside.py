@@ -20,8 +20,9 @@ from torch import Tensor
 
 from ... import _kernels
 from ..._kernels.arrays import array
+from ..._kernels.scores import LOG_ZERO
 from ..._kernels.threads import run
-from .sums import LOG_ZERO, TreeBatch, TreeSums, usable
+from .sums import TreeBatch, TreeSums, usable
 
 
 class InsideOutside(TreeSums):
@@ -59,7 +60,7 @@ class InsideOutside(TreeSums):
     def hessian_product(self, x: Tensor, batch: TreeBatch, vector: Tensor) -> Tensor:
         """Return the product of the second derivatives with a vector."""
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
-        _run(_kernels.inside_outside.hessian_product, x, batch, vector, out)
+        _run(_kernels.inside_outside_slopes.hessian_product, x, batch, vector, out)
         return out
 
 

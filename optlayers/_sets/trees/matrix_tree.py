@@ -25,8 +25,9 @@ from torch import Tensor
 
 from ... import _kernels
 from ..._kernels.arrays import array
+from ..._kernels.scores import LOG_ZERO
 from ..._kernels.threads import run
-from .sums import LOG_ZERO, TreeBatch, TreeSums, usable
+from .sums import TreeBatch, TreeSums, usable
 
 
 class MatrixTree(TreeSums):
@@ -77,7 +78,7 @@ class MatrixTree(TreeSums):
         """Return the product of the second derivatives with a vector."""
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         for rows, part in _rest(
-            _run(_kernels.matrix_tree.hessian_product, x, batch, vector, out), batch
+            _run(_kernels.matrix_tree_slopes.hessian_product, x, batch, vector, out), batch
         ):
             with torch.enable_grad():
                 leaf = x[rows].detach().requires_grad_()

@@ -10,14 +10,11 @@ from torch.autograd.function import once_differentiable
 
 from ..._errors import InputError
 from ..._kernels.arrays import use_kernels
+from ..._kernels.scores import HUGE
 from .levels import Moved, move
 
-# Finite scores beyond this count as infinite: sums of them would leave the range of float64.
-HUGE = 1e60
 _RARE, _STEEP = 1e-9, 3e5  # an entropy needs the product of the two to 1e-6
 _NOTHING = 1e-20  # a probability of scores that were divided, which undivided is smaller yet
-# The logarithm of zero in the tensor programs: finite, so that no derivative is NaN.
-LOG_ZERO = -1e100
 # A name, because `torch.compile` of torch 2.6 traces no `tuple[...]`.
 Pair = tuple[Tensor, Tensor]
 
