@@ -17,7 +17,7 @@ _MOST_PARTS = 16  # of a stack, by values; the oldest are forgotten
 
 
 class ByRows:
-    """What was worked out of rows, made once."""
+    """Results that maps worked out of rows, each made once."""
 
     def __init__(self):
         self._found: dict[Any, Any] = {}
