@@ -166,19 +166,22 @@ class _Sides:
     def block(self, stack: Stack, form: int = 0) -> Block:
         """Return the block of a stack of components."""
         index, rows = stack.index, stack.rows
-        sides = [None if v is None else v[rows] for v in (self.row_lower, self.row_upper)]
-        sides += [None if v is None else v[index] for v in (self.lower, self.upper)]
+        low, high = (None if v is None else v[rows] for v in (self.row_lower, self.row_upper))
+        lower, upper = (None if v is None else v[index] for v in (self.lower, self.upper))
         return Block(
-            index,
-            rows,
-            stack.weights,
-            stack.matrix,
-            stack.is_aux,
-            *sides,
-            bool(self.finite[index].all()),
-            stack.whole,
-            form,
-            stack.by_rows,
+            index=index,
+            rows=rows,
+            weights=stack.weights,
+            matrix=stack.matrix,
+            is_aux=stack.is_aux,
+            row_lower=low,
+            row_upper=high,
+            lower=lower,
+            upper=upper,
+            finite_bounds=bool(self.finite[index].all()),
+            whole=stack.whole,
+            form=form,
+            by_rows=stack.by_rows,
         )
 
 

@@ -17,7 +17,7 @@ _MOST_PARTS = 16  # of a stack, by values; the oldest are forgotten
 
 
 class ByRows:
-    """What was worked out of rows, made once."""
+    """Results that maps worked out of rows, each made once."""
 
     def __init__(self):
         self._found: dict[Any, Any] = {}
@@ -172,7 +172,7 @@ def _with_many_rows(kinds: _Kinds, R: sp.csr_array, label, components) -> list[S
 
 
 def _canonical_order(local: sp.csr_array) -> list[int]:
-    """Order of rows that does not depend on the order in which the user wrote them."""
+    """Return an order of rows that does not depend on how the user wrote them."""
     parts = [slice(local.indptr[i], local.indptr[i + 1]) for i in range(local.shape[0])]
     return sorted(
         range(local.shape[0]),

@@ -62,15 +62,13 @@ def plain_values(
     if not _agree(rows, row_lower, dependences):
         return None
     if tighter:
-        bounds = torch.from_numpy(low), torch.from_numpy(high)
-    else:
-        bounds = tuple(
-            v[None] if v.ndim == 1 else torch.from_numpy(a)
-            for v, a in ((declared["lower"], low), (declared["upper"], high))
-        )
+        bounds = [torch.from_numpy(v) for v in (low, high)]
+    else:  # those of the polytope itself, which nobody writes on
+        given = ((declared["lower"], low), (declared["upper"], high))
+        bounds = [v[None] if v.ndim == 1 else torch.from_numpy(a) for v, a in given]
     vary = declared["b"].ndim > 1 or declared["b_eq"].ndim > 1
-    varies = [declared[k].ndim > 1 or (vary and tighter) for k in ("lower", "upper")]
-    values = Values(row_lower, row_upper, *bounds, vary, *varies)
+    of_lower, of_upper = (declared[k].ndim > 1 or (vary and tighter) for k in ("lower", "upper"))
+    values = Values(row_lower, row_upper, bounds[0], bounds[1], vary, of_lower, of_upper)
     return Plain(values, found == kernels.PLAIN)
 
 
