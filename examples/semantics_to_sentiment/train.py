@@ -1,16 +1,15 @@
 """The second experiment of the paper, section 4.2: trains one model with one seed."""
 
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 
 from examples.data import Corpus, Sentence
-from examples.data.alone import alone
 from examples.syntax_to_semantics.train import train as train_parser
-from examples.training.runs import begin, ended, finish, fit, take_run
+from examples.training.runs import fit, take_run, train_into
 
 from .config import Config, parser_config
 from .evaluate import evaluate
@@ -23,24 +22,20 @@ def train(
     config: Config, output: str | Path, *, corpus: Corpus | None = None, **options: Any
 ) -> dict[str, Any]:
     """Trains into a folder; see the first pipeline's."""
-    folder, start = Path(output), time.perf_counter()
-    if (result := ended(folder, config)) is not None:
-        return result
 
-    # 4.2.2: sentences with a sentiment, and graphs.
-    corpus = load_data(config) if corpus is None else corpus
-    # 4.2.1: a classifier that reads the graphs of a semantic parser without syntax.
-    lightning.seed_everything(config.seed, verbose=False)
-    model = make_model(config, corpus)
-    with alone(folder):
-        found = ended(folder, config)  # by whoever had the folder until now
-        return _train(model, folder, corpus, options, start) if found is None else found
+    def prepare() -> tuple[SentimentModel, Corpus]:
+        # 4.2.2: sentences with a sentiment, and graphs.
+        data = load_data(config) if corpus is None else corpus
+        # 4.2.1: a classifier that reads the graphs of a semantic parser without syntax.
+        lightning.seed_everything(config.seed, verbose=False)
+        return make_model(config, data), data
+
+    return train_into(Path(output), config, prepare, partial(_steps, options=options))
 
 
-def _train(
-    model: SentimentModel, folder: Path, corpus: Corpus, options: Mapping[str, Any], start: float
+def _steps(
+    model: SentimentModel, folder: Path, corpus: Corpus, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    begin(folder, model)
     # The parser is trained first, in every method that has one.
     if model.parser is not None:
         pretrain(model, folder, corpus, options)
@@ -51,8 +46,7 @@ def _train(
 
     # 4.2.3
     best = load_model(folder)
-    scores = {part: evaluate(best, corpus, part) for part in ("dev", "test")}
-    return finish(folder, model.config, scores, time.perf_counter() - start)
+    return {part: evaluate(best, corpus, part) for part in ("dev", "test")}
 
 
 def pretrain(

@@ -1,15 +1,14 @@
 """The first experiment of the paper, section 4.1: trains one model with one seed."""
 
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 
 from examples.data import Corpus, Sentence
-from examples.data.alone import alone
-from examples.training.runs import begin, ended, finish, fit
+from examples.training.runs import fit, train_into
 from examples.training.settings import ConfigError
 
 from . import multitask
@@ -43,24 +42,20 @@ def train(
         ConfigError: If the folder holds a run of another config.
         DataError: If another process trains into the folder.
     """
-    folder, start = Path(output), time.perf_counter()
-    if (result := ended(folder, config)) is not None:
-        return result
 
-    # 4.1.2: trees and graphs; no sentence is assumed to have both.
-    corpus = load_data(config) if corpus is None else corpus
-    # 4.1.1: a syntactic and a semantic parser without shared parameters, a tree between them.
-    lightning.seed_everything(config.seed, verbose=False)
-    model = make_model(config, corpus)
-    with alone(folder):
-        found = ended(folder, config)  # by whoever had the folder until now
-        return _train(model, folder, corpus, options, start) if found is None else found
+    def prepare() -> tuple[JointParser, Corpus]:
+        # 4.1.2: trees and graphs; no sentence is assumed to have both.
+        data = load_data(config) if corpus is None else corpus
+        # 4.1.1: a syntactic and a semantic parser without shared parameters, a tree between them.
+        lightning.seed_everything(config.seed, verbose=False)
+        return make_model(config, data), data
+
+    return train_into(Path(output), config, prepare, partial(_steps, options=options))
 
 
-def _train(
-    model: JointParser, folder: Path, corpus: Corpus, options: Mapping[str, Any], start: float
+def _steps(
+    model: JointParser, folder: Path, corpus: Corpus, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    begin(folder, model)
     # 4.1.3: the pipeline's syntactic parser is trained first, then frozen.
     if model.method.pretrained or model.config.pretrain:
         pretrain(model, folder / PARSER, corpus, options)
@@ -74,8 +69,7 @@ def _train(
     # 4.1.4: the epoch with the best development score, on all parts that there are.
     best, parts = load_model(folder), ("dev", "test", "ood")
     bank = corpus.trees if best.semantics is None else corpus.graphs
-    scores = {part: evaluate(best, corpus, part) for part in parts if part in bank}
-    return finish(folder, model.config, scores, time.perf_counter() - start)
+    return {part: evaluate(best, corpus, part) for part in parts if part in bank}
 
 
 def pretrain(model: JointParser, folder: Path, corpus: Corpus, options: Mapping[str, Any]) -> None:

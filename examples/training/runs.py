@@ -10,8 +10,9 @@ import json
 import logging
 import shutil
 import sys
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from examples.data import DataError, Sentence
+from examples.data import Corpus, DataError, Sentence
+from examples.data.alone import alone
 from examples.data.text import output as whole_file
 from examples.data.text import replacement
 from examples.parsing.batches import Batches
@@ -83,6 +85,36 @@ def read_result(path: Path) -> dict[str, Any]:
             "the scores are computed anew, from the checkpoints."
         )
     return found
+
+
+def train_into(
+    folder: Path,
+    config: TrainingConfig,
+    prepare: Callable[[], tuple[JointModule[Any], Corpus]],
+    steps: Callable[[Any, Path, Corpus], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The result of a run: what it has ended with, or what training gives, from where it stopped.
+
+    Args:
+        folder: Of the run; one process at a time.
+        config: Its config.
+        prepare: Makes a new model, after the seed is set, and the data.
+        steps: Trains the model, and scores it.
+
+    Raises:
+        ConfigError: If the folder holds a run of another config.
+        DataError: If another process trains into the folder.
+    """
+    start = time.perf_counter()
+    if (result := ended(folder, config)) is not None:
+        return result
+    model, corpus = prepare()
+    with alone(folder):
+        if (result := ended(folder, config)) is not None:  # by whoever had the folder until now
+            return result
+        begin(folder, model)
+        scores = steps(model, folder, corpus)
+        return finish(folder, config, scores, time.perf_counter() - start)
 
 
 def begin(folder: Path, model: JointModule[Any]) -> None:
