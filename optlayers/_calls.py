@@ -212,7 +212,7 @@ class Call:
         self.report.limit = feasible_set.time_limit() if decides else None
         self.report.may_look = may_synchronise(on_nonfinite)
         x = feasible_set.admit(x.detach() if decides else x, name)
-        free = feasible_set.free_parts(x.device)
+        free = self.free = feasible_set.free_parts(x.device)
         self.masked = mask_nonfinite(x, self.event_dim, name, on_nonfinite, self.report, free)
         self.low = None if self.masked.calm else self._low_parts(feasible_set, free, decides)
         if self.report.failures and on_failure == "raise":
@@ -288,6 +288,7 @@ class Call:
         x, bad, _, _ = self.masked
         if not self.may_look or z.shape != x.shape or not x.numel():
             return z
+        x = x if self.free is None else torch.where(self.free, x, 0)  # padding may hold anything
         low = none_low(x, self.event_dim) if self.low is None else self.low
         return with_huge(self.needed, x, low, bad, z, self.report)
 

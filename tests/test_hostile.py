@@ -108,7 +108,7 @@ def test_huge_entries_are_answered(name, kind, dtype):
     clean = ol.project(row.feasible_set, x[[0, 2]])
     off = on_face(row, x[1].double().flatten().numpy())
     for policy in POLICIES:
-        z, status = ol.project(row.feasible_set, x, return_status=True, **policy)
+        z, status = ol.project(row.feasible_set, x, return_status=True, **policy)  # type: ignore[call-overload]
         assert status.ok.all()
         assert off(z[1].double().flatten().numpy()) <= (1e-6 if dtype == torch.float64 else 1e-5)
         torch.testing.assert_close(z[[0, 2]], clean, rtol=0, atol=1e-6)
