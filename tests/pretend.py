@@ -47,6 +47,21 @@ def _autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
     return _real_autocast("cpu" if device_type == DEVICE.type else device_type, *args, **kwargs)
 
 
+def forget() -> None:
+    """Forget what was compiled for `DEVICE`: for tests in which it is the meta device after all."""
+    from optlayers._plan import compile as compiled
+    from optlayers._polytope import constructors
+    from optlayers._sets.graphs import polytopes as graphs
+    from optlayers._sets.trees import polytopes as trees
+
+    compiled._SMALL.clear()
+    compiled._ROWS.clear()
+    for module in (constructors, graphs, trees):
+        for kept in vars(module).values():
+            if hasattr(kept, "cache_clear"):
+                kept.cache_clear()
+
+
 class _Pretended(Tensor):
     """A tensor of the CPU that says it is on `DEVICE`."""
 

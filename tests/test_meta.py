@@ -7,7 +7,7 @@ import optlayers as ol
 from optlayers._projections.newton import batched
 from optlayers._projections.newton.newton import Newton
 
-from . import waits
+from . import pretend, waits
 
 NAMES = list(waits.SETS)
 RULES = [{}, {"on_nonfinite": "propagate", "on_failure": "nan"}]
@@ -15,6 +15,14 @@ ON_HOST = ("assignment", "several rows", "spans")  # these projections ask who i
 UNBOUNDED = ("affine", "empty")  # HiGHS says that there is no answer
 DECIDED = [name for name in waits.CLOSED if name not in UNBOUNDED]
 LOOKS = "is on the meta device, which has shapes and no numbers, and the method of this set looks"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_pretended():
+    """Other tests call something else by the name of this device."""
+    pretend.forget()
+    yield
+    pretend.forget()
 
 
 def on_meta(made, **words):

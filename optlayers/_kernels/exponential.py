@@ -14,8 +14,7 @@ _MAGIC = 1.5 * 2.0**52 + 1023  # adding it leaves an integer + 1023 in the lowes
 _ONE_ROUNDING = {"contract"}  # multiply and add
 
 
-@in_order
-def series(r):
+def _series(r):
     """Return the exponential of a small number, by Horner's rule."""
     e = 1.0 / 6227020800 * r + 1.0 / 479001600
     e = e * r + 1.0 / 39916800
@@ -30,6 +29,10 @@ def series(r):
     e = e * r + 0.5
     e = e * r + 1.0
     return e * r + 1.0
+
+
+series = in_order(_series)  # a part of kernels, which only those and parts may call
+_inlined_series = njit(inline="always")(_series)
 
 
 @njit(cache=True, nogil=True)
@@ -49,4 +52,4 @@ def exponential(x):
     x = -700.0 if none else x
     k = np.rint(x * PER_LN2)
     r = (x - k * LN2_HIGH) - k * LN2_LOW
-    return 0.0 if none else series(r) * power(k)
+    return 0.0 if none else _inlined_series(r) * power(k)

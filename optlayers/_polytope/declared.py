@@ -210,7 +210,7 @@ class Declared:
     @property
     def whole(self) -> np.ndarray:
         """Which variables are integers, `(num_vars,)`; auxiliary ones never are."""
-        return whole_variables(self.integral, self.n, self.num_aux)
+        return whole_variables(self.integral, self.n, self.num_aux).copy()
 
     @property
     def fields_with_graph(self) -> tuple[str, ...]:
