@@ -2,10 +2,13 @@
 
 import csv
 import json
+import platform
 import textwrap
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from .steps import FOLDER, LIMIT, outcome, plan
 
@@ -46,7 +49,8 @@ def _wrapped(text: str) -> str:
 def _of_nothing() -> str:
     lines = "\n".join(f"| {step.name} | {step.text} | {step.seconds:g} s |" for step in plan()[:4])
     return (
-        f"# On a GPU\n\n{NOTHING} Last looked for on {date.today().isoformat()}.\n\n"
+        f"# On a GPU\n\n{NOTHING} Last looked for on {date.today().isoformat()}, "
+        f"with torch {torch.__version__} and Python {platform.python_version()}.\n\n"
         + _wrapped(
             f"`make gpu` (`python -m tests.gpu`) runs the steps below in less than {LIMIT // 60} "
             "minutes and writes this page. It "
