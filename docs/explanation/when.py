@@ -120,6 +120,9 @@ assert min(values[0]) > max(values[1]) > max(values[3])
 # the pipeline, in which the syntactic parser is trained first and frozen; at 1, which is the
 # published code's, all but SPIGOT around the projection lose three points from scratch. In the
 # paper straight-through is above the pipeline, and SPIGOT above or level with straight-through.
+#
+# Where there is most to learn from the graphs it pays: on a generated corpus with 150 trees and 300
+# graphs SPIGOT adds 2.4 points of labelled F1 to the pipeline, and straight-through 3.2.
 
 # %% tags=["hide_input"]
 with (folder / "docs/results/syntax-to-semantics-study.csv").open(newline="") as file:
