@@ -22,7 +22,8 @@ HEAD = """\
 `python -m examples.surrogates TASK` for each task, then `python -m examples.surrogates report`
 
 Begun on 2026-11-27, this page made on {today}; Python {python}, torch {torch}, PyEPO {pyepo}; one
-thread of a CPU with two cores, shared with other work. Raw numbers: [a line a run](surrogates.csv).
+thread of a CPU with two cores, shared with other work; runs beside more than that have no time. Raw
+numbers: [a line a run](surrogates.csv).
 
 Every method has the same tuning budget, {grid} settings: learning rates by values of the one number
 that it has besides (a step, a temperature, a noise, a lambda; a method without one, and under Adam

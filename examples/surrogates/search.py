@@ -133,4 +133,7 @@ def one(task: Task, trial: Trial) -> dict[str, Any]:
 def append(path: Path, row: dict[str, Any]) -> None:
     """Add a line, with a head if it is the first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
+    line, new = pd.DataFrame([row]), not path.exists()
+    if not new:  # a column by its name, wherever the file has it
+        line = line.reindex(columns=pd.read_csv(path, nrows=0).columns)
+    line.to_csv(path, mode="a", header=new, index=False)
