@@ -27,14 +27,19 @@ def write(found: dict[str, Any] | None, folder: Path) -> None:
     if found is None:
         if not page.exists() or NOTHING in page.read_text(encoding="utf-8"):
             page.write_text(_of_nothing(), encoding="utf-8")
+            _write_rows([], folder)
         return
     rows = _read("rows.json")
     parts = [_head(found), _steps(found["steps"]), _fuzz(), _times(rows), _waits(rows)]
     page.write_text("\n".join(part for part in parts if part).rstrip() + "\n", encoding="utf-8")
+    _write_rows(rows.get("rows", []), folder)
+
+
+def _write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
     with (folder / "gpu.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows.get("rows", []))
+        writer.writerows(rows)
 
 
 def _read(name: str) -> dict[str, Any]:
