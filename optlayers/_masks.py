@@ -29,6 +29,7 @@ _ALIKE = 1e-6  # how far apart, relative, its scores are then; those of a large 
 _FAR = 16.0  # how far below the others, in units of the largest, a score counts as low
 _STEPS = (1.0, 1e3, 1e6, 1e9)  # how far below the parts are put, one after the other
 _WIDER = 1e9  # times how far below the others masks are put: lower scores are not told apart
+_LEFT = 1e-9  # what solvers leave at one
 _SLACK = 1e-6  # what rounding may leave at a part that is at its bound
 _ROUNDINGS = 16  # of a projection, in units of the last digit of what it was asked
 _TOO_FAR = "its lowest scores are too far below the others to be weighed against them"
@@ -264,7 +265,7 @@ def answer(
     if z.shape != x.shape:
         return z  # the caller refuses it
     failures = own.failures
-    open_ = _unsettled(z, low, failures)
+    open_ = _unsettled(z, low, failures, decides)
     batch = (*x.shape[: x.ndim - event_dim], *[1] * event_dim)
     if decides and not whole and bool(open_.any()):
         z = _vertices(ask, x, low, z, open_, failures, tell, own)
@@ -291,7 +292,7 @@ def answer(
         enough = agreed >= (1 if decides else 2)
         if decides:  # two answers to questions that both lost what tells low parts apart say little
             enough = enough & _keeps_apart(low, step, decides)
-        open_ = open_ & ~failed & ~enough & _unsettled(z, low, failures)
+        open_ = open_ & ~failed & ~enough & _unsettled(z, low, failures, decides)
     left = open_ & (agreed == 0)
     if needed is not None:
         z, left = _by_limit(needed, x, low, z, left, own, False)
@@ -408,10 +409,14 @@ def _settle(z: Tensor, low: Low, open_: Tensor | None, report: Report, tell: boo
     return torch.where(lost[:, None], torch.nan, kept).reshape(z.shape)
 
 
-def _unsettled(z: Tensor, low: Low, failures: dict[int, Failure]) -> Tensor:
-    """Instances with a low part above its least value, or that low scores do not bound yet."""
-    flat = z.detach().reshape(low.parts.shape)
-    above = low.parts & low.least.isfinite() & (flat > low.least.to(z.dtype))
+def _unsettled(z: Tensor, low: Low, failures: dict[int, Failure], decides: bool) -> Tensor:
+    """Instances with a low part above its least value, or that low scores do not bound yet.
+
+    A projection is above it by more than solvers leave: numbers farther below cost digits.
+    """
+    flat, least = z.detach().reshape(low.parts.shape), low.least.to(z.dtype)
+    left = 0.0 if decides else _LEFT if z.dtype == torch.float64 else _SLACK
+    above = low.parts & least.isfinite() & (flat > least + left * (1 + least.abs()))
     found = above.any(-1)
     endless = [i for i, failure in failures.items() if failure.kind is UnboundedError]
     if endless:
