@@ -242,6 +242,7 @@ def _check(polytope: Polytope) -> None:
         )
 
 
+@ordinary
 def _why_not(polytope: Polytope) -> str:
     """Say why sums do not factor into blocks; empty if they do."""
     plan = compile_plan(polytope, PROJECTIONS)

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import optlayers as ol
+from optlayers import _sums
+from optlayers._paths import sums
 
 from .fuzz.generate import named_case
 from .fuzz.sets.exact import KINDS, exact_sums, hostile
@@ -30,7 +32,7 @@ SIZES = {torch.float64: (1e9, 1e30, 1e100, 1e200, 1e300), torch.float32: (1e9, 1
 CLOSE = {torch.float64: 1e-8, torch.float32: 2e-4}
 
 
-def asked(name: str, dtype: torch.dtype):
+def asked(name: str, dtype: torch.dtype, sizes=None):
     """Yield the set, scores of every kind, and what is right for each instance."""
     known = SIGNED
     if name != "signs":
@@ -38,7 +40,7 @@ def asked(name: str, dtype: torch.dtype):
         assert isinstance(case, SetCase)
         known = case.known
     rng, most = np.random.default_rng(7), float(torch.finfo(dtype).max)
-    for size in SIZES[dtype]:
+    for size in (sizes or SIZES)[dtype]:
         for kind in KINDS:
             x = torch.tensor(hostile(rng, (3, *known.event), size, kind, most)).to(dtype)
             wide = x.double().numpy()
@@ -91,6 +93,32 @@ def test_marginals_and_entropy(name, dtype):
                     assert not np.isfinite(value)
                 else:
                     assert abs(value - one.entropy) <= 100 * CLOSE[dtype]
+
+
+@pytest.mark.parametrize("name", ["dag_path", "grid_path", "chain", "segmentation"])
+def test_sums_over_paths_where_nobody_may_look(name, monkeypatch):
+    """On devices and in graphs: right for scores of up to 1e25, no number beyond."""
+    monkeypatch.setattr(sums, "use_kernels", lambda _: False)
+    monkeypatch.setattr(sums, "may_look", lambda _: False)
+    monkeypatch.setattr(_sums, "calm", lambda _: True)
+    lost = 0
+    for known, x, right in asked(
+        name, torch.float64, {torch.float64: (1e9, 1e15, 1e19, 1e24, 1e30)}
+    ):
+        x.requires_grad_()
+        log_z = ol.log_partition(known.asked, x)
+        (slope,) = torch.autograd.grad(torch.where(log_z.isfinite(), log_z, 0).sum(), x)
+        for value, mean, s, one in zip(
+            log_z.tolist(), slope.numpy(), x.detach(), right, strict=True
+        ):
+            if np.isnan(value):
+                assert float(s.detach().max()) >= 1e25
+                lost += 1
+                continue
+            assert near(value, one, torch.float64)
+            if one is not None and np.isfinite(value) and not bool((s.abs() >= 1e25).any()):
+                np.testing.assert_allclose(mean, one.marginals, rtol=0, atol=1e-6)
+    assert lost
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import functools
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -33,21 +33,38 @@ def eager(function: F) -> F:
 
 
 def ordinary(function: F) -> F:
-    """Make ordinary tensors in inference mode too: decorates what fills a cache.
+    """Make ordinary tensors in inference mode and under transforms: decorates what fills a cache.
 
     A tensor that was made in inference mode can never be saved for a backward pass, and a set that
-    was first used for inference may be trained with later.
+    was first used for inference may be trained with later. Whatever operations make inside a
+    function of `torch.func` belongs to that call, and shows no numbers.
     """
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         # The compiler cannot ask for the mode; what it reads was made before it traced.
-        if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+        if torch.compiler.is_compiling():
             return function(*args, **kwargs)
-        with torch.inference_mode(False):
+        functorch: Any = torch._C._functorch  # type: ignore[attr-defined]
+        if functorch.peek_interpreter_stack() is None and not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False), _outside_transforms(functorch):
             return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
+
+
+@contextmanager
+def _outside_transforms(functorch: Any) -> Iterator[None]:
+    """Leave the transforms of `torch.func` for a while."""
+    left = []
+    try:
+        while functorch.peek_interpreter_stack() is not None:
+            left.append(functorch.pop_dynamic_layer_stack())
+        yield
+    finally:
+        while left:
+            functorch.push_dynamic_layer_stack(left.pop())
 
 
 def has_no_numbers(x: Tensor) -> bool:

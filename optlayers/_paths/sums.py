@@ -28,7 +28,7 @@ from .dag import PathBatch as PathBatch
 from .exact import reduced
 
 _CALM = 1e6  # scores up to here are summed as they are
-_TRACED = 1e15  # likewise where nobody may look: beyond, NaN
+_TRACED = 1e25  # likewise, by two numbers each, where nobody may look: beyond, NaN
 _APART = 100.0  # exp(-100) is beyond the digits of float64
 Pair = tuple[Tensor, Tensor]  # a name, because `torch.compile` of torch 2.6 traces no `tuple[...]`
 
@@ -239,21 +239,33 @@ def program(x: Tensor, batch: PathBatch) -> tuple[Tensor, Tensor]:
     index = torch.arange(dag.num_nodes, device=x.device)
     begins = index == sources[:, None]
     low = torch.where(begins, 0, x.new_full((), LOG_ZERO))[:, : dag.roots]
-    high = torch.zeros_like(low)
+    high = rest = torch.zeros_like(low)  # what is far, as a sum of two numbers
     for level in dag.levels(x.device):
-        h = high[:, level.tails] + far[:, level.parts]
+        h, error = _two_sum(high[:, level.tails], far[:, level.parts])
+        h, error = _two_sum(h, error + rest[:, level.tails])
         s = low[:, level.tails] + near[:, level.parts]
         # Shifts that have no derivative: what is far is a constant beside what is near.
         top = _top(h, s.detach())
-        total = ((h - top[:, :, None]) + s).logsumexp(-1)
+        over = (h - top[:, :, None]) + error
+        best = _top(over, s.detach())
+        total = ((over - best[:, :, None]) + s).logsumexp(-1)
+        top, best = _two_sum(top, best)
         own = begins[:, low.shape[1] : low.shape[1] + len(level.tails)]
         low = torch.cat([low, torch.where(own, 0, total.clamp(min=LOG_ZERO))], -1)
         high = torch.cat([high, torch.where(own, 0, top)], -1)
+        rest = torch.cat([rest, torch.where(own, 0, best)], -1)
     at = targets[:, None]
-    log_z = (low.gather(-1, at) + high.gather(-1, at))[:, 0]
+    log_z = (low.gather(-1, at) + rest.gather(-1, at) + high.gather(-1, at))[:, 0]
     none = low.gather(-1, at)[:, 0] < LOG_ZERO / 2
     log_z = torch.where(none, -torch.inf, log_z)
     return torch.where(broken, torch.nan, log_z), none | broken
+
+
+def _two_sum(a: Tensor, b: Tensor) -> Pair:
+    """Return a + b and what its rounding lost, exactly (Knuth, 1969)."""
+    total = a + b
+    of_b = total - a
+    return total, (a - (total - of_b)) + (b - of_b)
 
 
 def _top(h: Tensor, s: Tensor) -> Tensor:

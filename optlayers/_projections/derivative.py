@@ -24,10 +24,9 @@ from .derivative_face import Face, face_of
 from .derivative_rows import rows_of, shortest, transposed
 from .derivative_systems import Blocks, beside, independent
 from .units import Units, units_of
-from .vertices import Basis, basis_of, one_row_basis, solve_basis
+from .vertices import SMALL, Basis, basis_of, one_row_basis, solve_basis
 
 _LOST = 1e-10  # the same of an eigenvalue of a Gram matrix, relative to the largest
-_SMALL = 2000  # variables up to which the multipliers at a vertex are looked for
 
 
 class Gradients(NamedTuple):
@@ -230,7 +229,7 @@ def _pull(block: Block, nu: Tensor) -> Tensor | float:
 
 def _vertices(block: Block, face: Face, r: Tensor):
     """Instance, component and basis wherever rows are lost with the variables at bounds."""
-    if block.size > _SMALL:
+    if block.size > SMALL:
         return
     if r.device.type == "cpu" and not bool((face.lower | face.upper).any()):
         return  # nothing to lose rows with

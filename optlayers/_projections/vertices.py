@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .._plan.blocks import Block
 
+SMALL = 2000  # variables up to which multipliers at a vertex are looked for
 _TIE = 1e-12  # relative difference of two thresholds that are one
 _SUPPORT = 1e-10  # a smaller multiplier, relative to the largest of y - z, is none
 _RANK = 1e-9  # a smaller singular value is zero; rows have norm one
@@ -113,6 +114,13 @@ def _shortened(r: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarra
     beyond = (lower & (r < 0)) | (upper & (r > 0))
     reach = _REACH * (1 + np.abs(np.where(beyond, 0.0, r)).max(initial=0.0))
     return np.where(beyond, np.clip(r, -reach, reach), r)
+
+
+def needed_rows(block: Block, r: np.ndarray, *masks: np.ndarray) -> np.ndarray:
+    """Return which of the rows with one side have a multiplier; arguments as of `basis_of`."""
+    R = block.matrix.toarray()
+    R = R / np.linalg.norm(R, axis=1)[:, None]
+    return support(R, _shortened(r, *masks[:2]), *masks)[0]
 
 
 def support(R, r, lower, upper, low, high) -> tuple[np.ndarray, np.ndarray, float]:
