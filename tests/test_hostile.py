@@ -16,9 +16,46 @@ import optlayers as ol
 
 from .fuzz.sets.exact import exact_sums
 from .fuzz.sets.expected import Nearest
-from .test_masks import TABLE, Row, batch
+from .test_masks import TABLE, TWO_ROWS, Row, batch, by_rows, polytope
 
 inf, nan = torch.inf, torch.nan
+
+
+def both(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Every structure of one set beside every one of another."""
+    pairs = itertools.product(first, second)
+    return torch.stack([torch.cat([a.flatten(), b.flatten()]) for a, b in pairs])
+
+
+def at_most_one() -> torch.Tensor:
+    return torch.cat([torch.zeros(1, 3), torch.eye(3)]).double()
+
+
+THREE, FOUR = ol.cardinality(3, exactly=1), ol.budget([2.0, 1, 2, 1], 3.0)
+ROWS = TABLE | {
+    "product": Row(ol.product(THREE, FOUR), (1,), lambda: both(by_rows(THREE)(), by_rows(FOUR)())),
+    "auxiliary": Row(
+        ol.Polytope([[1.0, 1, 1, -1]], [0.0], upper=[1.0, 1, 1, 1.5], num_aux=1), (1,), at_most_one
+    ),
+    "fixed": polytope(ol.assignment(3).fix({0: 1.0})),
+}
+UPPER = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0.5, 1], [0, 1, 1, 0]]).double()
+TOTALS = torch.tensor([[1.0], [2.0], [3.0]]).double()
+LENGTHS = torch.tensor([[3.0, 1, 2, 2], [1, 1, 4, 2], [2, 5, 1, 1]]).double()
+PAIR = [ol.Polytope([[1.0, 1, 0, 1], [0, 1, 1, 1]], [1.0, b]) for b in (1.0, 2.0, 3.0)]
+BATCHED: dict[str, tuple] = {  # a set with a batch, and the set of each instance
+    "bounds": (TWO_ROWS.with_(upper=UPPER), [TWO_ROWS.with_(upper=u) for u in UPPER]),
+    "limits": (
+        ol.cardinality(4, at_most=2).with_(b=TOTALS),
+        [ol.cardinality(4, at_most=2).with_(b=b) for b in TOTALS],
+    ),
+    "weights": (ol.budget(LENGTHS, 4.0), [ol.budget(w, 4.0) for w in LENGTHS]),
+    "stack": (ol.stack(PAIR), PAIR),
+    "stack of other rows": (
+        ol.stack([TWO_ROWS, FOUR, ol.simplex(4)]),
+        [TWO_ROWS, FOUR, ol.simplex(4)],
+    ),
+}
 FAR = 1e20  # what counts as far here
 POLICIES = [
     {"on_failure": failure, "on_nonfinite": nonfinite}
@@ -97,13 +134,13 @@ def on_face(row: Row, y: np.ndarray) -> Callable[[np.ndarray], float]:
     return lambda z: float(np.abs(z - right).max())
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("kind", HUGE)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_huge_entries_are_answered(name, kind, dtype):
     if kind == "tied, of double" and dtype == torch.float32:
         return
-    row = TABLE[name]
+    row = ROWS[name]
     x = hostile(row, kind, dtype)
     clean = ol.project(row.feasible_set, x[[0, 2]])
     off = on_face(row, x[1].double().flatten().numpy())
@@ -114,11 +151,11 @@ def test_huge_entries_are_answered(name, kind, dtype):
         torch.testing.assert_close(z[[0, 2]], clean, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("kind", ["one", "every", "tied"])
 @pytest.mark.parametrize("around", ["projection", "vertex"])
 def test_layers_with_huge_entries_answer_in_both_passes(name, kind, around):
-    row = TABLE[name]
+    row = ROWS[name]
     x = hostile(row, kind, torch.float64)
     weights = torch.linspace(-1, 1, x[0].numel(), dtype=x.dtype).reshape(x.shape[1:])
 
@@ -142,10 +179,10 @@ def test_layers_with_huge_entries_answer_in_both_passes(name, kind, around):
     assert both_passes(x, 1e30 * weights)[1].isfinite().all()
 
 
-@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.sums])
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.sums])
 @pytest.mark.parametrize("kind", HUGE)
 def test_sums_of_huge_entries_are_right_or_refused(name, kind):
-    row = TABLE[name]
+    row = ROWS[name]
     x = hostile(row, kind, torch.float64)
     try:
         found = [v(row.feasible_set, x) for v in (ol.log_partition, ol.marginals, ol.entropy)]
@@ -160,10 +197,10 @@ def test_sums_of_huge_entries_are_right_or_refused(name, kind):
         assert abs(found[2][i].item() - right.entropy) <= 1e-9
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("kind", ["one", "every", "tied, of double"])
 def test_losses_of_huge_entries_are_numbers(name, kind):
-    row = TABLE[name]
+    row = ROWS[name]
     x, gold = (
         hostile(row, kind, torch.float64),
         row.structures[:1].expand(3, *[-1] * (row.structures.ndim - 1)),
@@ -180,3 +217,21 @@ def test_losses_of_huge_entries_are_numbers(name, kind):
         assert (value >= -1e-9 * (1 + x.abs().flatten(1).amax(1))).all()
         assert leaf.grad is not None
         assert leaf.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", BATCHED)
+@pytest.mark.parametrize("kind", HUGE)
+def test_sets_with_a_batch_answer_as_their_instances_do(name, kind):
+    batched, single = BATCHED[name]
+    row = Row(TWO_ROWS, (1,), by_rows(TWO_ROWS))
+    x = hostile(row, kind, torch.float64)
+    for verb in (ol.project, ol.decode):
+        found = verb(batched, x)
+        for one_set, z, own in zip(single, found, x, strict=True):
+            torch.testing.assert_close(z, verb(one_set, own), rtol=0, atol=1e-6)
+    leaf, weights = x.clone().requires_grad_(), torch.linspace(-1, 1, 4, dtype=x.dtype)
+    (ol.StructuredArgmax(batched)(leaf) * weights).sum().backward()
+    for i, one_set in enumerate(single):
+        alone = x[i].clone().requires_grad_()
+        (ol.StructuredArgmax(one_set)(alone) * weights).sum().backward()
+        torch.testing.assert_close(leaf.grad[i], alone.grad, rtol=0, atol=1e-6)

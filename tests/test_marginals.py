@@ -419,6 +419,36 @@ def test_the_hessian_is_symmetric_and_a_covariance(projective, single_root):
     assert (hessian - covariance).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("single_root", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 5.0, 40.0])
+def test_second_derivatives_by_the_inverse_are_those_step_by_step(single_root, scale, monkeypatch):
+    """Where its digits do not suffice it is not used: the guard is what makes it right."""
+    x = scale * torch.randn(40, 13, 13, dtype=torch.float64)
+    x[3, 0, 2:], x[4, 1, 2], x[5] = -inf, torch.nan, -inf
+    lengths = torch.randint(0, 13, (40,))
+    lengths[:6] = 12
+    batch, vector = tree_sums.TreeBatch(lengths, None, single_root), torch.randn_like(x)
+    sums, by_inverse, trusted = matrix_tree.SUMS, matrix_tree._by_inverse, []
+
+    def noted(*arguments):
+        out, sure = by_inverse(*arguments)
+        trusted.append(float(sure.double().mean()))
+        return out, sure
+
+    monkeypatch.setattr(matrix_tree, "_by_inverse", noted)
+    found, right = sums.hessian_product(x, batch, vector), sums._step_by_step(x, batch, vector)
+    torch.testing.assert_close(found, right, rtol=0, atol=1e-12)
+    mu, weight, slope = sums.gradients_and_more(x, batch)
+    torch.testing.assert_close(mu, sums.gradients(x, batch), rtol=0, atol=1e-15, equal_nan=True)
+    again = sums.hessian_product(x, batch, vector, (weight, slope))
+    torch.testing.assert_close(again, found, rtol=0, atol=0)
+    assert trusted[0] > 0.9 if scale == 1 else trusted[0] < 1
+    if scale > 1:  # the guard has something to do
+        monkeypatch.setattr(matrix_tree, "_LOST", torch.inf)
+        loose = by_inverse(weight, slope, vector, single_root)[0]
+        assert not bool((loose - right).abs().nan_to_num().max() <= 1e-12)
+
+
 @EVERY_KIND
 def test_gradients_of_the_entropy_are_finite_with_pruned_arcs(way, projective, single_root):
     scores = torch.randn(2, 5, 5, dtype=torch.float64)

@@ -306,3 +306,34 @@ def marginals(start, stop, scores, lengths, allowed, masked, single, state, mu):
         if n > 0 and state[b] == 0:
             derivatives(n, single, W, P, D, A)
             write_marginals(n, order, W0, A, mu[b])
+
+
+@in_order
+def write_slopes(n, order, W0, A, weight, slope):
+    """Write w(h, m) and A(h, m), words back in their own order."""
+    for h in range(n + 1):
+        for m in range(1, n + 1):
+            weight[h, m] = W0[h, m]
+            slope[order[h], order[m]] = A[h, m]
+
+
+@kernel
+def slopes(start, stop, scores, lengths, allowed, masked, single, state, weight, slope):
+    """Write the scaled weights of all arcs, the derivatives of log Z by them, and the states.
+
+    Zero at padding, and where the state is not.
+    """
+    S = scores.shape[1]
+    W0, W, P, D = np.empty((S, S)), np.empty((S, S)), np.empty((S, S)), np.empty(S)
+    work = np.empty((3, S))
+    bits = work[2].view(np.int64)
+    A, order = np.empty((S, S)), np.empty(S, dtype=np.int64)
+    for b in range(start, stop):
+        n = lengths[b]
+        _, state[b] = prepare(
+            b, scores, lengths, allowed, masked, single, work, bits, W0, order, W, P, D
+        )
+        weight[b] = slope[b] = 0.0
+        if n > 0 and state[b] == 0:
+            derivatives(n, single, W, P, D, A)
+            write_slopes(n, order, W0, A, weight[b], slope[b])

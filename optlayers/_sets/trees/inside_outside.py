@@ -57,7 +57,9 @@ class InsideOutside(TreeSums):
         _run(_kernels.inside_outside.marginals, x, batch, mu)
         return mu
 
-    def hessian_product(self, x: Tensor, batch: TreeBatch, vector: Tensor) -> Tensor:
+    def hessian_product(
+        self, x: Tensor, batch: TreeBatch, vector: Tensor, kept: tuple[Tensor, ...] = ()
+    ) -> Tensor:
         """Return the product of the second derivatives with a vector."""
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         _run(_kernels.inside_outside_slopes.hessian_product, x, batch, vector, out)

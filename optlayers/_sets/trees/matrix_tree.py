@@ -29,6 +29,10 @@ from ..._kernels.scores import LOG_ZERO
 from ..._kernels.threads import run
 from .sums import TreeBatch, TreeSums, usable
 
+_BROKEN = 2  # the state of a sentence with scores that are no numbers
+_BEYOND = 3  # the state of a sentence whose sums leave the range of floats
+_LOST = 1e-12  # of a vector, what rounding may take of its product with second derivatives
+
 
 class MatrixTree(TreeSums):
     r"""Sums over all trees, in $O(n^3)$; samples cost $O(n^4)$.
@@ -62,7 +66,8 @@ class MatrixTree(TreeSums):
     def values(self, x: Tensor, batch: TreeBatch) -> Tensor:
         """Return log Z."""
         log_z = x.new_empty(len(x))
-        for rows, part in _rest(_run(_kernels.matrix_tree.values, x, batch, log_z), batch):
+        state = _run(_kernels.matrix_tree.values, x, batch, log_z)
+        for rows, part in _rest(state == _BEYOND, batch):
             log_z[rows] = self.program(x[rows], part)[0]
         return log_z
 
@@ -70,16 +75,39 @@ class MatrixTree(TreeSums):
         """Return the probability of every arc."""
         mu = torch.empty_like(x, memory_format=torch.contiguous_format)
         state = _run(_kernels.matrix_tree.marginals, x, batch, mu)
-        for rows, part in _rest(state, batch):
+        for rows, part in _rest(state == _BEYOND, batch):
             mu[rows] = self.by_autograd(x[rows].detach(), part)
         return mu
 
-    def hessian_product(self, x: Tensor, batch: TreeBatch, vector: Tensor) -> Tensor:
-        """Return the product of the second derivatives with a vector."""
+    def gradients_and_more(self, x: Tensor, batch: TreeBatch) -> tuple[Tensor, ...]:
+        """Return the probability of every arc, its weight, and the derivative of log Z by that."""
+        weight, slope = (torch.empty_like(x, memory_format=torch.contiguous_format) for _ in "ws")
+        state = _run(_kernels.matrix_tree.slopes, x, batch, weight, slope)
+        mu = (weight * slope).clamp_(min=0)
+        mu[state == _BROKEN] = torch.nan
+        for rows, part in _rest(state == _BEYOND, batch):
+            mu[rows] = self.by_autograd(x[rows].detach(), part)
+            slope[rows] = torch.nan
+        return mu, weight, slope
+
+    def hessian_product(
+        self, x: Tensor, batch: TreeBatch, vector: Tensor, kept: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        """Return the product of the second derivatives with a vector.
+
+        By the inverse of the Laplacian, of which the marginals are made, where that is small
+        enough to be trusted; by the derivatives of the elimination, step by step, elsewhere.
+        """
+        _, weight, slope = (x, *kept) if kept else self.gradients_and_more(x, batch)
+        out, sure = _by_inverse(weight, slope, vector, batch.single_root)
+        for rows, part in _rest(~sure, batch):
+            out[rows] = self._step_by_step(x[rows], part, vector[rows])
+        return out
+
+    def _step_by_step(self, x: Tensor, batch: TreeBatch, vector: Tensor) -> Tensor:
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for rows, part in _rest(
-            _run(_kernels.matrix_tree_slopes.hessian_product, x, batch, vector, out), batch
-        ):
+        state = _run(_kernels.matrix_tree_slopes.hessian_product, x, batch, vector, out)
+        for rows, part in _rest(state == _BEYOND, batch):
             with torch.enable_grad():
                 leaf = x[rows].detach().requires_grad_()
                 mu = self.by_autograd(leaf, part)
@@ -87,6 +115,44 @@ class MatrixTree(TreeSums):
                 product = (torch.where(arcs, mu, 0) * torch.where(arcs, vector[rows], 0)).sum()
             out[rows] = torch.autograd.grad(product, leaf)[0]
         return out
+
+
+def _by_inverse(
+    weight: Tensor, slope: Tensor, vector: Tensor, single_root: bool
+) -> tuple[Tensor, Tensor]:
+    r"""Return products with second derivatives, and which of them have not lost their digits.
+
+    With $B = L^{-1}$, $\partial \log Z / \partial w_{hm} = B_{mm} - B_{mh}$, and $B_{mm}$ for the
+    root; with a single root the first row of $L$ has the weights of its arcs instead, and the first
+    column of $B$ is what they get (Koo et al., 2007). So $B$ can be read off the derivatives, and
+    $dB = -B\, dL\, B$.
+
+    Args:
+        weight: `(N, n + 1, n + 1)`, w; zero at padding and where there is no arc.
+        slope: The derivatives of log Z by them.
+        vector: By whose entries scores move.
+        single_root: As in `TreeBatch`.
+    """
+    moved, first = weight * torch.where(weight > 0, vector, 0), int(single_root)
+    G = slope[:, first, None, 1:] - slope[:, 1:, 1:]  # B, transposed
+    total = moved[:, first:, 1:].sum(1)
+    dL = torch.diag_embed(total) - moved[:, 1:, 1:]
+    if single_root:
+        G[:, 0] = slope[:, 0, 1:]
+        dL[:, 0] = moved[:, 0, 1:]
+    dG = -(G @ dL.mT @ G)
+    base = dG.diagonal(dim1=1, dim2=2).clone()
+    change = torch.zeros_like(weight)
+    change[:, 1:, 1:] = -dG
+    if single_root:
+        base[:, 0] = 0
+        change[:, 1] = 0
+    change[:, first:, 1:] += base[:, None]
+    if single_root:
+        change[:, 0, 1:] = dG[:, 0]
+    n, size = weight.shape[-1], G.flatten(1).abs().amax(1)
+    sure = n * torch.finfo(G.dtype).eps * size * size <= _LOST
+    return weight * change + moved * slope, sure
 
 
 def _last_word(arcs: Tensor, lengths: Tensor, single_root: bool) -> tuple[Tensor, Tensor]:
@@ -136,9 +202,9 @@ def _run(kernel: Any, x: Tensor, batch: TreeBatch, *more: Tensor) -> Tensor:
     return state
 
 
-def _rest(state: Tensor, batch: TreeBatch) -> list[tuple[Tensor, TreeBatch]]:
-    """Return the sentences whose sums leave the range of floats, by number and as a batch."""
-    rows = (state == 3).nonzero()[:, 0]
+def _rest(left: Tensor, batch: TreeBatch) -> list[tuple[Tensor, TreeBatch]]:
+    """Return the sentences of a mask, by number and as a batch."""
+    rows = left.nonzero()[:, 0]
     if not len(rows):
         return []
     lengths, allowed, single_root = batch

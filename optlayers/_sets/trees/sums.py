@@ -58,8 +58,21 @@ class TreeSums(ABC):
         """Return the derivatives of log Z by compiled loops."""
 
     @abstractmethod
-    def hessian_product(self, x: Tensor, batch: TreeBatch, vector: Tensor) -> Tensor:
-        """Return the product of the second derivatives with a vector by compiled loops."""
+    def hessian_product(
+        self, x: Tensor, batch: TreeBatch, vector: Tensor, kept: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        """Return the product of the second derivatives with a vector by compiled loops.
+
+        Args:
+            x: The scores.
+            batch: Of the same.
+            vector: By which scores move.
+            kept: What `gradients_and_more` gave besides, of the same scores.
+        """
+
+    def gradients_and_more(self, x: Tensor, batch: TreeBatch) -> tuple[Tensor, ...]:
+        """Return `gradients`, and what spares `hessian_product` work."""
+        return (self.gradients(x, batch),)
 
     def log_partition(
         self, scores: Tensor, lengths: Tensor, allowed: Tensor | None, single_root: bool
@@ -92,7 +105,7 @@ class TreeSums(ABC):
 
     def _mu(self, x: Tensor, batch: TreeBatch) -> Tensor:
         if use_kernels(x):
-            return _Marginals.apply(x, batch, self)  # type: ignore[return-value]
+            return _Marginals.apply(x, batch, self, _is_twice(x))[0]  # type: ignore[index]
         return self.by_autograd(x, batch)
 
     def marginals(
@@ -231,29 +244,35 @@ class _LogPartition(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         x, fine = ctx.saved_tensors
-        mu = _Marginals.apply(x, ctx.batch, ctx.sums)
+        mu, *_ = _Marginals.apply(x, ctx.batch, ctx.sums, _is_twice(x))  # type: ignore[misc]
         # A sentence without a tree has no gradient; its loss says so, the others still learn.
         return grad[:, None, None] * torch.where(fine[:, None, None], mu, 0), None, None  # type: ignore[arg-type]
 
 
 class _Marginals(torch.autograd.Function):
-    """Marginals by compiled loops."""
+    """Marginals by compiled loops, and what their derivative is made of where there will be one."""
 
     @staticmethod
-    def forward(x: Tensor, batch: TreeBatch, sums: TreeSums) -> Tensor:
-        return sums.gradients(x, batch)
+    def forward(x: Tensor, batch: TreeBatch, sums: TreeSums, twice: bool) -> tuple[Tensor, ...]:
+        return sums.gradients_and_more(x, batch) if twice else (sums.gradients(x, batch),)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, TreeBatch, TreeSums], output: Tensor) -> None:
-        x, ctx.batch, ctx.sums = inputs
-        ctx.save_for_backward(x)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, ctx.batch, ctx.sums, _ = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(x, *output[1:])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        x, *kept = ctx.saved_tensors
         # The Hessian of log Z is symmetric: what is asked for is its product with `grad`.
-        return ctx.sums.hessian_product(x, ctx.batch, grad), None, None
+        return ctx.sums.hessian_product(x, ctx.batch, grad, tuple(kept)), None, None, None
+
+
+def _is_twice(x: Tensor) -> bool:
+    """Tell whether marginals will be asked for their derivative, as far as one may tell."""
+    return x.requires_grad and torch.is_grad_enabled()
 
 
 def usable(x: Tensor, batch: TreeBatch) -> tuple[Tensor, Tensor]:
