@@ -22,6 +22,7 @@ from ._projections.box import Box
 from ._projections.one_row import OneRow
 from ._projections.simplex import Simplex
 
+_HAIR = 1e-9  # a total that is nearer to a whole number may be meant to be that one
 _refusals: "weakref.WeakKeyDictionary[Polytope, str]" = weakref.WeakKeyDictionary()
 
 
@@ -69,7 +70,7 @@ class _Choice:
     def __init__(self, map_: Simplex, limits: Limits, like: Tensor):
         self.sign, self.anchor, total, fixed = map_.form(like, limits)
         self.equality = map_.equality
-        self.closed = fixed | (total < 0.5)  # nothing to choose
+        self.closed = fixed | (total < 1)  # nothing to choose
 
     def _logits(self, s: Tensor) -> Tensor:
         """Append a last option: none of them."""
@@ -255,15 +256,31 @@ def _why_not(polytope: Polytope) -> str:
             if not bool(((widths == 0) | (widths == 1)).all()):
                 return "a part has bounds other than 0 and 1"
         elif isinstance(map_, Simplex):
-            part = like.expand(len(limits.lower), map_.block.count, map_.block.size)
-            total = map_.form(part, limits)[2]
-            if not bool(((total == 0) | (total == 1)).all()):
-                return "the total of a simplex is not one"
+            if reason := _why_no_choice(map_, limits, like, polytope.integral is True):
+                return reason
         elif isinstance(map_, OneRow):
             if reason := Counted.why_not(map_.block, limits):
                 return reason
         elif reason := _why_no_path(map_.block, limits):
             return f"a block is no simplex and no path ({map_.block!r}): {reason}"
+    return ""
+
+
+def _why_no_choice(map_: Simplex, limits: Limits, like: Tensor, integral: bool) -> str:
+    """Say why a simplex is no choice of one part, or at most one; empty if it is.
+
+    Of integers whose sum may be at most 0.25 there is none; what is within rounding of a whole
+    number is left to whoever declares it.
+    """
+    part = like.expand(len(limits.lower), map_.block.count, map_.block.size)
+    _, anchor, total, _ = map_.form(part, limits)
+    fine = (total == 0) | (total == 1)
+    if integral and not map_.equality:
+        fine = fine | ((total > _HAIR) & (total < 1 - _HAIR))
+    if not bool(fine.all()):
+        return "the total of a simplex is not one"
+    if integral and not bool((anchor == anchor.round()).all()):
+        return "the bounds of a simplex are no integers"
     return ""
 
 

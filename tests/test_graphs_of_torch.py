@@ -20,11 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:Dep
 SETS = {
     "dense rows": lambda: ol.Polytope(np.ones((3, 5)) + np.eye(3, 5), np.ones(3), integral=False),
     "assignment": lambda: ol.assignment(3),
-    "spans": lambda: ol.spans(6, 3, 2),
     "auxiliary": lambda: raw_spans(4, 2, 1),
-    "transport": lambda: ol.transport([2, 1], [1, 1, 1]),
     "path": lambda: ol.grid_path(3, 3),
-    "knapsack": lambda: ol.budget([2.0, 3.0, 4.0, 1.0], 5.0),
     "integers and others": lambda: ol.budget([2.0, 3.0, 1.5], 4.0).with_(
         integral=[True, False, True]
     ),
@@ -37,10 +34,9 @@ def points(P: ol.Polytope, seed: int = 0) -> torch.Tensor:
     return torch.randn(4, P.n, generator=generator, dtype=torch.float64)
 
 
-def quick(first: str, others=None) -> list:
+def quick(first: str, *others: str) -> list:
     """Return names of sets; tracing takes seconds, so all but one are for the slow tests."""
-    rest = [name for name in SETS if name != first] if others is None else others
-    return [first, *(pytest.param(name, marks=pytest.mark.slow) for name in rest)]
+    return [first, *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
 
 
 def whole(function):
@@ -48,7 +44,10 @@ def whole(function):
     return torch.compile(function, fullgraph=True, backend="aot_eager")
 
 
-@pytest.mark.parametrize("name", quick("auxiliary"))
+# Several blocks are a matching, a simplex and a knapsack.
+@pytest.mark.parametrize(
+    "name", quick("auxiliary", "several blocks", "path", "integers and others")
+)
 def test_projections_and_decisions_are_one_graph(name):
     P = SETS[name]()
     y = points(P)
@@ -58,7 +57,7 @@ def test_projections_and_decisions_are_one_graph(name):
         assert torch.equal(own, other)
 
 
-@pytest.mark.parametrize("name", quick("dense rows", ["auxiliary", "assignment"]))
+@pytest.mark.parametrize("name", quick("dense rows", "auxiliary"))
 def test_derivatives_are_in_the_graph(name):
     P, y, weights = SETS[name](), points(SETS[name]()).requires_grad_(), points(SETS[name](), 1)
     (expected,) = torch.autograd.grad((ol.project(P, y) * weights).sum(), y)
@@ -66,7 +65,7 @@ def test_derivatives_are_in_the_graph(name):
     assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("name", quick("knapsack", ["assignment", "integers and others"]))
+@pytest.mark.parametrize("name", quick("assignment", "integers and others"))
 def test_layers_train_in_one_graph(name):
     layer = ol.StructuredArgmax(SETS[name](), ol.SPIGOT())
     scores, weights = points(SETS[name]()), points(SETS[name](), 1)

@@ -123,7 +123,7 @@ def test_autocast(feasible_set):
     assert linear.weight.grad.isfinite().all()
 
 
-FAST = ["simplex", "cardinality", "box", "heads", "labels"]
+FAST = ["cardinality", "box", "labels"]
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler warns about itself

@@ -515,7 +515,7 @@ def test_samples_of_a_padded_batch(way, projective, single_root):
 # ---------------------------------------------------------------------- modes
 
 
-@EVERY_KIND
+@pytest.mark.parametrize(("projective", "single_root"), [(True, True), (False, False)])
 def test_compiled_by_torch(projective, single_root):
     sums, lengths = module(projective), torch.tensor([3, 2])
     scores = torch.randn(2, 4, 4, dtype=torch.float64, requires_grad=True)

@@ -362,3 +362,20 @@ def test_sums_of_graphs_without_cycles():
 def test_graphs_that_are_none(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_what_is_no_path_in_some_instance_is_not_judged_by_paths():
+    """Two nodes that keep one unit, or as much as they like: no path, and no reason to refuse."""
+    rows = np.array([[0.0, 1, -1, 0, 0], [1, 0, -1, 1, 1]])
+    low = torch.tensor([[1.0, 0], [0, 0], [1, 0]], dtype=torch.float64)
+    P = ol.Polytope(-rows[:1], -low[:, :1], A_eq=rows[1:], b_eq=[0.0], integral=False)
+    s = torch.tensor([[-0.1, -1.0, 2.0, -1.0, 0.5]] * 3, dtype=torch.float64)
+    z, status = ol.decode(P, s, return_status=True)
+    assert status.ok.all()
+    points = np.array(list(itertools.product([0.0, 1.0], repeat=5)))
+    for own, b in zip(z.numpy(), low.numpy(), strict=True):
+        fine = points[
+            (points @ rows[0] >= b[0]) & (points @ rows[1] == 0)
+        ]  # the rows are unimodular
+        assert (fine @ s[0].numpy()).max() == pytest.approx(own @ s[0].numpy())
+        assert (fine == own).all(1).any()

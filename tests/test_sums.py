@@ -20,6 +20,9 @@ SETS = {
     "mask": ol.cardinality(5, exactly=2, mask=[True, True, False, True, True]),
     "fixed": ol.cardinality(5, exactly=2).fix({1: 1.0}),
     "budget": ol.budget([3.0, 1.0, 2.0, 2.0, 5.0], 6.0),
+    "nothing fits": ol.budget([4.0, 4.0], 1.0),
+    "half of what is one": ol.Polytope([[1.0, 1.0, 1.0]], [0.5], upper=[1.0, 0.5, 1.0]),
+    "all but one": ol.Polytope([[-2.0, -2.0]], [-3.5]),
     "tenths": ol.budget([0.3, 0.1, 0.2, 0.2], 0.4),
     "signs": ol.budget([3.0, -1.0, 2.0, -2.0], 1.0),
     "exact weight": ol.Polytope(A_eq=[[3.0, 1.0, 2.0, 2.0, 5.0]], b_eq=[7.0]),
@@ -130,6 +133,8 @@ def test_a_layer_around_the_marginals_of_subsets():
          "bounds other than 0 and 1"),
         (lambda s: ol.log_partition(ol.budget([999_983.0, 999_979.0, 1.0], 1e6), s),
          "a table of more than 4,000,000 entries"),
+        (lambda s: ol.log_partition(ol.Polytope([[1.0, 1, 1]], [1.9], lower=0.3, upper=1.3), s),
+         "the bounds of a simplex are no integers"),
         (lambda s: ol.sample(ol.box(3), s, 0), "`samples` must be a positive integer. Got 0"),
     ],
 )  # fmt: skip

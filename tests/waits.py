@@ -30,12 +30,17 @@ SETS: dict[str, Callable[[], Any]] = {
         A_eq=[[1.0, 1.0, 1.0]], b_eq=[1.0], lower=-torch.inf, upper=torch.inf
     ),
     "empty": lambda: ol.Polytope([[1.0, 1.0]], [-1.0]),
+    "ranking": lambda: ol.Rankings(3),
     "assignment": lambda: ol.assignment(3),
     "several rows": lambda: ol.Polytope([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]], [1.0, 1.0]),
     "spans": lambda: ol.spans(3, 2, 1),
     "trees": lambda: ol.DependencyTrees([2, 3, 3]),
     "trees, non-projective": lambda: ol.DependencyTrees([2, 3, 3], projective=False),
     "graphs": lambda: ol.SemanticGraphs([2, 3, 3], labels=2),
+    "tags": lambda: ol.LinearChain([2, 3, 3], 2),
+    "segments": lambda: ol.Segmentation([2, 3, 3], 2, 2),
+    "path": lambda: ol.GraphPaths(3, [(0, 1), (1, 2), (0, 2)], 0, 2),
+    "spanning trees": lambda: ol.SpanningTrees(3, [(0, 1), (1, 2), (0, 2)]),
 }
 CLOSED = list(SETS)[: list(SETS).index("assignment")]
 

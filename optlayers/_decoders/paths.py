@@ -61,7 +61,8 @@ class Paths(PreparedDecoder):
         scores = x.detach().to("cpu", torch.float64).contiguous().numpy()
         batch = self._batch(ends, instances)
         z, state = decode(scores.reshape(-1, size), batch)
-        z, state = z.reshape(scores.shape), state.reshape(instances, count)
+        # What is no path is not judged by paths: it is searched for below.
+        z, state = z.reshape(scores.shape), state.reshape(instances, count) * ends.plain
         if state.any():
             for n, c in np.argwhere(state):
                 z[n, c] = np.nan

@@ -263,11 +263,13 @@ def settle(x, a, low, high, flip, goal, tau):
     their bounds, as if they were free. A breakpoint is as good if the row is missed there by its
     rounding, and the answer moves by less than anything that is meant.
     """
+    start, best = tau, tau
     for side in (1.0, -1.0):
-        start = tau
+        tau, corner = start, False
         for _ in range(len(x)):
             _, right, left, after, before, size, extent = evaluate(x, a, low, high, flip, tau, True)
             slope, to = (right, after) if side > 0 else (left, before)
+            corner = slope == 0.0
             if not (slope > 0.0 and 0.0 <= to < np.inf):
                 break
             if np.sqrt(slope) * abs(to - tau) > BESIDE * extent:
@@ -276,9 +278,10 @@ def settle(x, a, low, high, flip, goal, tau):
             if abs(act - goal) > of_sum(len(x)) * size:
                 break
             tau = to
-        if tau != start:
+        if corner:
             return tau
-    return tau
+        best = tau if best == start else best
+    return best
 
 
 @numba.njit(cache=True, nogil=True)

@@ -113,7 +113,9 @@ class Dag:
             at = np.where(real, starts[:, None] + edge, 0)
             tails = np.where(real, self.tails[at], 0)
             parts = np.where(real, self.parts[at], self.num_parts + 1)
-            found.append(Level(*(torch.from_numpy(v).to(device) for v in (tails, parts))))
+            found.append(
+                Level(*(torch.from_numpy(v).to(device, non_blocking=True) for v in (tails, parts)))
+            )
         return found
 
     @property

@@ -130,7 +130,7 @@ class OneRow(Projection):
         missed = off > of_sum(x.shape[-1]) * terms.abs().sum(-1, keepdim=True)
         ends = torch.where(missed & right.isfinite(), right, ends)
         tau = torch.where(slope > 0, torch.minimum(torch.maximum(tau, left), right), ends)
-        tau = torch.where(moves, self._settled(x, limits, goal, tau, slope, points), 0)
+        tau = torch.where(moves, self._settled(x, limits, goal, tau, slope, (enter, leave)), 0)
         z = _moved(x, tau * a, lower, upper)
         z = torch.where(moves, self._meeting(x, limits, goal, tau * a, z), z)
         return torch.where(x.isnan().any(-1, keepdim=True), torch.nan, z)
@@ -165,19 +165,27 @@ class OneRow(Projection):
         moved = torch.minimum(torch.maximum(moved, lower), upper)
         return torch.where(loose, moved, z)
 
-    def _settled(self, x: Tensor, limits: Limits, goal, tau, slope, points: Tensor) -> Tensor:
+    def _settled(self, x: Tensor, limits: Limits, goal, tau, slope, ends: tuple) -> Tensor:
         """Return the breakpoint beside tau that is as good, up to rounding; see `settle`."""
-        a, n = self._a(x), x.shape[-1]
+        a, n, (enter, leave) = self._a(x), x.shape[-1], ends
+        points = torch.cat(ends, -1)
         reach = BESIDE * _moved(x, tau * a, limits.lower, limits.upper).abs().amax(-1, keepdim=True)
         reach = torch.where(slope > 0, reach / slope.clamp(min=1e-300).sqrt(), -1.0)
         after = torch.where(points <= tau + reach, points, -torch.inf).amax(-1, keepdim=True)
         before = torch.where(points >= tau - reach, points, torch.inf).amin(-1, keepdim=True)
-        for to, beside in ((before, before < tau), (after, after > tau)):
+        moves = enter < leave
+        found, corner = tau, torch.zeros_like(tau, dtype=torch.bool)
+        for to, beside, free in (
+            (after, after > tau, (enter <= after) & (after < leave)),
+            (before, before < tau, (enter < before) & (before <= leave)),
+        ):
             terms = a * _moved(x, torch.where(to.isfinite(), to, 0) * a, limits.lower, limits.upper)
             off = (terms.sum(-1, keepdim=True) - goal).abs()
-            good = off <= of_sum(n) * terms.abs().sum(-1, keepdim=True)
-            tau = torch.where(beside & to.isfinite() & good, to, tau)
-        return tau
+            good = beside & to.isfinite() & (off <= of_sum(n) * terms.abs().sum(-1, keepdim=True))
+            held = good & ~(free & moves).any(-1, keepdim=True)
+            found = torch.where((held & ~corner) | (good & (found == tau)), to, found)
+            corner = corner | held
+        return found
 
     def vjp(self, x: Tensor, z: Tensor, limits: Limits, grad: Tensor) -> Tensor:
         r"""Return $g_F - a_F (a_F \cdot g_F)/(a_F \cdot a_F)$, $F$ free, if the row is active."""

@@ -72,7 +72,7 @@ def interrupt(monkeypatch, where, name: str, when, folder: Path, config: Config 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["pipeline"])
 def test_killed_twice_equals_uninterrupted(method, tmp_path):
-    config = config_of(method=method, epochs=40, dropout=0.1)
+    config = config_of(method=method, epochs=16, dropout=0.1)
     run(tmp_path / "whole", config)
     args = command(tmp_path / "killed", config, "--tensorboard", "false")
     first = "parser/last.ckpt" if method == "pipeline" else "last.ckpt"

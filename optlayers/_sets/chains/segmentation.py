@@ -13,6 +13,7 @@ from ..._errors import InfeasibleError, InputError, name_of
 from ..._kernels.untraced import eager, ordinary
 from ..._paths import sums
 from ..._plan.failures import Report, index_of
+from ..._plan.maps import send
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
 from ..padded import PaddedSentences
@@ -130,7 +131,7 @@ class Segmentation(PaddedSentences):
         if self._relaxation is None:
             if not self.size:
                 raise InputError(f"{self!r} has no positions, and so no polytope.")
-            lengths, allowed = self.lengths.to(self.device), self.allowed.to(self.device)
+            lengths, allowed = (send(v, self.device) for v in (self.lengths, self.allowed))
             self._relaxation = chain_polytope(self._size, lengths, allowed)
         return self._relaxation
 
@@ -145,7 +146,8 @@ class Segmentation(PaddedSentences):
             dag, targets = graph_of(self._size)
             ends = torch.from_numpy(targets)[self.lengths]
             begins = torch.full_like(ends, int(dag.place[0]))
-            self._moved[device] = (begins.to(device), ends.to(device), self.allowed.to(device))
+            begins, ends = send(begins, device), send(ends, device)
+            self._moved[device] = (begins, ends, send(self.allowed, device))
         return self._moved[device]
 
     def _paths(self, batch: torch.Size, device: torch.device) -> sums.PathBatch:

@@ -11,6 +11,7 @@ from ..._decoders.common import NOT_FINITE
 from ..._errors import InfeasibleError, InputError
 from ..._kernels.untraced import eager, ordinary
 from ..._plan.failures import Report
+from ..._plan.maps import send
 from ..._polytope.arguments import as_host_tensor
 from ..padded import BatchedSet
 
@@ -74,7 +75,7 @@ class EdgeSet(BatchedSet):
     def free_parts(self, device: torch.device) -> Tensor:
         """Return the edges that may be chosen."""
         if device not in self._masks:
-            self._masks[device] = self.allowed.to(device)
+            self._masks[device] = send(self.allowed, device)
         return self._masks[device]
 
     # ------------------------------------------------------------------ decoding

@@ -15,6 +15,7 @@ from ..._kernels.threads import run
 from ..._kernels.untraced import eager, ordinary
 from ..._paths import sums
 from ..._paths.dag import Dag, depths
+from ..._plan.maps import send
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.grids import grid_edges
 from ..._polytope.polytope import Polytope
@@ -190,8 +191,8 @@ class GraphPaths(EdgeSet):
             ends = [
                 torch.nn.functional.one_hot(v, self.num_nodes) for v in (self.source, self.target)
             ]
-            b_eq = (ends[0] - ends[1]).double().to(self.device)
-            upper = self.allowed.double().to(self.device)
+            b_eq = send((ends[0] - ends[1]).double(), self.device)
+            upper = send(self.allowed.double(), self.device)
             self._relaxation = Polytope(A_eq=rows, b_eq=b_eq, upper=upper)
         return self._relaxation
 

@@ -15,6 +15,7 @@ from ..._kernels.threads import run
 from ..._kernels.untraced import eager, ordinary
 from ..._masks import Low
 from ..._plan.failures import Report
+from ..._plan.maps import send
 from ..._polytope.polytope import Polytope
 from ..hull.onto_hull import project_onto_face, project_onto_hull
 from ..trees.matrix_tree import SUMS
@@ -130,7 +131,7 @@ class SpanningTrees(EdgeSet):
             Martin (1991).
         """
         if self._relaxation is None:
-            upper = self.allowed.double().to(self.device)
+            upper = send(self.allowed.double(), self.device)
             more = upper.new_ones(*upper.shape[:-1], 2 * self.num_nodes * len(self.edges))
             self._relaxation = self._rows.with_(upper=torch.cat([upper, more], -1))
         return self._relaxation
@@ -200,7 +201,7 @@ class SpanningTrees(EdgeSet):
 
     @ordinary
     def _ends(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        u, v = torch.from_numpy(self.edges).to(device).unbind(-1)
+        u, v = send(torch.from_numpy(self.edges), device).unbind(-1)
         return u, v
 
     def _arcs(self, scores: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor, Tensor, bool]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..._errors import InputError
 from ..._kernels.untraced import eager, ordinary
 from ..._plan.failures import Report
+from ..._plan.maps import send
 from ..._polytope.arguments import as_host_tensor
 from ..._polytope.polytope import Polytope
 from ..padded import BatchedSet
@@ -112,7 +113,7 @@ class Rankings(BatchedSet):
             at = (counts[..., None] - 1 - place).clamp(min=0)
             by_place = torch.where(place < counts[..., None], self.weights[at], 0)
             wide = torch.float32 if device.type == "mps" else torch.float64
-            found = (self.allowed.to(device), counts.to(device), by_place.to(device, wide))
+            found = tuple(send(v, device) for v in (self.allowed, counts, by_place.to(wide)))
             self._moved[device] = found
         return self._moved[device]
 
