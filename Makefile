@@ -19,7 +19,7 @@ WORKERS ?= 2
 # Small networks on several threads wait for each other as soon as something else runs.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint types unit coverage test-lowest test-newest test-bare fuzz fuzz-bounds docs docs-serve bench bench-structures bench-solvers bench-small bench-big gpu format constraints clean distclean
+.PHONY: help demo test lint types unit coverage site-opens test-lowest test-newest test-bare fuzz fuzz-bounds docs docs-serve bench bench-structures bench-solvers bench-small bench-big gpu format constraints clean distclean
 
 help:
 	@echo "make demo [DATA=DIR]   train the rationale example and compare the methods (under 3 minutes)"
@@ -58,10 +58,16 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 demo: $(VENV)/.demo
 	@$(PY) -m examples.quickstart $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-# The tests open the pages that were built. Building them keeps one core busy, checking types another.
+# Types are checked and the site is built while tests run; those that open its pages come last.
 test: lint
-	@$(MAKE) --no-print-directory types & types=$$!; $(MAKE) --no-print-directory docs; wait $$types
-	@$(MAKE) --no-print-directory unit
+	@mkdir -p .cache; \
+	{ $(MAKE) --no-print-directory types && $(MAKE) --no-print-directory docs; } >.cache/pages.log 2>&1 & pages=$$!; \
+	failed=0; $(MAKE) --no-print-directory unit ARGS='--ignore=tests/test_site.py $(ARGS)' || failed=1; \
+	wait $$pages || failed=1; cat .cache/pages.log; exit $$failed
+	@$(MAKE) --no-print-directory site-opens
+
+site-opens: $(VENV)/.dev
+	@$(PY) -m pytest -q -n $(WORKERS) --dist load tests/test_site.py
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check --quiet --output-format concise $(FOLDERS)

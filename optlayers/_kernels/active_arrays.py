@@ -15,7 +15,7 @@ from .parts import part
 ROUNDED = part(rounded_up)
 
 
-class Block(NamedTuple):
+class BlockArrays(NamedTuple):
     """Common arrays: rows R, normalised; `(start, index, value)` by rows, by columns.
 
     `by_row` is R as a matrix and `by_column` its transpose, both filled up, or both are empty.

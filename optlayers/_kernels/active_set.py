@@ -6,7 +6,7 @@ One instance at a time, all its arrays in the cache of a core; instances are spr
 import numpy as np
 
 from .active_arrays import EQUALITIES, EQUALITY_ROWS, FREE, HELD, make_instance, make_work
-from .active_arrays import Block as Block
+from .active_arrays import BlockArrays as BlockArrays
 from .active_rows import (
     activity,
     along_rows,
@@ -291,7 +291,7 @@ def project(begin_at, stop, block, norms, points, limits, hints, answers, qualit
     Args:
         begin_at: The first instance.
         stop: Behind the last one.
-        block: A `Block`.
+        block: A `BlockArrays`.
         norms: Of its rows before they were divided by them.
         points: `(N, size)`.
         limits: Of rows, not divided, and variables, `(N or 1, count, ...)` each.

@@ -93,7 +93,7 @@ class ActiveSet(BeforeNewton):
         points = array(y).reshape(-1, size)
         hints = np.zeros((1, 0)) if near is None else array(near).reshape(-1, size)
         x, quality = np.empty_like(points), np.empty(len(points))
-        block = _kernels.active_set.Block(*self._rows)
+        block = _kernels.active_set.BlockArrays(*self._rows)
         if self._sides is None or self._sides[0] is not limits:
             self._sides = limits, tuple(array(v) for v in limits)
         sides = self._sides[1]

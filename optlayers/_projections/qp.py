@@ -26,7 +26,7 @@ from .units import units_of
 
 GOOD = ACCURACY  # residual at which the first answer is taken
 _COST = 200_000  # of one instance, for `run`: at least as many threads as instances
-_SMALL = 60_000  # entries of a block for which extended precision is worth its time
+_SMALL = 100_000  # entries of a block for which extended precision is worth its time
 _DENSE = 2000  # variables up to which dense linear algebra is used
 
 
