@@ -58,12 +58,13 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 demo: $(VENV)/.demo
 	@$(PY) -m examples.quickstart $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-# Types are checked and the site is built while tests run; those that open its pages come last.
+# Two cores are kept busy: types are checked while loops are compiled, which several processes would compile each
+# for itself otherwise; the site is built while tests run; those that open its pages come last.
 test: lint
-	@mkdir -p .cache; \
-	{ $(MAKE) --no-print-directory types && $(MAKE) --no-print-directory docs; } >.cache/pages.log 2>&1 & pages=$$!; \
+	@$(MAKE) --no-print-directory types & types=$$!; $(PY) -m optlayers warmup >/dev/null; wait $$types
+	@mkdir -p .cache; $(MAKE) --no-print-directory docs >.cache/docs.log 2>&1 & docs=$$!; \
 	failed=0; $(MAKE) --no-print-directory unit ARGS='--ignore=tests/test_site.py $(ARGS)' || failed=1; \
-	wait $$pages || failed=1; cat .cache/pages.log; exit $$failed
+	wait $$docs || failed=1; cat .cache/docs.log; exit $$failed
 	@$(MAKE) --no-print-directory site-opens
 
 site-opens: $(VENV)/.dev

@@ -1,6 +1,5 @@
 """Sums over products of choices: parts of simplices, bits, bits under one row, paths of a graph."""
 
-import weakref
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +12,7 @@ from ._kernels.untraced import ordinary
 from ._paths import sums as path_sums
 from ._paths.rows import Ends, Network, find_ends, read_network
 from ._plan.blocks import Block
-from ._plan.compile import compile_plan, limits_of, ready
+from ._plan.compile import compile_plan, compiled_of, limits_of, ready
 from ._plan.maps import AbstractBlockMap, Limits
 from ._polytope.joint import joint_of, lead_of
 from ._polytope.polytope import Polytope
@@ -23,7 +22,6 @@ from ._projections.one_row import OneRow
 from ._projections.simplex import Simplex
 
 _HAIR = 1e-9  # a total that is nearer to a whole number may be meant to be that one
-_refusals: "weakref.WeakKeyDictionary[Polytope, str]" = weakref.WeakKeyDictionary()
 
 
 def marginals(polytope: Polytope, scores: Tensor) -> Tensor:
@@ -183,17 +181,16 @@ def _first(total: Tensor, s: Tensor) -> Tensor:
 
 
 _network = lru_cache(maxsize=64)(read_network)
-_latest_ends: "weakref.WeakKeyDictionary[Block, tuple[Limits, Ends]]" = weakref.WeakKeyDictionary()
 
 
 @ordinary
 def _ends(block: Block, limits: Limits) -> Ends:
     """Return where paths begin and end; kept, because a plan hands over the same limits again."""
-    latest = _latest_ends.get(block)
-    if latest is None or latest[0] is not limits:
+    latest: list[Any] = block.kept("latest ends", lambda: [None, None])
+    if latest[0] is not limits:
         network = _network(block)
         assert isinstance(network, Network)
-        latest = _latest_ends[block] = limits, find_ends(network, limits)
+        latest[:] = limits, find_ends(network, limits)
     return latest[1]
 
 
@@ -232,9 +229,10 @@ def _block_of(map_: AbstractBlockMap, limits: Limits, like: Tensor) -> Any:
 
 
 def _check(polytope: Polytope) -> None:
-    if polytope not in _refusals:
-        _refusals[polytope] = _why_not(polytope)
-    if reason := _refusals[polytope]:
+    derived = compiled_of(polytope).derived
+    if "no sums" not in derived:
+        derived["no sums"] = _why_not(polytope)
+    if reason := derived["no sums"]:
         raise InputError(
             f"{polytope!r} has no tractable sum over its structures: {reason}. Polytopes have one "
             "where every block is a simplex with a total of one, a box of width one, such a box "

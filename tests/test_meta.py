@@ -11,7 +11,8 @@ from . import pretend, waits
 
 NAMES = list(waits.SETS)
 RULES = [{}, {"on_nonfinite": "propagate", "on_failure": "nan"}]
-ON_HOST = ("assignment", "several rows", "spans")  # these projections ask who is finished
+# These projections ask who is finished.
+ON_HOST = ("assignment", "several rows", "spans", "tags", "segments", "path", "spanning trees")
 UNBOUNDED = ("affine", "empty")  # HiGHS says that there is no answer
 DECIDED = [name for name in waits.CLOSED if name not in UNBOUNDED]
 LOOKS = "is on the meta device, which has shapes and no numbers, and the method of this set looks"
@@ -88,7 +89,7 @@ def test_decoders_on_the_host_say_that_they_look(name):
         ol.decode(made, on_meta(made))
 
 
-@pytest.mark.parametrize("name", ["assignment", "several rows", "spans"])
+@pytest.mark.parametrize("name", ON_HOST[:3])
 def test_the_steps_of_newton_look_at_no_number(name):
     """All of a round: only between `_TOGETHER` of them the host asks who is finished."""
     made = waits.SETS[name]()

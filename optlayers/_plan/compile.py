@@ -108,6 +108,7 @@ class CompiledPolytope:
         ready: By name of the table, device and dtype.
         bad: `empty` and what blocks of auxiliary variables add; None if no instance is. There once
             `looked` is true.
+        derived: What else was found out about the polytope, by what it is for.
         small: Whether equal polytopes find it: then its plan need not be kept beside the rows.
     """
 
@@ -120,6 +121,7 @@ class CompiledPolytope:
     ready: dict[tuple[str, str, torch.dtype], Ready] = field(default_factory=dict)
     bad: Tensor | None = None
     looked: bool = False
+    derived: dict[str, Any] = field(default_factory=dict)
     small: bool = False
 
     def values_for(self, table: str) -> tuple[Values, np.ndarray | None]:

@@ -107,14 +107,17 @@ class ExtendedActiveSet:
         return best
 
     def _answer(self, problem: ProjectionProblem, rows: Constraints, x, u) -> Answer:
-        """Judge a point, rounded once, by the multipliers of its constraints with all digits.
+        """Judge a point, rounded once, and the multipliers of its constraints.
 
-        Of multipliers of 1e7 times the point, rounding alone would leave a residual of 1e-9.
+        Of multipliers of 1e7 times the point, rounding alone can leave a residual of 1e-9: those
+        with all digits judge it as well, and the better ones count.
         """
         multipliers, general = np.zeros(self.block.num_rows, dtype=WIDE), rows.number >= 0
         np.add.at(multipliers, rows.number[general], (rows.sign * u / rows.norms)[general])
-        found = judged(self.block, problem, x.astype(np.float64), multipliers, "solved")
-        return replace(found, multipliers=multipliers.astype(np.float64))
+        point, rounded = x.astype(np.float64), multipliers.astype(np.float64)
+        found = judged(self.block, problem, point, rounded, "solved")
+        wide = judged(self.block, problem, point, multipliers, "solved").residual
+        return replace(found, residual=min(wide, found.residual))
 
 
 class Active:

@@ -1,6 +1,5 @@
 """Identity with projection: straight-through on scores without their invariances."""
 
-import weakref
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,13 +10,13 @@ from .._abstract_set import AbstractFeasibleSet
 from .._errors import InputError
 from .._feasible_set import as_set
 from .._functional import project
+from .._plan.compile import compiled_of
 from .._polytope.polytope import Polytope
 from .._sets import ConvexHull
 from .base import AbstractSurrogate, Decision
 from .oracles import Oracles
 
 Centre = Literal["equalities", "mean"] | None
-_KNOWN: "weakref.WeakKeyDictionary[Polytope, Polytope | None]" = weakref.WeakKeyDictionary()
 
 
 class Identity(AbstractSurrogate):
@@ -95,9 +94,10 @@ def _directions(feasible_set: AbstractFeasibleSet) -> Polytope | None:
     while isinstance(feasible_set, ConvexHull):  # it is known by a decoder; its rows are of the set
         feasible_set = as_set(feasible_set.feasible_set)
     relaxation = feasible_set.relaxation
-    if relaxation not in _KNOWN:
-        _KNOWN[relaxation] = _make_directions(relaxation)
-    return _KNOWN[relaxation]
+    derived = compiled_of(relaxation).derived
+    if "directions" not in derived:
+        derived["directions"] = _make_directions(relaxation)
+    return derived["directions"]
 
 
 def _make_directions(relaxation: Polytope) -> Polytope | None:
