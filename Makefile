@@ -19,12 +19,13 @@ WORKERS ?= 2
 # Small networks on several threads wait for each other as soon as something else runs.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint types unit coverage site-opens test-lowest test-newest test-bare fuzz fuzz-bounds docs docs-serve bench bench-structures bench-solvers bench-small bench-big gpu format constraints clean distclean
+.PHONY: help demo test lint types unit coverage site-opens test-slow test-lowest test-newest test-bare fuzz fuzz-bounds docs docs-serve bench bench-structures bench-solvers bench-small bench-big gpu format constraints clean distclean
 
 help:
 	@echo "make demo [DATA=DIR]   train the rationale example and compare the methods (under 3 minutes)"
 	@echo "make test              everything CI runs: lint, types, tests, documentation"
 	@echo "make lint|types|unit   one part of it (WORKERS=2 processes); make format repairs what ruff can repair"
+	@echo "make test-slow         what CI leaves out: on more sets what a quicker test holds on one"
 	@echo "make coverage          the tests once more, and which lines of the library none of them runs (95 %)"
 	@echo "make test-lowest       the quick tests with the lowest versions that pyproject.toml allows"
 	@echo "make test-newest       the same with the newest of everything; make test-bare: without extras"
@@ -58,14 +59,16 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 demo: $(VENV)/.demo
 	@$(PY) -m examples.quickstart $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-# Two cores are kept busy: types are checked while loops are compiled, which several processes would compile each
-# for itself otherwise; the site is built while tests run; those that open its pages come last.
+# Types are checked and the site is built while tests run; those that open its pages come last.
 test: lint
-	@$(MAKE) --no-print-directory types & types=$$!; $(PY) -m optlayers warmup >/dev/null; wait $$types
-	@mkdir -p .cache; $(MAKE) --no-print-directory docs >.cache/docs.log 2>&1 & docs=$$!; \
-	failed=0; $(MAKE) --no-print-directory unit ARGS='--ignore=tests/test_site.py $(ARGS)' || failed=1; \
-	wait $$docs || failed=1; cat .cache/docs.log; exit $$failed
+	@mkdir -p .cache; \
+	{ $(MAKE) --no-print-directory types && $(MAKE) --no-print-directory docs; } >.cache/pages.log 2>&1 & pages=$$!; \
+	failed=0; $(MAKE) --no-print-directory unit ARGS="-m 'not slow' --ignore=tests/test_site.py $(ARGS)" || failed=1; \
+	wait $$pages || failed=1; cat .cache/pages.log; exit $$failed
 	@$(MAKE) --no-print-directory site-opens
+
+test-slow: $(VENV)/.dev
+	@$(MAKE) --no-print-directory unit ARGS="-m slow $(ARGS)"
 
 site-opens: $(VENV)/.dev
 	@$(PY) -m pytest -q -n $(WORKERS) --dist load tests/test_site.py

@@ -62,6 +62,7 @@ def test_loops_are_kept_with_the_user_and_numba_is_left_as_it_was(tmp_path):
     assert list(tmp_path.glob(LOOPS))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(CONFIG, "CACHE_LOCATOR_CLASSES"), reason="this numba names folders by itself"
 )

@@ -12,7 +12,7 @@ from . import pretend, waits
 NAMES = list(waits.SETS)
 RULES = [{}, {"on_nonfinite": "propagate", "on_failure": "nan"}]
 # These projections ask who is finished.
-ON_HOST = ("assignment", "several rows", "spans", "tags", "segments", "path", "spanning trees")
+ON_HOST = ("assignment", "several rows", "spans", "tags", "path", "spanning trees")
 UNBOUNDED = ("affine", "empty")  # HiGHS says that there is no answer
 DECIDED = [name for name in waits.CLOSED if name not in UNBOUNDED]
 LOOKS = "is on the meta device, which has shapes and no numbers, and the method of this set looks"

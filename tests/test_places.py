@@ -217,6 +217,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_package_that_cannot_be_written_beside_still_compiles(tmp_path):
     done = run(NOWHERE, TMPDIR=str(tmp_path))
     assert done.stdout.startswith("[0.75, 0.25, 0.0]\n"), done.stderr

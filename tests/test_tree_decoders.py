@@ -325,7 +325,7 @@ def nested_cycles(n):
 
 
 @pytest.mark.parametrize("single_root", [True, False])
-@pytest.mark.parametrize("n", [10, 25, 40])
+@pytest.mark.parametrize("n", [10, pytest.param(25, marks=pytest.mark.slow), 40])
 def test_longer_trees(n, single_root):
     rng = np.random.default_rng(n)
     scores = rng.integers(-3, 4, (8, n + 1, n + 1)).astype(np.float64)

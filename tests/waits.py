@@ -38,7 +38,6 @@ SETS: dict[str, Callable[[], Any]] = {
     "trees, non-projective": lambda: ol.DependencyTrees([2, 3, 3], projective=False),
     "graphs": lambda: ol.SemanticGraphs([2, 3, 3], labels=2),
     "tags": lambda: ol.LinearChain([2, 3, 3], 2),
-    "segments": lambda: ol.Segmentation([2, 3, 3], 2, 2),
     "path": lambda: ol.GraphPaths(3, [(0, 1), (1, 2), (0, 2)], 0, 2),
     "spanning trees": lambda: ol.SpanningTrees(3, [(0, 1), (1, 2), (0, 2)]),
 }

@@ -159,9 +159,9 @@ def train(layer, seed, supervised=0, epochs=15):
     return explained, correct, network
 
 
-runs = {name: [train(layer, seed) for seed in range(4)] for name, layer in METHODS.items()}
+runs = {name: [train(layer, seed) for seed in range(3)] for name, layer in METHODS.items()}
 few = "SPIGOT (vertex), 20 trees"
-runs[few] = [train(METHODS["SPIGOT (vertex)"], seed, supervised=20) for seed in range(4)]
+runs[few] = [train(METHODS["SPIGOT (vertex)"], seed, supervised=20) for seed in range(3)]
 
 # %% [markdown]
 # ## What was learned
@@ -200,9 +200,10 @@ assert right[few].min() > 90
 # - **Structured attention** has a true gradient, and learns as well. It reads a mixture of trees,
 #   while training as well as afterwards; take it where that will do.
 #
-# No method is a certainty. With seeds 4 and 5, left out here to save time, the shares of right
-# heads were 99 and 63 around the projection, 99 and 28 around the marginals, 100 and 66 with
-# attention, 22 and 19 around the vertex, 35 and 25 straight through, 97 and 100 with twenty trees.
+# No method is a certainty. With seeds 3, 4 and 5, left out here to save time, the shares of right
+# heads were 99, 99 and 63 around the projection, 88, 99 and 28 around the marginals, 52, 100 and 66
+# with attention, 21, 22 and 19 around the vertex, 25, 35 and 25 straight through, 99, 97 and 100
+# with twenty trees.
 # Settings matter, too: the step and the temperature of the first method were chosen by the results
 # of these seeds, and with temperature 1 one of the first three ends at 11. The others were tried
 # with several steps each, on three seeds, and did not do clearly better than here.
