@@ -186,12 +186,14 @@ _network = lru_cache(maxsize=64)(read_network)
 @ordinary
 def _ends(block: Block, limits: Limits) -> Ends:
     """Return where paths begin and end; kept, because a plan hands over the same limits again."""
-    latest: list[Any] = block.kept("latest ends", lambda: [None, None])
-    if latest[0] is not limits:
+    place: list[tuple[Limits | None, Any]] = block.kept("latest ends", lambda: [(None, None)])
+    of, ends = place[0]
+    if of is not limits:
         network = _network(block)
         assert isinstance(network, Network)
-        latest[:] = limits, find_ends(network, limits)
-    return latest[1]
+        ends = find_ends(network, limits)
+        place[0] = limits, ends  # at once: other threads may ask with other limits
+    return ends
 
 
 def _by_block(polytope: Polytope, scores: Tensor, compute, summed: bool = False) -> Tensor:
