@@ -59,19 +59,20 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 demo: $(VENV)/.demo
 	@$(PY) -m examples.quickstart $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-# Types are checked and the site is built while tests run; those that open its pages come last.
+# Two cores are kept busy: types are checked while loops are compiled, which several processes would compile each
+# for itself otherwise; the site is built while tests run; those that open its pages come last.
 test: lint
-	@mkdir -p .cache; \
-	{ $(MAKE) --no-print-directory types && $(MAKE) --no-print-directory docs; } >.cache/pages.log 2>&1 & pages=$$!; \
+	@$(MAKE) --no-print-directory types & types=$$!; $(PY) -m optlayers warmup >/dev/null 2>&1; wait $$types
+	@mkdir -p .cache; $(MAKE) --no-print-directory docs >.cache/docs.log 2>&1 & docs=$$!; \
 	failed=0; $(MAKE) --no-print-directory unit ARGS="-m 'not slow' --ignore=tests/test_site.py $(ARGS)" || failed=1; \
-	wait $$pages || failed=1; cat .cache/pages.log; exit $$failed
+	wait $$docs || failed=1; cat .cache/docs.log; exit $$failed
 	@$(MAKE) --no-print-directory site-opens
 
 test-slow: $(VENV)/.dev
 	@$(MAKE) --no-print-directory unit ARGS="-m slow $(ARGS)"
 
 site-opens: $(VENV)/.dev
-	@$(PY) -m pytest -q -n $(WORKERS) --dist load tests/test_site.py
+	@$(PY) -m pytest -q -n $(WORKERS) --dist load -m 'not slow' tests/test_site.py
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check --quiet --output-format concise $(FOLDERS)

@@ -31,7 +31,9 @@ def needs_sums(surrogate: Any) -> bool:
 
 
 PAIRS = [
-    pytest.param(name, surrogate, id=f"{name}-{surrogate!r}")
+    pytest.param(
+        name, surrogate, id=f"{name}-{surrogate!r}", marks=[pytest.mark.slow] * (k not in FEW)
+    )
     for name, row in TABLE.items()
     for k, surrogate in enumerate(every_surrogate())
     if (name in FULL or k in FEW) and (row.sums or not needs_sums(surrogate))
